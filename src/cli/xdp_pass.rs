@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `xdp_pass`: attaches a program that passes everything.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, Parser};
+
+use super::{exclusive, required, CliExit, XdpMode};
+use crate::error::{exit, Error, Result};
+use crate::values::IfName;
+
+const EXAMPLES: &str = "
+  xdp_pass --dev eth1
+  xdp_pass --dev eth1 --unload";
+
+const CODES: [u8; 2] = [exit::XDP_ATTACH, exit::BPF_LOAD];
+
+/// Attach an XDP program that passes every packet
+///
+/// Some drivers accept redirected frames only on interfaces that have an XDP program themselves.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "xdp_pass",
+    version,
+    override_usage = "xdp_pass --dev IF [--skb-mode|--native-mode] [--force|--unload]",
+    after_help = super::after_help(EXAMPLES, &CODES),
+    infer_long_args = true,
+    args_override_self = true
+)]
+pub struct Args {
+    /// Interface to attach to
+    #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
+    dev: Option<String>,
+
+    /// Attach in generic (skb) mode [default: native where the driver can, else generic]
+    #[arg(long, short = 'S')]
+    skb_mode: bool,
+
+    /// Attach in the driver, or fail
+    #[arg(long, short = 'N')]
+    native_mode: bool,
+
+    /// Replace a program that is attached already
+    #[arg(long, short = 'F')]
+    force: bool,
+
+    /// Detach
+    #[arg(long, short = 'U')]
+    unload: bool,
+}
+
+/// What to do with the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Attach; with `force`, also in the place of another program.
+    Attach {
+        /// Replace what is there.
+        force: bool,
+    },
+    /// Detach; with `force`, also a program that is not ours.
+    Unload {
+        /// Detach whatever is there.
+        force: bool,
+    },
+}
+
+/// A checked command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The interface; whether it exists is not known yet.
+    pub dev: IfName,
+    /// In which mode.
+    pub mode: XdpMode,
+    /// What to do.
+    pub action: Action,
+}
+
+impl super::Request for Request {
+    type Args = Args;
+}
+
+impl TryFrom<Args> for Request {
+    type Error = Error;
+
+    fn try_from(args: Args) -> Result<Self> {
+        exclusive(("--skb-mode", args.skb_mode), ("--native-mode", args.native_mode))?;
+        let dev = IfName::parse("--dev", &required("--dev", args.dev)?)?;
+        let mode = match (args.skb_mode, args.native_mode) {
+            (true, _) => XdpMode::Skb,
+            (_, true) => XdpMode::Native,
+            _ => XdpMode::Auto,
+        };
+        let force = args.force;
+        let action = if args.unload { Action::Unload { force } } else { Action::Attach { force } };
+        Ok(Self { dev, mode, action })
+    }
+}
+
+/// Reads the command line, program name included.
+///
+/// # Errors
+/// See [`super::parse`].
+pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    super::parse(args)
+}
+
+/// The command's definition.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::words;
+
+    #[test]
+    fn what_is_asked_for() {
+        let attach = Action::Attach { force: false };
+        let table = [
+            ("--dev eth0", XdpMode::Auto, attach),
+            ("-d eth0 -S", XdpMode::Skb, attach),
+            ("-N --dev=eth0", XdpMode::Native, attach),
+            ("--nat -FF -deth0", XdpMode::Native, Action::Attach { force: true }),
+            ("-U -d eth0", XdpMode::Auto, Action::Unload { force: false }),
+            ("--unload --skb --dev eth0 --force", XdpMode::Skb, Action::Unload { force: true }),
+        ];
+        for (line, mode, action) in table {
+            let request = parse(words(line)).unwrap();
+            assert_eq!(request.dev.as_str(), "eth0", "{line}");
+            assert_eq!((request.mode, request.action), (mode, action), "{line}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let table = [
+            ("", "missing --dev"),
+            ("-S -N -d eth0", "--skb-mode with --native-mode"),
+            ("-d a/b", "--dev 'a/b'"),
+            ("-d eth0 --bogus", "--bogus"),
+        ];
+        for (line, names) in table {
+            let exit = parse(words(line)).unwrap_err();
+            assert_eq!(exit.code, 2, "{line}");
+            let first = exit.text.lines().next().unwrap();
+            assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");
+            assert!(exit.text.contains("\nUsage: xdp_pass "), "{line}: {}", exit.text);
+        }
+    }
+}

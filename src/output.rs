@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How results look: the snapshot of `xdp_pping` and the listing of the mapping. Formatting only;
+//! the figures are computed elsewhere, in nanoseconds, and rounded here to hundredths of a
+//! millisecond.
+//!
+//! The JSON of [`write_json`] and [`write_mappings`] is read by programs in the field: not a byte
+//! of it may change.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+
+use crate::values::{Mapping, TcHandle, TxqRow};
+
+/// The figures of one tc handle over the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandleReport {
+    /// Major in the upper, minor in the lower 16 bits; host byte order.
+    pub tc_handle: u32,
+    /// Between here and the subscriber; `None` without a sample.
+    pub subscriber: Option<Summary>,
+    /// Between here and the hosts on the internet; `None` without a sample.
+    pub internet: Option<Summary>,
+    /// The samples of both sides taken together.
+    pub both: Summary,
+}
+
+/// What a set of RTT samples amounts to. All times in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Samples; the rest means nothing if this is 0.
+    pub count: u64,
+    /// Mean, exact.
+    pub avg_ns: u64,
+    /// Smallest, exact.
+    pub min_ns: u64,
+    /// Largest, exact.
+    pub max_ns: u64,
+    /// 50th percentile, within 5 %.
+    pub median_ns: u64,
+    /// 95th percentile, within 5 %.
+    pub p95_ns: u64,
+}
+
+/// Which RTT samples to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// From the shaper to the subscriber and back
+    Subscriber,
+    /// From the shaper to the host on the internet and back
+    Internet,
+    /// The samples of both taken together
+    #[default]
+    Both,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Subscriber => "subscriber",
+            Self::Internet => "internet",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// How `xdp_pping` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One array, as callers of the predecessor read it
+    #[default]
+    Json,
+    /// One object a line and class, with p95 and each side's figures
+    Jsonl,
+    /// For people: aligned, worst median first, with p95
+    Table,
+}
+
+impl HandleReport {
+    /// The figures of one side, if it has a sample.
+    pub fn summary(&self, side: Side) -> Option<&Summary> {
+        let summary = match side {
+            Side::Subscriber => self.subscriber.as_ref(),
+            Side::Internet => self.internet.as_ref(),
+            Side::Both => Some(&self.both),
+        };
+        summary.filter(|s| s.count > 0)
+    }
+}
+
+/// Writes the snapshot in any format. Handles without a sample on `side` are left out.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_report(
+    out: &mut impl Write,
+    reports: &[HandleReport],
+    side: Side,
+    format: Format,
+) -> io::Result<()> {
+    match format {
+        Format::Json => write_json(out, reports, side),
+        Format::Jsonl => write_jsonl(out, reports, side),
+        Format::Table => write_table(out, reports, side),
+    }
+}
+
+/// Writes the predecessor's array: one object a line and handle, then the empty object.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_json<'a>(
+    out: &mut impl Write,
+    reports: impl IntoIterator<Item = &'a HandleReport>,
+    side: Side,
+) -> io::Result<()> {
+    out.write_all(b"[\n")?;
+    for (handle, s) in with_samples(reports, side) {
+        writeln!(
+            out,
+            r#"{{"tc":"{}", "avg": {}, "min": {}, "max": {}, "median": {}, "samples": {}}},"#,
+            handle.decimal(),
+            Ms(s.avg_ns),
+            Ms(s.min_ns),
+            Ms(s.max_ns),
+            Ms(s.median_ns),
+            s.count
+        )?;
+    }
+    out.write_all(b"{}]\n")
+}
+
+/// Writes one object a line and handle: the side asked for, with p95; each side's own figures when
+/// that is both. Handles are in decimal as in the array.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_jsonl<'a>(
+    out: &mut impl Write,
+    reports: impl IntoIterator<Item = &'a HandleReport>,
+    side: Side,
+) -> io::Result<()> {
+    for report in reports {
+        let Some(summary) = report.summary(side) else { continue };
+        let handle = TcHandle(report.tc_handle).decimal();
+        write!(out, r#"{{"tc":"{handle}","side":"{}",{}"#, side.name(), JsonFields(summary))?;
+        if side == Side::Both {
+            for one in [Side::Subscriber, Side::Internet] {
+                write!(out, r#","{}":"#, one.name())?;
+                match report.summary(one) {
+                    Some(summary) => write!(out, "{{{}}}", JsonFields(summary))?,
+                    None => out.write_all(b"null")?,
+                }
+            }
+        }
+        out.write_all(b"}\n")?;
+    }
+    Ok(())
+}
+
+/// Writes the table for people: columns aligned, RTTs in milliseconds, worst median of the sides
+/// shown first.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_table(out: &mut impl Write, reports: &[HandleReport], side: Side) -> io::Result<()> {
+    let sides: &[Side] = match side {
+        Side::Both => &[Side::Subscriber, Side::Internet],
+        Side::Subscriber => &[Side::Subscriber],
+        Side::Internet => &[Side::Internet],
+    };
+    let worst =
+        |r: &HandleReport| sides.iter().filter_map(|&s| r.summary(s)).map(|s| s.median_ns).max();
+    let mut shown: Vec<_> = reports.iter().filter(|r| worst(r).is_some()).collect();
+    shown.sort_by_key(|r| (Reverse(worst(r)), r.tc_handle));
+
+    let mut rows: Vec<Vec<String>> = vec![header(sides)];
+    rows.extend(shown.iter().map(|r| table_row(r, sides)));
+    let widths = column_widths(&rows);
+    writeln!(out, "{}", title(sides, &widths))?;
+    rows.iter().try_for_each(|row| writeln!(out, "{}", align(row, &widths)))
+}
+
+/// Column heads of one side's group.
+const COLUMNS: [&str; 6] = ["median", "p95", "avg", "min", "max", "samples"];
+/// Between two columns of a group, and additionally before each group.
+const GAP: usize = 2;
+
+fn header(sides: &[Side]) -> Vec<String> {
+    let groups = sides.iter().flat_map(|_| COLUMNS).map(str::to_owned);
+    std::iter::once("class".to_owned()).chain(groups).collect()
+}
+
+fn table_row(report: &HandleReport, sides: &[Side]) -> Vec<String> {
+    let mut row = vec![TcHandle(report.tc_handle).to_string()];
+    for &side in sides {
+        match report.summary(side) {
+            Some(s) => {
+                let times = [s.median_ns, s.p95_ns, s.avg_ns, s.min_ns, s.max_ns];
+                row.extend(times.iter().map(|&ns| Ms(ns).to_string()));
+                row.push(s.count.to_string());
+            }
+            None => row.extend(COLUMNS.map(|_| "-".to_owned())),
+        }
+    }
+    row
+}
+
+fn column_widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    (0..columns).map(width).collect()
+}
+
+/// The line over the column heads that names each group.
+fn title(sides: &[Side], widths: &[usize]) -> String {
+    let class = widths.first().copied().unwrap_or(0);
+    let mut line = " ".repeat(class);
+    for (group, side) in widths[1..].chunks(COLUMNS.len()).zip(sides) {
+        let width = group.iter().sum::<usize>() + GAP * (group.len() - 1);
+        let text = format!(" {} side, ms ", side.name());
+        line.push_str(&format!("{:gap$}{text:-^width$}", "", gap = 2 * GAP));
+    }
+    line
+}
+
+fn align(row: &[String], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (column, (cell, &width)) in row.iter().zip(widths).enumerate() {
+        match column {
+            0 => line.push_str(&format!("{cell:<width$}")),
+            _ => {
+                let first_of_group = (column - 1) % COLUMNS.len() == 0;
+                let gap = if first_of_group { 2 * GAP } else { GAP };
+                line.push_str(&format!("{:gap$}{cell:>width$}", ""));
+            }
+        }
+    }
+    line
+}
+
+fn with_samples<'a>(
+    reports: impl IntoIterator<Item = &'a HandleReport>,
+    side: Side,
+) -> impl Iterator<Item = (TcHandle, &'a Summary)> {
+    let with_summary = move |r: &'a HandleReport| Some((TcHandle(r.tc_handle), r.summary(side)?));
+    reports.into_iter().filter_map(with_summary)
+}
+
+/// Nanoseconds shown as milliseconds with two decimals, rounded half up, in integers: never NaN,
+/// never `-0.00`.
+struct Ms(u64);
+
+impl fmt::Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hundredths = self.0.saturating_add(5_000) / 10_000;
+        write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
+    }
+}
+
+struct JsonFields<'a>(&'a Summary);
+
+impl fmt::Display for JsonFields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = self.0;
+        write!(
+            f,
+            r#""avg":{},"min":{},"max":{},"median":{},"p95":{},"samples":{}"#,
+            Ms(s.avg_ns),
+            Ms(s.min_ns),
+            Ms(s.max_ns),
+            Ms(s.median_ns),
+            Ms(s.p95_ns),
+            s.count
+        )
+    }
+}
+
+/// Writes the mapping as one JSON object, one entry a line, in the order given; halves in
+/// upper-case hexadecimal.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_mappings(
+    out: &mut impl Write,
+    mappings: impl IntoIterator<Item = Mapping>,
+) -> io::Result<()> {
+    out.write_all(b"{\n")?;
+    let mut separator = "";
+    for Mapping { prefix, cpu, tc_handle } in mappings {
+        write!(
+            out,
+            r#"{separator}"{prefix}" : {{ "cpu" : {cpu}, "tc_maj" : "{:X}" , "tc_min" : "{:X}" }}"#,
+            tc_handle.major(),
+            tc_handle.minor()
+        )?;
+        separator = ",\n";
+    }
+    let end = if separator.is_empty() { "}\n" } else { "\n}\n" };
+    out.write_all(end.as_bytes())
+}
+
+/// Writes the queue table as `tc_classify --list` shows it, in the predecessor's layout.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_txq_table(
+    out: &mut impl Write,
+    rows: impl IntoIterator<Item = TxqRow>,
+) -> io::Result<()> {
+    const RULE: &str = "|-----------+---------------+-----------|";
+    writeln!(out, "{RULE}\n| key (cpu) | queue_mapping | htb_major |\n{RULE}")?;
+    for TxqRow { cpu, queue_mapping, htb_major } in rows {
+        writeln!(out, "|    {cpu:<6} |        {queue_mapping:<6} |  0x{htb_major:<6X} |")?;
+    }
+    writeln!(out, "{RULE}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::parse_cidr;
+
+    const MS: u64 = 1_000_000;
+
+    fn summary(count: u64, median_ns: u64) -> Summary {
+        Summary {
+            count,
+            avg_ns: median_ns + MS,
+            min_ns: median_ns / 2,
+            max_ns: median_ns * 3,
+            median_ns,
+            p95_ns: median_ns * 2,
+        }
+    }
+
+    fn contract() -> HandleReport {
+        let both = Summary {
+            count: 12,
+            avg_ns: 2_640_000,
+            min_ns: 384_999,
+            max_ns: 5_385_000,
+            median_ns: 2_030_001,
+            p95_ns: 5_000_000,
+        };
+        HandleReport { tc_handle: 0x1_0005, subscriber: Some(both), internet: None, both }
+    }
+
+    fn two_sided(tc_handle: u32, subscriber: u64, internet: u64) -> HandleReport {
+        HandleReport {
+            tc_handle,
+            subscriber: Some(summary(7, subscriber)),
+            internet: Some(summary(1234, internet)),
+            both: summary(1241, internet),
+        }
+    }
+
+    fn text(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn json(text: &str) -> serde_json::Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn json_is_the_contract_to_the_byte() {
+        let out = text(|out| write_json(out, &[contract()], Side::Both));
+        let golden = "[\n\
+            {\"tc\":\"1:5\", \"avg\": 2.64, \"min\": 0.38, \"max\": 5.39, \"median\": 2.03, \"samples\": 12},\n\
+            {}]\n";
+        assert_eq!(out, golden);
+        assert_eq!(json(&out)[1], serde_json::json!({}));
+    }
+
+    #[test]
+    fn json_of_nothing_is_valid() {
+        let out = text(|out| write_json(out, &[], Side::Both));
+        assert_eq!(out, "[\n{}]\n");
+        json(&out);
+    }
+
+    #[test]
+    fn json_handles_are_decimal() {
+        let report = HandleReport { tc_handle: 0x12_00ab, both: summary(1, MS), ..contract() };
+        let out = text(|out| write_json(out, &[report], Side::Both));
+        assert_eq!(json(&out)[0]["tc"], "18:171");
+    }
+
+    #[test]
+    fn handles_without_a_sample_on_the_side_are_left_out() {
+        let none = HandleReport { both: Summary::default(), subscriber: None, ..contract() };
+        assert_eq!(text(|out| write_json(out, &[none], Side::Both)), "[\n{}]\n");
+        assert_eq!(text(|out| write_json(out, &[contract()], Side::Internet)), "[\n{}]\n");
+        assert_eq!(text(|out| write_jsonl(out, &[contract()], Side::Internet)), "");
+        let table = text(|out| write_table(out, &[contract(), none], Side::Internet));
+        assert_eq!(table.lines().count(), 2);
+    }
+
+    #[test]
+    fn jsonl_has_a_line_for_each_handle() {
+        let one = [contract()];
+        let both = text(|out| write_jsonl(out, &one, Side::Both));
+        let fields = r#""avg":2.64,"min":0.38,"max":5.39,"median":2.03,"p95":5.00,"samples":12"#;
+        let golden = format!(
+            "{{\"tc\":\"1:5\",\"side\":\"both\",{fields},\"subscriber\":{{{fields}}},\"internet\":null}}\n"
+        );
+        assert_eq!(both, golden);
+        assert_eq!(json(&both)["subscriber"]["p95"], 5.0);
+        let side = text(|out| write_jsonl(out, &one, Side::Subscriber));
+        assert_eq!(side, format!("{{\"tc\":\"1:5\",\"side\":\"subscriber\",{fields}}}\n"));
+        let empty = text(|out| write_jsonl(out, &[], Side::Both));
+        assert_eq!(empty, "");
+    }
+
+    #[test]
+    fn table_shows_the_worst_median_first() {
+        let reports = [
+            two_sided(0x1_0005, 5 * MS, 20 * MS),
+            two_sided(0x1f_0123, 640 * MS, 20 * MS),
+            contract(),
+            two_sided(0x2_000a, 40 * MS, 20 * MS),
+        ];
+        let out = text(|out| write_table(out, &reports, Side::Both));
+        let golden = [
+            "          -------------- subscriber side, ms --------------    ------------ internet side, ms ------------",
+            "class     median      p95     avg     min      max  samples    median    p95    avg    min    max  samples",
+            "1f:123    640.00  1280.00  641.00  320.00  1920.00        7     20.00  40.00  21.00  10.00  60.00     1234",
+            "2:a        40.00    80.00   41.00   20.00   120.00        7     20.00  40.00  21.00  10.00  60.00     1234",
+            "1:5         5.00    10.00    6.00    2.50    15.00        7     20.00  40.00  21.00  10.00  60.00     1234",
+            "1:5         2.03     5.00    2.64    0.38     5.39       12         -      -      -      -      -        -",
+        ];
+        assert_eq!(out.lines().collect::<Vec<_>>(), golden, "\n{out}");
+    }
+
+    #[test]
+    fn table_of_one_side() {
+        let reports = [two_sided(0x1_0005, 5 * MS, 900 * MS), two_sided(0x1_0006, 6 * MS, 20 * MS)];
+        let out = text(|out| write_table(out, &reports, Side::Subscriber));
+        let golden = "         ---------- subscriber side, ms ----------\n\
+            class    median    p95   avg   min    max  samples\n\
+            1:6        6.00  12.00  7.00  3.00  18.00        7\n\
+            1:5        5.00  10.00  6.00  2.50  15.00        7\n";
+        assert_eq!(out, golden, "\n{out}");
+    }
+
+    #[test]
+    fn table_of_nothing_has_its_head() {
+        let out = text(|out| write_table(out, &[], Side::Both));
+        assert_eq!(out.lines().count(), 2);
+        assert!(out.lines().nth(1).unwrap().starts_with("class"));
+    }
+
+    #[test]
+    fn milliseconds_are_rounded_half_up() {
+        let table = [
+            (0, "0.00"),
+            (4_999, "0.00"),
+            (5_000, "0.01"),
+            (994_999, "0.99"),
+            (995_000, "1.00"),
+            (12_345_678, "12.35"),
+            (u64::MAX, "18446744073709.55"),
+        ];
+        for (ns, ms) in table {
+            assert_eq!(Ms(ns).to_string(), ms, "{ns}");
+        }
+    }
+
+    fn mapping(cidr: &str, cpu: u32, tc_handle: u32) -> Mapping {
+        Mapping { prefix: parse_cidr(cidr).unwrap(), cpu, tc_handle: TcHandle(tc_handle) }
+    }
+
+    #[test]
+    fn list_is_the_contract_to_the_byte() {
+        let entries = [
+            mapping("100.64.0.2", 1, 0x2_0005),
+            mapping("2001:db8::/32", 63, 0xabc_00ff),
+            mapping("::/0", 0, 0),
+        ];
+        let out = text(|out| write_mappings(out, entries));
+        let golden = concat!(
+            "{\n",
+            r#""100.64.0.2/32" : { "cpu" : 1, "tc_maj" : "2" , "tc_min" : "5" }"#,
+            ",\n",
+            r#""2001:db8::/32" : { "cpu" : 63, "tc_maj" : "ABC" , "tc_min" : "FF" }"#,
+            ",\n",
+            r#""::/0" : { "cpu" : 0, "tc_maj" : "0" , "tc_min" : "0" }"#,
+            "\n}\n",
+        );
+        assert_eq!(out, golden);
+        assert_eq!(json(&out)["2001:db8::/32"]["cpu"], 63);
+    }
+
+    #[test]
+    fn list_of_nothing_is_valid() {
+        let out = text(|out| write_mappings(out, []));
+        assert_eq!(out, "{\n}\n");
+        assert_eq!(json(&out), serde_json::json!({}));
+    }
+
+    #[test]
+    fn queue_table_keeps_the_predecessors_layout() {
+        let rows = [
+            TxqRow { cpu: 0, queue_mapping: 1, htb_major: 1 },
+            TxqRow { cpu: 63, queue_mapping: 64, htb_major: 0x40 },
+        ];
+        let golden = "\
+            |-----------+---------------+-----------|\n\
+            | key (cpu) | queue_mapping | htb_major |\n\
+            |-----------+---------------+-----------|\n\
+            |    0      |        1      |  0x1      |\n\
+            |    63     |        64     |  0x40     |\n\
+            |-----------+---------------+-----------|\n";
+        assert_eq!(text(|out| write_txq_table(out, rows)), golden);
+    }
+}
