@@ -1,0 +1,151 @@
+# cpumap-pping: build, test, install. `make help` lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+# Where cargo puts its results, and ours beside the sources.
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+RELEASE := $(CARGO_TARGET_DIR)/release
+BUILD   := build
+DIST    := $(BUILD)/dist
+
+LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass
+BINARIES := $(LEGACY) cpumap-pping
+SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
+BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h)
+SHELL_FILES := .ci/run $(wildcard scripts/*.sh dist/deb/*.sh)
+
+VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
+
+# Debian packages, each once: to compile (the third line: libbpf-sys builds its own libelf), to run, to check, to package.
+DEPS := clang llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
+	iproute2 ethtool procps kmod util-linux \
+	autoconf automake autopoint gettext flex bison gawk libtool \
+	clang-format shellcheck jq
+DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
+
+# A step names itself, then runs.
+step = @printf '\n==> %s\n' "$(1)"
+
+# $(call apt,PACKAGES): installs what is missing, and calls apt only if something is.
+define apt
+	@missing=$$(for p in $(1); do \
+		dpkg-query -W -f '$${db:Status-Status}\n' "$$p" 2>/dev/null | grep -qx installed || printf '%s ' "$$p"; \
+	done); \
+	if [[ -z $$missing ]]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "make: not a Debian system: install by hand what these packages hold: $$missing" >&2; exit 0; \
+	fi; \
+	printf '\n==> apt-get install %s\n' "$$missing"; \
+	sudo=; if [[ $$(id -u) != 0 ]]; then sudo=sudo; fi; \
+	$$sudo apt-get update -qq || echo "make: apt-get update failed, trying with the lists at hand" >&2; \
+	DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+endef
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## -- build and run
+
+.PHONY: deps
+deps: ## install the Debian packages that building and testing need
+	$(call apt,$(DEPS))
+	@command -v $(CARGO) >/dev/null || { echo "make: no cargo: Rust 1.82 or later is needed (https://rustup.rs)" >&2; exit 1; }
+
+.PHONY: build
+build: ## build the programs (target/release)
+	$(CARGO) build --release --locked
+
+.PHONY: demo
+demo: deps ## the lab: two subscribers, their traffic, their RTTs (needs root)
+	$(CARGO) build --release --locked --bins --example demo
+	$(CARGO) run --release --locked --example demo
+
+.PHONY: dist
+dist: ## man pages and shell completions, from the command definitions (build/dist)
+	$(CARGO) run --quiet --release --locked -p xtask -- dist $(DIST)
+
+## -- check
+
+.PHONY: test
+test: deps lint test-scripts test-rust ## everything: formats, lints, scripts, unit and end-to-end tests (needs root)
+
+.PHONY: lint
+lint: ## formats and lints only
+	$(call step,cargo fmt --check)
+	@$(CARGO) fmt --all -- --check
+	$(call step,clang-format)
+	@clang-format --dry-run -Werror $(BPF_C)
+	$(call step,shellcheck)
+	@shellcheck $(SHELL_FILES)
+	$(call step,cargo clippy)
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: test-scripts
+test-scripts: ## the three shell scripts, on veth devices of their own (needs root)
+	$(call step,scripts/test.sh)
+	@scripts/test.sh
+
+.PHONY: test-rust
+test-rust: ## cargo test, the whole workspace (needs root)
+	$(call step,cargo test)
+	@$(CARGO) test --workspace --locked
+
+## -- install and package
+
+BINDIR := $(DESTDIR)$(PREFIX)/bin
+SHARE  := $(DESTDIR)$(PREFIX)/share
+DOCDIR := $(SHARE)/doc/cpumap-pping
+
+.PHONY: install
+install: build dist ## install below $(DESTDIR)$(PREFIX), default /usr/local
+	install -d $(BINDIR) $(SHARE)/man/man8 $(DOCDIR)/examples $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 755 $(BINARIES:%=$(RELEASE)/%) $(SCRIPTS:%=scripts/%) $(BINDIR)
+	install -m 644 $(DIST)/man/*.8 $(SHARE)/man/man8
+	install -m 644 $(DIST)/bash/* $(SHARE)/bash-completion/completions
+	install -m 644 $(DIST)/zsh/* $(SHARE)/zsh/site-functions
+	install -m 644 $(DIST)/fish/* $(SHARE)/fish/vendor_completions.d
+	install -m 644 $(wildcard README.md CHANGELOG.md docs/*.md) $(DOCDIR)
+	install -m 644 dist/examples/* $(DOCDIR)/examples
+
+.PHONY: uninstall
+uninstall: dist ## remove what install put there
+	rm -f $(BINARIES:%=$(BINDIR)/%) $(SCRIPTS:%=$(BINDIR)/%)
+	for f in $(DIST)/man/*.8; do rm -f $(SHARE)/man/man8/$${f##*/}; done
+	for f in $(DIST)/bash/*; do rm -f $(SHARE)/bash-completion/completions/$${f##*/}; done
+	for f in $(DIST)/zsh/*; do rm -f $(SHARE)/zsh/site-functions/$${f##*/}; done
+	for f in $(DIST)/fish/*; do rm -f $(SHARE)/fish/vendor_completions.d/$${f##*/}; done
+	rm -rf $(DOCDIR)
+
+.PHONY: compat
+compat: build ## stage $(DESTDIR)/src and $(DESTDIR)/bin as callers of the predecessor expect them
+	@[[ -n "$(DESTDIR)" ]] || { echo "make compat: give DESTDIR=DIR" >&2; exit 2; }
+	install -d $(DESTDIR)/src $(DESTDIR)/bin
+	install -m 755 $(BINARIES:%=$(RELEASE)/%) $(DESTDIR)/src
+	install -m 755 $(SCRIPTS:%=scripts/%) $(DESTDIR)/bin
+
+.PHONY: deb
+deb: deps ## build a Debian package (build/*.deb) and check it with lintian
+	$(call apt,$(filter-out debootstrap,$(DEB_DEPS)))
+	rm -rf $(BUILD)/deb-root.new
+	$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/$(BUILD)/deb-root.new
+	dist/deb/build.sh $(BUILD) $(VERSION)
+
+.PHONY: deb-check
+deb-check: deb ## install the package in a clean Debian 12 root, run it, remove it (needs root)
+	$(call apt,$(DEB_DEPS))
+	dist/deb/check.sh $(BUILD) $(VERSION)
+
+.PHONY: clean
+clean: ## remove everything built
+	$(CARGO) clean
+	rm -rf $(BUILD)

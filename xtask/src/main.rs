@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo run -p xtask -- dist DIR` writes what a package ships beside the programs, made from the same clap definitions
+//! (and, for the scripts, from their own `--help`) that the commands answer with:
+//!
+//! ```text
+//! DIR/man/COMMAND.8   DIR/bash/COMMAND   DIR/zsh/_COMMAND   DIR/fish/COMMAND.fish
+//! ```
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode};
+
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use cpumap_pping::cli::COMMANDS;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The section of system administration commands.
+const SECTION: &str = "8";
+
+/// The shell scripts and the line of their manual page that `apropos` shows.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("xps_setup.sh", "set, disable or list the transmit packet steering of a network device"),
+    ("set_irq_affinity_with_rss_conf.sh", "put a device's receive interrupts on chosen CPUs"),
+    ("tc_mq_htb_setup_example.sh", "build an example shaper: mq with one HTB per transmit queue"),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [task, directory] = arguments.as_slice() else {
+        return usage();
+    };
+    if task != "dist" {
+        return usage();
+    }
+    match dist(Path::new(directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ERR: xtask dist {directory}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("Usage: xtask dist DIR");
+    ExitCode::from(2)
+}
+
+fn dist(directory: &Path) -> Result<()> {
+    let man = fresh_directory(directory.join("man"))?;
+    for (name, definition) in COMMANDS {
+        let mut command = definition();
+        command.build();
+        write_manual(command, name, &man)?;
+    }
+    for (script, summary) in SCRIPTS {
+        fs::write(man.join(format!("{script}.{SECTION}")), script_manual(script, summary)?)?;
+    }
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let target = fresh_directory(directory.join(shell.to_string()))?;
+        for (name, definition) in COMMANDS {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut definition(), name, &mut script);
+            fs::write(target.join(completion_file(shell, name)), script)?;
+        }
+    }
+    Ok(())
+}
+
+/// Pages of commands that no longer exist must not be shipped.
+fn fresh_directory(path: PathBuf) -> Result<PathBuf> {
+    if path.exists() {
+        fs::remove_dir_all(&path)?;
+    }
+    fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+/// One page for the command and one for each of its subcommands, as `git-log(1)` is one for `git log`.
+fn write_manual(command: Command, name: &str, directory: &Path) -> Result<()> {
+    for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        let full_name = format!("{name}-{}", subcommand.get_name());
+        write_manual(subcommand.clone(), &full_name, directory)?;
+    }
+    let mut page = Vec::new();
+    Man::new(command).section(SECTION).source(source()).manual("cpumap-pping").render(&mut page)?;
+    fs::write(directory.join(format!("{name}.{SECTION}")), page)?;
+    Ok(())
+}
+
+/// The package and its version; ours says nothing.
+fn source() -> String {
+    let manifest = include_str!("../../Cargo.toml");
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    format!("cpumap-pping {}", version.unwrap_or_default().trim_matches('"'))
+}
+
+/// A script documents itself in its `--help`; the page shows that text as it stands.
+fn script_manual(script: &str, summary: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(script);
+    let output = Process::new(&path).arg("-h").output()?;
+    if !output.status.success() {
+        return Err(format!("{} -h: {}", path.display(), output.status).into());
+    }
+    let help = String::from_utf8(output.stdout)?;
+    let (synopsis, text) = help.split_once("\n\n").ok_or("a help text without a paragraph")?;
+    let synopsis = synopsis.trim_start_matches("Usage: ");
+    Ok(format!(
+        ".TH {title} {SECTION} \"\" \"{source}\" \"cpumap-pping\"\n\
+         .SH NAME\n{script} \\- {summary}\n\
+         .SH SYNOPSIS\n.nf\n{synopsis}\n.fi\n\
+         .SH DESCRIPTION\n.nf\n{text}\n.fi\n\
+         .SH SEE ALSO\n.BR xdp_iphash_to_cpu ({SECTION}),\n.BR tc_classify ({SECTION}),\n.BR tc ({SECTION})\n",
+        title = escape(script),
+        source = source(),
+        script = escape(script),
+        synopsis = escape(synopsis),
+        text = escape(text.trim_end()),
+    ))
+}
+
+/// Text for roff: no line may start with a control character, and `-` is a minus, not a hyphen.
+fn escape(text: &str) -> String {
+    let escaped = text.replace('\\', "\\e").replace('-', "\\-");
+    let lines = escaped.lines().map(|line| match line.chars().next() {
+        Some('.' | '\'') => format!("\\&{line}"),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The file name by which each shell finds the completion of a command.
+fn completion_file(shell: Shell, name: &str) -> String {
+    match shell {
+        Shell::Zsh => format!("_{name}"),
+        Shell::Fish => format!("{name}.fish"),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roff_control_characters_are_escaped() {
+        assert_eq!(escape(".TH\n'x\na\\b --c"), "\\&.TH\n\\&'x\na\\eb \\-\\-c");
+    }
+
+    #[test]
+    fn every_script_has_a_manual() {
+        for (script, summary) in SCRIPTS {
+            let page = script_manual(script, summary).expect(script);
+            assert!(page.contains(".SH SYNOPSIS\n.nf\n"), "{page}");
+            assert!(page.contains(&escape(script)), "{page}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_manual_and_completions() {
+        let directory = std::env::temp_dir().join(format!("xtask-test-{}", std::process::id()));
+        dist(&directory).expect("dist");
+        for (name, _) in COMMANDS {
+            for file in [
+                format!("man/{name}.8"),
+                format!("bash/{name}"),
+                format!("zsh/_{name}"),
+                format!("fish/{name}.fish"),
+            ] {
+                let size = fs::metadata(directory.join(&file)).expect(&file).len();
+                assert!(size > 100, "{file} has {size} bytes");
+            }
+        }
+        fs::remove_dir_all(&directory).expect("clean up");
+    }
+}
