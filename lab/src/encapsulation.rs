@@ -1,0 +1,158 @@
+//! VLAN tags and PPPoE session headers on the shaper's segment.
+
+use crate::frame::Frame;
+
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+const ETH_P_8021Q: u16 = 0x8100;
+const ETH_P_8021AD: u16 = 0x88a8;
+const ETH_P_QINQ1: u16 = 0x9100;
+const ETH_P_PPP_SES: u16 = 0x8864;
+const PPP_IP: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
+/// Offset of the EtherType, and where a tag goes.
+const ETHERTYPE: usize = 12;
+/// Length of an untagged Ethernet header.
+const ETH_HLEN: usize = 14;
+/// PPPoE header and PPP protocol number.
+const PPPOE_SES_HLEN: usize = 8;
+
+/// What a subscriber's frames wear between the delay lines and the shaper: VLAN tags, then perhaps PPPoE.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encapsulation {
+    tags: Vec<(u16, u16)>,
+    pppoe: Option<u16>,
+}
+
+impl Encapsulation {
+    /// Plain Ethernet.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// VLAN tags as (TPID, VLAN id), the outermost first: `vlan(&[(0x88a8, 100), (0x8100, 7)])`.
+    pub fn vlan(tags: &[(u16, u16)]) -> Self {
+        Self { tags: tags.to_vec(), pppoe: None }
+    }
+
+    /// A PPPoE session.
+    pub fn pppoe(session: u16) -> Self {
+        Self::none().with_pppoe(session)
+    }
+
+    /// The same tags with a PPPoE session inside.
+    pub fn with_pppoe(mut self, session: u16) -> Self {
+        self.pppoe = Some(session);
+        self
+    }
+
+    /// Whether frames stay as they are.
+    pub fn is_none(&self) -> bool {
+        self.tags.is_empty() && self.pppoe.is_none()
+    }
+
+    /// Bytes it adds to a frame.
+    pub fn overhead(&self) -> usize {
+        4 * self.tags.len() + self.pppoe.map_or(0, |_| PPPOE_SES_HLEN)
+    }
+
+    /// Dresses a plain frame; false when it cannot be (PPPoE carries IP only).
+    pub(crate) fn push(&self, frame: &mut Frame) -> bool {
+        self.push_pppoe(frame).is_some()
+            && self.tags.iter().rev().all(|&(tpid, vid)| push_tag(frame, tpid, vid))
+    }
+
+    fn push_pppoe(&self, frame: &mut Frame) -> Option<()> {
+        let Some(session) = self.pppoe else { return Some(()) };
+        let protocol = match frame.be16(ETHERTYPE)? {
+            ETH_P_IP => PPP_IP,
+            ETH_P_IPV6 => PPP_IPV6,
+            _ => return None,
+        };
+        // The length counts the PPP protocol number and the payload.
+        let length = u16::try_from(frame.bytes().len() - ETH_HLEN + 2).ok()?;
+        let [session, length, protocol] = [session, length, protocol].map(u16::to_be_bytes);
+        let mut header = [0x11, 0, 0, 0, 0, 0, 0, 0];
+        header[2..4].copy_from_slice(&session);
+        header[4..6].copy_from_slice(&length);
+        header[6..8].copy_from_slice(&protocol);
+        frame.set_be16(ETHERTYPE, ETH_P_PPP_SES);
+        frame.insert(ETH_HLEN, &header).then_some(())
+    }
+}
+
+/// Puts one tag on the outside.
+pub(crate) fn push_tag(frame: &mut Frame, tpid: u16, tci: u16) -> bool {
+    let [tpid, tci] = [tpid, tci].map(u16::to_be_bytes);
+    frame.insert(ETHERTYPE, &[tpid[0], tpid[1], tci[0], tci[1]])
+}
+
+/// Takes off every tag and the PPPoE header; a malformed frame stays as far as it made sense.
+pub(crate) fn strip(frame: &mut Frame) {
+    while let Some(ETH_P_8021Q | ETH_P_8021AD | ETH_P_QINQ1) = frame.be16(ETHERTYPE) {
+        frame.remove(ETHERTYPE, 4);
+    }
+    if frame.be16(ETHERTYPE) != Some(ETH_P_PPP_SES) {
+        return;
+    }
+    let (Some(length), Some(protocol)) = (frame.be16(ETH_HLEN + 4), frame.be16(ETH_HLEN + 6))
+    else {
+        return;
+    };
+    let ethertype = match protocol {
+        PPP_IP => ETH_P_IP,
+        PPP_IPV6 => ETH_P_IPV6,
+        _ => return,
+    };
+    frame.set_be16(ETHERTYPE, ethertype);
+    frame.remove(ETH_HLEN, PPPOE_SES_HLEN);
+    frame.truncate(ETH_HLEN + usize::from(length).saturating_sub(2));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Frame {
+        let mut frame = Frame::new(1600);
+        let area = frame.receive_area();
+        area[..60].iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
+        area[12..14].copy_from_slice(&ETH_P_IPV6.to_be_bytes());
+        frame.set_length(60);
+        frame
+    }
+
+    #[test]
+    fn strip_undoes_push() {
+        let double = Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]);
+        for encapsulation in [
+            Encapsulation::none(),
+            Encapsulation::vlan(&[(0x8100, 100)]),
+            double.clone(),
+            Encapsulation::pppoe(9),
+            double.with_pppoe(9),
+        ] {
+            let mut frame = plain();
+            assert!(encapsulation.push(&mut frame));
+            assert_eq!(frame.bytes().len(), 60 + encapsulation.overhead());
+            strip(&mut frame);
+            assert_eq!(frame.bytes(), plain().bytes(), "{encapsulation:?}");
+        }
+    }
+
+    #[test]
+    fn the_outermost_tag_comes_first() {
+        let mut frame = plain();
+        assert!(Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]).with_pppoe(5).push(&mut frame));
+        let expected =
+            [0x88, 0xa8, 0, 100, 0x81, 0, 0, 7, 0x88, 0x64, 0x11, 0, 0, 5, 0, 48, 0, 0x57];
+        assert_eq!(frame.bytes()[12..30], expected);
+    }
+
+    #[test]
+    fn pppoe_refuses_what_is_not_ip() {
+        let mut frame = plain();
+        frame.set_be16(ETHERTYPE, 0x0806);
+        assert!(!Encapsulation::pppoe(1).push(&mut frame));
+    }
+}

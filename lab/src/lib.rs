@@ -1,0 +1,50 @@
+//! The laboratory: network namespaces, delay lines, packets and real TCP for tests, demo and benches.
+//!
+//! ```text
+//! subscriber ── delay ─┐
+//! subscriber ── delay ─┼─ lan  [shaper]  wan ── delay ── internet
+//! subscriber ── delay ─┘
+//! ```
+//!
+//! A [`Lab`] is described by a [`Plan`], built by [`Lab::build`] and gone when dropped: namespaces have no
+//! names, so labs cannot collide and nothing stays behind, not even after `kill -9`. The shaper is a
+//! [`Sandbox`]: its own network namespace, `/sys` and bpffs. The crate knows nothing about BPF.
+//!
+//! ```no_run
+//! # fn main() -> std::io::Result<()> {
+//! use lab::{traffic, Flow, Lab, Plan, Server, Subscriber};
+//! use std::time::Duration;
+//!
+//! let alice = Subscriber::new("alice", 1).rtt(Duration::from_millis(5));
+//! let lab = Lab::build(Plan::new([alice]).internet_rtt(Duration::from_millis(20)))?;
+//! let server = Server::start(lab.internet().netns(), 0)?;
+//! let ping_pong = Flow::request_response(100, Duration::from_millis(10));
+//! let report = traffic::run(lab.subscriber("alice").netns(), &server, lab.internet().v4(), &ping_pong)?;
+//! println!("{:?}", report.client.rtt); // about 25 ms
+//! # Ok(()) }
+//! ```
+
+pub mod delay;
+pub mod encapsulation;
+mod frame;
+pub mod link;
+pub mod ns;
+pub mod offload;
+mod packet_socket;
+pub mod privilege;
+pub mod qdisc;
+pub mod sandbox;
+mod sockopt;
+mod tool;
+pub mod topology;
+pub mod traffic;
+
+pub use delay::DelayLine;
+pub use encapsulation::Encapsulation;
+pub use link::{Counters, Direction, Link};
+pub use ns::Netns;
+pub use privilege::privileged;
+pub use qdisc::{htb_class_stats, mq_htb, ClassStats, HtbClass};
+pub use sandbox::{private_bpffs, Sandbox};
+pub use topology::{Forwarding, Host, Lab, Plan, Subscriber};
+pub use traffic::{Amount, Flow, Pattern, Report, Server, TcpInfo, UdpReceiver};
