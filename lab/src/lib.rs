@@ -26,11 +26,14 @@
 
 pub mod delay;
 pub mod encapsulation;
+mod engine;
 mod frame;
+pub mod host;
 pub mod link;
 pub mod ns;
 pub mod offload;
 mod packet_socket;
+pub mod plan;
 pub mod privilege;
 pub mod qdisc;
 pub mod sandbox;
@@ -41,10 +44,12 @@ pub mod traffic;
 
 pub use delay::DelayLine;
 pub use encapsulation::Encapsulation;
+pub use host::{Host, ETH};
 pub use link::{Counters, Direction, Link};
 pub use ns::Netns;
+pub use plan::{Forwarding, Plan, Subscriber};
 pub use privilege::privileged;
 pub use qdisc::{htb_class_stats, mq_htb, ClassStats, HtbClass};
 pub use sandbox::{private_bpffs, Sandbox};
-pub use topology::{Forwarding, Host, Lab, Plan, Subscriber};
+pub use topology::{Lab, LAN, WAN};
 pub use traffic::{Amount, Flow, Pattern, Report, Server, TcpInfo, UdpReceiver};

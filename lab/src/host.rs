@@ -1,0 +1,112 @@
+//! A host at the edge of a lab.
+
+use crate::delay::{Mac, Spoke};
+use crate::link::Link;
+use crate::ns::Netns;
+use crate::{offload, tool};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Every host's interface.
+pub const ETH: &str = "eth0";
+/// Every host's IPv6 next hop.
+pub(crate) const GATEWAY_V6: &str = "fe80::1";
+
+/// A host at the edge: a subscriber or the internet.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    netns: Netns,
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
+    mac: Mac,
+    link: Arc<Link>,
+}
+
+impl Host {
+    /// A host in a new namespace, not yet wired.
+    pub(crate) fn new(
+        name: &str,
+        ipv4: Ipv4Addr,
+        ipv6: Ipv6Addr,
+        mac: Mac,
+        rtt: Duration,
+    ) -> io::Result<Self> {
+        let link = Arc::new(Link::new(rtt));
+        Ok(Self { name: name.to_owned(), netns: Netns::new()?, ipv4, ipv6, mac, link })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its network namespace; its interface is [`ETH`].
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Its IPv4 address.
+    pub fn v4(&self) -> IpAddr {
+        self.ipv4.into()
+    }
+
+    /// Its IPv6 address.
+    pub fn v6(&self) -> IpAddr {
+        self.ipv6.into()
+    }
+
+    /// Its hardware address.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// Its link to the shaper: delay, impairments, counters.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Switches TCP timestamps for new connections.
+    pub fn tcp_timestamps(&self, on: bool) -> io::Result<()> {
+        self.netns.sysctl("net.ipv4.tcp_timestamps", if on { "1" } else { "0" })
+    }
+
+    /// Its place at a delay line, behind the line's `device`.
+    pub(crate) fn spoke(&self, device: &str) -> Spoke {
+        Spoke { device: device.to_owned(), mac: self.mac, link: self.link.clone() }
+    }
+
+    /// Addresses and routes of a host whose every next hop is `gateway` at `mac`.
+    pub(crate) fn configure(&self, gateway: &str, gateway_mac: Mac) -> io::Result<()> {
+        let (ipv4, ipv6, mac) = (self.ipv4, self.ipv6, text(gateway_mac));
+        let lines = [
+            format!("link set {ETH} up"),
+            format!("addr add {ipv4}/32 dev {ETH}"),
+            format!("addr add {ipv6}/128 dev {ETH} nodad"),
+            format!("neigh replace {gateway} lladdr {mac} dev {ETH} nud permanent"),
+            format!("neigh replace {GATEWAY_V6} lladdr {mac} dev {ETH} nud permanent"),
+            format!("route add 0.0.0.0/0 via {gateway} dev {ETH} onlink src {ipv4}"),
+            format!("route add ::/0 via {GATEWAY_V6} dev {ETH} src {ipv6}"),
+        ];
+        tool::batch(&self.netns, "ip", &lines)?;
+        offload::disable(&self.netns, ETH)
+    }
+
+    /// Routes and permanent neighbours that lead to this host through `device`.
+    pub(crate) fn reached_through(&self, device: &str) -> Vec<String> {
+        let (ipv4, ipv6, mac) = (self.ipv4, self.ipv6, text(self.mac));
+        vec![
+            format!("neigh replace {ipv4} lladdr {mac} dev {device} nud permanent"),
+            format!("neigh replace {ipv6} lladdr {mac} dev {device} nud permanent"),
+            format!("route add {ipv4}/32 dev {device}"),
+            format!("route add {ipv6}/128 dev {device}"),
+        ]
+    }
+}
+
+/// A hardware address as `ip` writes it.
+pub(crate) fn text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
