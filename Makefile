@@ -8,6 +8,9 @@ SHELL       := /bin/bash
 CARGO   ?= cargo
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# Ours alone: cargo runs the makefiles of libelf and libbpf, which would take them for theirs.
+unexport PREFIX DESTDIR
+MAKEOVERRIDES =
 
 # Where cargo puts its results, and ours beside the sources.
 CARGO_TARGET_DIR ?= target
@@ -27,7 +30,7 @@ VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Car
 # Debian packages, each once: to compile (the third line: libbpf-sys builds its own libelf), to run, to check, to package.
 DEPS := clang llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
 	iproute2 ethtool procps kmod util-linux \
-	autoconf automake autopoint gettext flex bison gawk libtool \
+	autoconf automake autopoint gettext flex bison gawk \
 	clang-format shellcheck jq
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
 

@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
 
@@ -86,10 +87,28 @@ fn write_manual(command: Command, name: &str, directory: &Path) -> Result<()> {
         let full_name = format!("{name}-{}", subcommand.get_name());
         write_manual(subcommand.clone(), &full_name, directory)?;
     }
-    let mut page = Vec::new();
-    Man::new(command).section(SECTION).source(source()).manual("cpumap-pping").render(&mut page)?;
-    fs::write(directory.join(format!("{name}.{SECTION}")), page)?;
+    fs::write(directory.join(format!("{name}.{SECTION}")), manual(command)?)?;
     Ok(())
+}
+
+/// As `Man::render` does, but for the notes: their examples and tables keep their lines.
+fn manual(command: Command) -> Result<Vec<u8>> {
+    let notes = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
+    let has_subcommands = command.has_subcommands();
+    let man = Man::new(command).section(SECTION).source(source()).manual("cpumap-pping");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if has_subcommands {
+        man.render_subcommands_section(&mut page)?;
+    }
+    if let Some(notes) = notes {
+        write!(page, ".SH NOTES\n.nf\n{}\n.fi\n", escape(notes.trim_end()))?;
+    }
+    Ok(page)
 }
 
 /// The package and its version; ours says nothing.
@@ -149,6 +168,13 @@ mod tests {
     #[test]
     fn roff_control_characters_are_escaped() {
         assert_eq!(escape(".TH\n'x\na\\b --c"), "\\&.TH\n\\&'x\na\\eb \\-\\-c");
+    }
+
+    #[test]
+    fn notes_keep_their_lines() {
+        let command = Command::new("x").about("X").after_help("Examples:\n  x --a\n  x --b");
+        let page = String::from_utf8(manual(command).expect("manual")).expect("text");
+        assert!(page.contains(".nf\nExamples:\n  x \\-\\-a\n  x \\-\\-b\n.fi\n"), "{page}");
     }
 
     #[test]
