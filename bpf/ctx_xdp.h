@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The only place that knows struct xdp_md. */
+#ifndef CPP_CTX_XDP_H
+#define CPP_CTX_XDP_H
+
+#include "maps.h"
+#include "parse.h"
+
+static __always_inline struct cursor xdp_cursor(const struct xdp_md *ctx)
+{
+	struct cursor cur = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+
+	return cur;
+}
+
+/* Puts the metadata in front of the frame. False where the driver has no room;
+ * the frame is then as it was. All packet pointers are void afterwards. */
+static __always_inline bool xdp_hand_on(struct xdp_md *ctx, const struct xdp_metadata *content)
+{
+	struct xdp_metadata *metadata;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*metadata)))
+		return false;
+	metadata = (void *)(long)ctx->data_meta;
+	if ((void *)(metadata + 1) > (void *)(long)ctx->data)
+		return false;
+	*metadata = *content;
+	return true;
+}
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The flow table: a set-associative array without an allocator and without a
+ * lock (docs/decisions/). A flow stands in one of the eight ways of its bucket,
+ * probed from a home way, so that a hit usually costs one cache line.
+ *
+ * Who gets in: a new flow takes a free way, else the longest idle one among
+ * those that have no live sample (idle) or that were never seen established in
+ * both directions (half-open: a SYN flood recycles its own entries). A flow
+ * that is measured is never evicted by another: that would lose the long RTTs
+ * first. Who finds no room is counted.
+ *
+ * Taking a way over goes tag -> BUSY -> new tag by compare-and-swap. Whoever
+ * still holds the old flow's pointer re-reads the tag after each slot
+ * operation (slot_*()), so that nobody's TSval ends up in another's sample.
+ */
+#ifndef CPP_FLOW_H
+#define CPP_FLOW_H
+
+#include "clock.h"
+#include "maps.h"
+#include "parse.h"
+#include "stats.h"
+
+#define READ_U64(x) (*(volatile __u64 *)&(x))
+
+/* Coarse time of flows: 64 jiffies, at most 0.64 s. */
+static __always_inline __u32 flow_tick(void)
+{
+	return now_jiffies() >> 6;
+}
+
+static __always_inline __u64 mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/* Hash of the 5-tuple with the subscriber's end first, the same in both
+ * directions. 64 bits, seeded: it stands for the tuple. */
+static __always_inline __u64 flow_hash(const struct ip_packet *ip, const struct tcp_segment *tcp,
+				       enum direction egress)
+{
+	bool to_subscriber = egress == DIRECTION_LAN;
+	const struct ip_addr *near = to_subscriber ? &ip->dst : &ip->src;
+	const struct ip_addr *far = to_subscriber ? &ip->src : &ip->dst;
+	__u32 near_port = to_subscriber ? tcp->dest : tcp->source;
+	__u32 far_port = to_subscriber ? tcp->source : tcp->dest;
+	__u64 hash = config.hash_seed;
+
+	if (ip->is_ipv6) {
+		hash = mix(hash, near->half[0]);
+		hash = mix(hash, far->half[0]);
+		hash = mix(hash, near->half[1]);
+		hash = mix(hash, far->half[1]);
+	} else {
+		hash = mix(hash, (near->half[1] & ~0xffffffffULL) | far->half[1] >> 32);
+	}
+	hash = mix(hash, (__u64)ip->is_ipv6 << 32 | near_port << 16 | far_port);
+	hash *= 0xd6e8feb86659fd93ULL;
+	hash ^= hash >> 32;
+	return hash > FLOW_TAG_BUSY ? hash : hash + 2;
+}
+
+static __always_inline struct flow_bucket *flow_bucket_of(__u64 tag)
+{
+	__u32 index = (__u32)tag & config.flow_mask;
+
+	return bpf_map_lookup_elem(&cpp_flow, &index);
+}
+
+/* The i-th way to probe, starting from the tag's home. */
+static __always_inline struct flow *flow_way(struct flow_bucket *bucket, __u64 tag, __u32 i)
+{
+	return &bucket->way[((tag >> 61) + i) % FLOW_WAYS];
+}
+
+static __always_inline struct flow *flow_find(struct flow_bucket *bucket, __u64 tag)
+{
+#pragma unroll
+	for (__u32 i = 0; i < FLOW_WAYS; i++) {
+		struct flow *flow = flow_way(bucket, tag, i);
+
+		if (READ_U64(flow->tag) == tag)
+			return flow;
+	}
+	return NULL;
+}
+
+static __always_inline bool flow_is_established(const struct flow *flow)
+{
+	return READ_U64(flow->dir[0]) & READ_U64(flow->dir[1]) & FLOW_DIR_ESTABLISHED;
+}
+
+/* How willingly a way is given up: 0 never, else the longer idle the more. */
+static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
+{
+	__u32 idle = tick - flow->swept;
+	__u64 tag = READ_U64(flow->tag);
+
+	if (tag == FLOW_TAG_FREE)
+		return ~0U;
+	if (tag == FLOW_TAG_BUSY)
+		return 0;
+	if (idle > config.idle_ticks || !flow_is_established(flow))
+		return idle < ~0U - 1 ? idle + 1 : idle;
+	return 0;
+}
+
+static __always_inline __u32 slots_pending(const struct flow *flow)
+{
+	__u32 pending = 0;
+
+#pragma unroll
+	for (int i = 0; i < 2 * FLOW_SLOTS; i++)
+		pending += flow->slot[0][i] != 0;
+	return pending;
+}
+
+static __always_inline void slots_clear(struct flow *flow, int dir)
+{
+#pragma unroll
+	for (int i = 0; i < FLOW_SLOTS; i++)
+		*(volatile __u64 *)&flow->slot[dir][i] = 0;
+}
+
+/* Takes the way over for `tag`. False: another CPU was faster. */
+static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, struct stats *stats)
+{
+	__u64 old = READ_U64(flow->tag);
+
+	if (old == FLOW_TAG_BUSY ||
+	    __sync_val_compare_and_swap(&flow->tag, old, FLOW_TAG_BUSY) != old)
+		return false;
+	if (old != FLOW_TAG_FREE)
+		count_many(stats, COUNT_rtt_evicted, slots_pending(flow));
+	slots_clear(flow, 0);
+	slots_clear(flow, 1);
+	flow->dir[0] = 0;
+	flow->dir[1] = 0;
+	flow->swept = tick;
+	__sync_val_compare_and_swap(&flow->tag, FLOW_TAG_BUSY, tag); /* a full barrier */
+	count(stats, COUNT_rtt_flow_new);
+	return true;
+}
+
+/*
+ * Enters a new flow: the way it got (0 to FLOW_WAYS - 1 from its home), or -1.
+ * A global function, so that the verifier follows it once and not from every
+ * state of its caller; it is off the fast path.
+ */
+__noinline int flow_insert(__u64 tag, __u32 tick, __u32 cpu)
+{
+	struct flow_bucket *bucket = flow_bucket_of(tag);
+	struct stats *stats = stats_of(cpu);
+	__u32 best = 0;
+	int way = -1;
+
+	if (!bucket || !stats)
+		return -1;
+	for (__u32 i = 0; i < FLOW_WAYS; i++) {
+		__u32 claim = flow_claim(flow_way(bucket, tag, i), tick);
+
+		if (claim > best) {
+			best = claim;
+			way = i;
+		}
+	}
+	if (way < 0 || !flow_take(flow_way(bucket, tag, way), tag, tick, stats)) {
+		count(stats, COUNT_rtt_flow_full);
+		return -1;
+	}
+	return way;
+}
+
+#endif

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The one parser. Works on a cursor, so that it does not know whether the
+ * frame came from XDP (ctx_xdp.h) or from TC (ctx_tc.h).
+ *
+ * Each parse_*() advances the cursor past one header, or says why it could
+ * not. A frame that cannot be parsed is never dropped and never classified.
+ */
+#ifndef CPP_PARSE_H
+#define CPP_PARSE_H
+
+#include <stdbool.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include "abi.h"
+
+struct cursor {
+	void *data;
+	void *end;
+	__u32 offset; /* of the next header from data */
+};
+
+#define MAX_HEADERS 0x1ff /* bytes: all that the limits below can add up to */
+
+enum parse_result {
+	PARSE_OK = 0,
+	PARSE_OTHER,	 /* another protocol than we follow */
+	PARSE_TRUNCATED, /* the frame ends inside a header */
+	PARSE_MALFORMED, /* a header contradicts itself */
+	PARSE_FRAGMENT,	 /* TCP, but its header went with an earlier fragment */
+};
+
+/* An address as in struct ip_prefix: two halves in network order. */
+struct ip_addr {
+	__u64 half[2];
+};
+
+struct ip_packet {
+	struct ip_addr src;
+	struct ip_addr dst;
+	__u32 l3_offset; /* of the IP header in the frame */
+	__u32 l3_len;	 /* header and payload, from the IP header; 0: ask the frame (BIG TCP) */
+	__u8 protocol;	 /* of the transport header at the cursor */
+	bool is_ipv6;
+	bool has_ports; /* false: a later fragment, or headers we cannot follow */
+};
+
+struct tcp_segment {
+	__be16 source;
+	__be16 dest;
+	__u32 payload; /* bytes */
+	__u32 tsval;   /* valid with has_timestamps */
+	__u32 tsecr;
+	__u32 options_len; /* bytes of options at the cursor, still to be looked through */
+	bool has_timestamps;
+	bool syn;
+	bool ack;
+};
+
+/* Reserve the next header: NULL when the frame ends before it does. */
+#define TAKE(cursor, type)                                                                         \
+	({                                                                                         \
+		type *__header = (cursor)->data + (cursor)->offset;                                \
+		if ((void *)(__header + 1) > (cursor)->end)                                        \
+			__header = NULL;                                                           \
+		else                                                                               \
+			(cursor)->offset += sizeof(*__header);                                     \
+		__header;                                                                          \
+	})
+
+/*
+ * For the verifier: makes it forget which offset this is, so that it follows
+ * what comes next once, and not once for each depth of tags and extensions
+ * (a million instructions instead of ten thousand). Always 0, never written.
+ */
+volatile __u32 verifier_zero;
+
+static __always_inline void cursor_forget(struct cursor *cur)
+{
+	cur->offset = (cur->offset + verifier_zero) & MAX_HEADERS;
+}
+
+/* Steps over `bytes` that must be within the frame. */
+static __always_inline bool cursor_skip(struct cursor *cur, __u32 bytes)
+{
+	void *pos = cur->data + cur->offset;
+
+	if (pos + bytes > cur->end)
+		return false;
+	cur->offset += bytes;
+	return true;
+}
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 next;
+};
+
+struct pppoe_session { /* RFC 2516, 4 and RFC 1661, 2 */
+	__u8 version_type;
+	__u8 code;
+	__be16 session;
+	__be16 length;
+	__be16 ppp_protocol;
+} __attribute__((packed));
+
+#define ETHERTYPE_QINQ_OLD   0x9100
+#define PPPOE_VERSION_1_TYPE 0x11
+#define PPPOE_CODE_SESSION   0x00
+#define PPP_IPV4	     0x0021
+#define PPP_IPV6	     0x0057
+
+static __always_inline bool is_vlan(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD) ||
+	       ethertype == bpf_htons(ETHERTYPE_QINQ_OLD);
+}
+
+/* PPPoE session: the EtherType that its PPP protocol stands for. */
+static __always_inline enum parse_result parse_pppoe(struct cursor *cur, __be16 *ethertype)
+{
+	struct pppoe_session *pppoe = TAKE(cur, struct pppoe_session);
+
+	if (!pppoe)
+		return PARSE_TRUNCATED;
+	if (pppoe->version_type != PPPOE_VERSION_1_TYPE || pppoe->code != PPPOE_CODE_SESSION)
+		return PARSE_MALFORMED;
+	if (pppoe->ppp_protocol == bpf_htons(PPP_IPV4))
+		*ethertype = bpf_htons(ETH_P_IP);
+	else if (pppoe->ppp_protocol == bpf_htons(PPP_IPV6))
+		*ethertype = bpf_htons(ETH_P_IPV6);
+	else
+		return PARSE_OTHER; /* LCP, IPCP, … */
+	return PARSE_OK;
+}
+
+/* Ethernet, up to MAX_VLAN_TAGS tags, PPPoE: leaves the cursor at the network
+ * header and *ethertype at what that should be. */
+static __always_inline enum parse_result parse_link(struct cursor *cur, __be16 *ethertype)
+{
+	struct ethhdr *eth = TAKE(cur, struct ethhdr);
+
+	if (!eth)
+		return PARSE_TRUNCATED;
+	*ethertype = eth->h_proto;
+#pragma unroll
+	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+		struct vlan_tag *tag;
+
+		if (!is_vlan(*ethertype))
+			break;
+		tag = TAKE(cur, struct vlan_tag);
+		if (!tag)
+			return PARSE_TRUNCATED;
+		*ethertype = tag->next;
+	}
+	if (*ethertype == bpf_htons(ETH_P_PPP_SES))
+		return parse_pppoe(cur, ethertype);
+	return PARSE_OK;
+}
+
+static __always_inline struct ip_addr addr_from_ipv4(__be32 addr)
+{
+	/* ::ffff would be the standard's way; twelve 0xFF bytes is the contract's. */
+	struct ip_addr mapped = {
+		.half = { ~0ULL, (__u64)addr << 32 | 0xffffffff },
+	};
+
+	return mapped;
+}
+
+static __always_inline struct ip_addr addr_from_ipv6(const struct in6_addr *addr)
+{
+	const __u32 *word = addr->in6_u.u6_addr32;
+	struct ip_addr copy = {
+		.half = { (__u64)word[1] << 32 | word[0], (__u64)word[3] << 32 | word[2] },
+	};
+
+	return copy;
+}
+
+/* RFC 791. Options are stepped over. */
+static __always_inline enum parse_result parse_ipv4(struct cursor *cur, struct ip_packet *ip)
+{
+	struct iphdr *header = TAKE(cur, struct iphdr);
+
+	if (!header)
+		return PARSE_TRUNCATED;
+	if (header->version != 4 || header->ihl < 5)
+		return PARSE_MALFORMED;
+	if (!cursor_skip(cur, header->ihl * 4 - sizeof(*header)))
+		return PARSE_TRUNCATED;
+	ip->l3_len = bpf_ntohs(header->tot_len);
+	if (ip->l3_len && ip->l3_len < header->ihl * 4)
+		return PARSE_MALFORMED;
+	ip->src = addr_from_ipv4(header->saddr);
+	ip->dst = addr_from_ipv4(header->daddr);
+	ip->protocol = header->protocol;
+	ip->is_ipv6 = false;
+	ip->has_ports = !(header->frag_off & bpf_htons(0x1fff)); /* fragment offset */
+	return PARSE_OK;
+}
+
+/* RFC 8200. Extension headers are parse_ipv6_extensions()'s. */
+static __always_inline enum parse_result parse_ipv6(struct cursor *cur, struct ip_packet *ip)
+{
+	struct ipv6hdr *header = TAKE(cur, struct ipv6hdr);
+
+	if (!header)
+		return PARSE_TRUNCATED;
+	if (header->version != 6)
+		return PARSE_MALFORMED;
+	ip->l3_len = header->payload_len ? bpf_ntohs(header->payload_len) + sizeof(*header) : 0;
+	ip->src = addr_from_ipv6(&header->saddr);
+	ip->dst = addr_from_ipv6(&header->daddr);
+	ip->protocol = header->nexthdr;
+	ip->is_ipv6 = true;
+	ip->has_ports = true;
+	return PARSE_OK;
+}
+
+/* Link and network header: enough to know whose packet it is. */
+static __always_inline enum parse_result parse_ip(struct cursor *cur, struct ip_packet *ip)
+{
+	__be16 ethertype;
+	enum parse_result result = parse_link(cur, &ethertype);
+
+	if (result != PARSE_OK)
+		return result;
+	cursor_forget(cur);
+	ip->l3_offset = cur->offset;
+	if (ethertype == bpf_htons(ETH_P_IP))
+		return parse_ipv4(cur, ip);
+	if (ethertype == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6(cur, ip);
+	return PARSE_OTHER;
+}
+
+struct ipv6_extension { /* RFC 8200, 4: hop-by-hop, routing, destination options */
+	__u8 next;
+	__u8 length; /* in 8 bytes, without the first 8; AH: in 4 bytes, without 8 */
+	__be16 fragment_offset;
+	__be32 rest;
+};
+
+/* Follows the chain to the transport header: its protocol goes to
+ * ip->protocol; ip->has_ports ends false where there is none to be read. */
+static __always_inline enum parse_result parse_ipv6_extensions(struct cursor *cur,
+							       struct ip_packet *ip)
+{
+	for (int i = 0; i < MAX_IPV6_EXT_HEADERS; i++) {
+		struct ipv6_extension *ext;
+		__u32 more = 0;
+
+		switch (ip->protocol) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+		case IPPROTO_AH:
+		case IPPROTO_FRAGMENT:
+			break;
+		default:
+			return PARSE_OK;
+		}
+		ext = TAKE(cur, struct ipv6_extension);
+		if (!ext)
+			return PARSE_TRUNCATED;
+		if (ip->protocol == IPPROTO_FRAGMENT) {
+			if (ext->fragment_offset & bpf_htons(0xfff8)) {
+				ip->has_ports = false;
+				return PARSE_OK;
+			}
+		} else if (ip->protocol == IPPROTO_AH) {
+			more = ext->length * 4; /* RFC 4302, 2.2: words less 2 */
+		} else {
+			more = ext->length * 8;
+		}
+		if (!cursor_skip(cur, more))
+			return PARSE_TRUNCATED;
+		cursor_forget(cur);
+		ip->protocol = ext->next;
+	}
+	ip->has_ports = false; /* a longer chain than anybody sends */
+	return PARSE_OK;
+}
+
+#define TCPOPT_EOL	  0
+#define TCPOPT_NOP	  1
+#define TCPOPT_TIMESTAMP  8
+#define TCPOLEN_TIMESTAMP 10
+
+struct tcp_timestamps { /* RFC 7323, 3.2 */
+	__be32 tsval;
+	__be32 tsecr;
+} __attribute__((packed));
+
+/* What every kernel puts first outside the handshake: NOP, NOP, timestamps. */
+#define TIMESTAMPS_ALIGNED                                                                         \
+	bpf_htonl(TCPOPT_NOP << 24 | TCPOPT_NOP << 16 | TCPOPT_TIMESTAMP << 8 | TCPOLEN_TIMESTAMP)
+
+static __always_inline void set_timestamps(struct tcp_segment *tcp,
+					   const struct tcp_timestamps *timestamps)
+{
+	tcp->tsval = bpf_ntohl(timestamps->tsval);
+	tcp->tsecr = bpf_ntohl(timestamps->tsecr);
+	tcp->has_timestamps = true;
+}
+
+/* One option at `option`, of the `left` bytes that doff leaves: its size, or 0
+ * if it is impossible. */
+static __always_inline __u32 tcp_option_size(const __u8 *option, __u32 left, const void *end)
+{
+	__u32 size;
+
+	if (option[0] == TCPOPT_NOP)
+		return 1;
+	if ((void *)(option + 2) > end)
+		return 0;
+	size = option[1];
+	return size >= 2 && size <= left ? size : 0;
+}
+
+/*
+ * Looks through the options in any order (RFC 9293, 3.1): `length` bytes at
+ * `offset`, known to lie within the frame. Returns the offset of the timestamps'
+ * two words, 0 if there are none, or -1 if an option is impossible.
+ *
+ * The offset goes through verifier_zero each round, so that all ways through a
+ * round end in one state; without that their number doubles forty times.
+ */
+static __always_inline int find_tcp_timestamps(struct cursor *cur, __u32 offset, __u32 length)
+{
+	const __u8 *options = cur->data + (offset & MAX_HEADERS);
+	__u32 at = 0;
+
+	for (int i = 0; i < MAX_TCP_OPTION_BYTES && at < length; i++) {
+		const __u8 *option = options + at;
+		__u32 size;
+
+		if ((void *)(option + 1) > cur->end)
+			return -1;
+		if (option[0] == TCPOPT_EOL)
+			return 0;
+		size = tcp_option_size(option, length - at, cur->end);
+		if (!size)
+			return -1;
+		if (option[0] == TCPOPT_TIMESTAMP)
+			return size == TCPOLEN_TIMESTAMP ? (int)(offset + at + 2) : -1;
+		at = (at + size + verifier_zero) & 0x3f;
+	}
+	return 0;
+}
+
+/* RFC 9293. `frame_len` is the whole frame's, for the packets that are too big
+ * to say theirs. */
+static __always_inline enum parse_result parse_tcp(struct cursor *cur, const struct ip_packet *ip,
+						   __u32 frame_len, struct tcp_segment *tcp)
+{
+	__u32 available = frame_len - ip->l3_offset, l3_len = ip->l3_len ?: available;
+	__u32 headers = cur->offset - ip->l3_offset, length;
+	struct tcphdr *header = TAKE(cur, struct tcphdr);
+	__be32 *first;
+	void *options;
+
+	if (!header)
+		return PARSE_TRUNCATED;
+	if (header->doff < 5)
+		return PARSE_MALFORMED;
+	length = header->doff * 4 - sizeof(*header);
+	headers += header->doff * 4;
+	options = header + 1;
+	if (options + length > cur->end || l3_len > available)
+		return PARSE_TRUNCATED;
+	if (headers > l3_len)
+		return PARSE_MALFORMED;
+
+	tcp->source = header->source;
+	tcp->dest = header->dest;
+	tcp->payload = l3_len - headers;
+	tcp->syn = header->syn;
+	tcp->ack = header->ack;
+	tcp->has_timestamps = false;
+
+	first = options;
+	tcp->options_len = length;
+	if (length >= 12 && options + 12 <= cur->end && *first == TIMESTAMPS_ALIGNED) {
+		set_timestamps(tcp, options + 4);
+		tcp->options_len = 0;
+	}
+	return PARSE_OK;
+}
+
+/* The timestamps where find_tcp_timestamps() says that they are. */
+static __always_inline enum parse_result parse_timestamps(struct cursor *cur, int found,
+							  struct tcp_segment *tcp)
+{
+	struct tcp_timestamps *timestamps;
+
+	if (found <= 0)
+		return found ? PARSE_MALFORMED : PARSE_OK;
+	cur->offset = found & MAX_HEADERS;
+	timestamps = TAKE(cur, struct tcp_timestamps);
+	if (!timestamps)
+		return PARSE_TRUNCATED;
+	set_timestamps(tcp, timestamps);
+	return PARSE_OK;
+}
+
+/* The transport header behind parse_ip()'s: PARSE_OTHER unless it is TCP. */
+static __always_inline enum parse_result parse_transport(struct cursor *cur, struct ip_packet *ip,
+							 __u32 frame_len, struct tcp_segment *tcp)
+{
+	if (ip->is_ipv6) {
+		enum parse_result result = parse_ipv6_extensions(cur, ip);
+
+		if (result != PARSE_OK)
+			return result;
+	}
+	if (ip->protocol != IPPROTO_TCP)
+		return PARSE_OTHER;
+	if (!ip->has_ports)
+		return PARSE_FRAGMENT;
+	cursor_forget(cur);
+	return parse_tcp(cur, ip, frame_len, tcp);
+}
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The contract between the BPF programs, the loader and everybody who opens
+ * the pinned maps. Every byte of padding is named. docs/ABI.md draws the
+ * bpffs tree; the rule for raising ABI_VERSION is there too.
+ */
+#ifndef CPP_ABI_H
+#define CPP_ABI_H
+
+#include <linux/types.h>
+#include "limits.h"
+
+#define ABI_VERSION 1
+
+#define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
+#define ASSERT_OFFSET(type, field, bytes)                                                          \
+	_Static_assert(__builtin_offsetof(struct type, field) == (bytes), #type "." #field)
+
+/* --- the contract's four maps: these layouts never change ---------------- */
+
+/* map_ip_hash key. IPv4: twelve 0xFF bytes, then the address; prefixlen is the
+ * IPv4 length + 96. Network byte order. The all-ones address is the default. */
+struct ip_prefix {
+	__u32 prefixlen;
+	__u8 addr[16];
+};
+ASSERT_SIZE(ip_prefix, 20);
+
+/* map_ip_hash value. */
+struct ip_mapping {
+	__u32 cpu;
+	__u32 tc_handle; /* major << 16 | minor; 0: steer only, no class */
+};
+ASSERT_SIZE(ip_mapping, 8);
+
+/* map_ifindex_type value: index is the ifindex. */
+enum direction {
+	DIRECTION_NONE = 0,
+	DIRECTION_WAN = 1, /* faces the internet: the subscriber is the destination on ingress */
+	DIRECTION_LAN = 2, /* faces the subscribers: the subscriber is the source on ingress */
+};
+
+/* map_txq_config value: index is the CPU. */
+struct txq_config {
+	__u16 queue_mapping; /* TX queue, counted from 1; 0: not configured */
+	__u16 htb_major;
+};
+ASSERT_SIZE(txq_config, 4);
+
+/* --- ours ----------------------------------------------------------------- */
+
+/* cpp_control: one entry, shared by every loaded program. */
+struct control {
+	__u64 generation;  /* raised after each change of the mapping: ends caches */
+	__u64 hash_seed;   /* random, drawn once */
+	__u32 meta_cookie; /* random, drawn once: marks XDP metadata as ours */
+	__u32 abi_version;
+	__u64 test_now_ns; /* the clock when config.test_clock is set, else unused */
+	__u64 reserved[4];
+};
+ASSERT_SIZE(control, 64);
+
+/* What XDP hands to TC in front of the frame. Multiple of 4 bytes; the same
+ * for all packets of a subscriber's direction, so that GRO still merges them. */
+struct xdp_metadata {
+	__u32 cookie; /* control.meta_cookie, or it is somebody else's */
+	__u32 tc_handle;
+	__u16 cpu;
+	__u8 direction; /* of the interface that the frame came in by */
+	__u8 reserved;
+};
+ASSERT_SIZE(xdp_metadata, 12);
+
+/* cpp_addr_cache: index = CPU * entries a CPU + slot. One CPU writes and reads
+ * an entry, under disabled bottom halves. */
+struct addr_cache {
+	__u64 addr[2];	  /* as in ip_prefix.addr */
+	__u32 generation; /* low half of control.generation at fill */
+	__u32 jiffies;	  /* low half of the kernel's jiffies at fill */
+	__u32 tc_handle;
+	__u16 cpu;
+	__u8 state; /* enum mapping_state */
+	__u8 reserved;
+};
+ASSERT_SIZE(addr_cache, 32);
+
+enum mapping_state {
+	MAPPING_NEVER = 0,     /* an entry that was never filled */
+	MAPPING_NONE = 1,      /* no prefix and no default entry */
+	MAPPING_NO_CPU = 2,    /* mapped to a CPU that is not available */
+	MAPPING_AVAILABLE = 3, /* mapped; the CPU takes frames */
+};
+
+/*
+ * cpp_flow: index = bucket. Orientation 0: data towards the subscriber (leaves
+ * by LAN), echoed by the subscriber: the subscriber side. Orientation 1: data
+ * towards the internet (leaves by WAN): the internet side.
+ */
+#define FLOW_TAG_FREE 0ULL
+#define FLOW_TAG_BUSY 1ULL /* being taken over */
+
+#define FLOW_DIR_SEEN	     (1ULL << 32) /* the low half holds a TSval */
+#define FLOW_DIR_ESTABLISHED (1ULL << 33) /* a segment without SYN was seen */
+
+struct flow {
+	__u64 tag;    /* hash of the 5-tuple, or FLOW_TAG_* */
+	__u64 dir[2]; /* last TSval in the low half, FLOW_DIR_* above */
+	__u32 swept;  /* low half of (jiffies >> 6) at the last sweep */
+	__u32 reserved;
+	/* TSval << 32 | time in slot units (never 0); 0: free. Claimed and
+	 * filled by compare-and-swap only. */
+	__u64 slot[2][FLOW_SLOTS];
+};
+ASSERT_SIZE(flow, 32 + 16 * FLOW_SLOTS);
+ASSERT_OFFSET(flow, slot, 32);
+
+struct flow_bucket {
+	struct flow way[FLOW_WAYS];
+};
+
+/* cpp_rtt value; the key is the tc handle. Times without a unit in the name
+ * are in slot units (8 ns). */
+struct rtt_epoch {
+	__u64 sum_ns;
+	__u64 carry; /* HIST_CARRIES x { u8 bucket + 1; u8 times 65536 } */
+	__u32 min;
+	__u32 max;
+	__u32 last_tick; /* of the last sample: ktime >> RTT_TICK_BITS */
+	__u32 epoch;	 /* number, or RTT_EPOCH_RESETTING */
+};
+ASSERT_SIZE(rtt_epoch, 32);
+
+#define RTT_EPOCH_RESETTING 0xffffffffU
+
+struct rtt_side {
+	__u64 total_count; /* since the handle's first sample: only grow */
+	__u64 total_sum_ns;
+	struct rtt_epoch epoch[RTT_EPOCHS]; /* index = number % RTT_EPOCHS */
+	__u64 hist[RTT_EPOCHS][HIST_WORDS]; /* bucket 4n + i in bits 16i to 16i + 15 */
+};
+ASSERT_SIZE(rtt_side, 976);
+
+enum side {
+	SIDE_SUBSCRIBER = 0,
+	SIDE_INTERNET = 1,
+};
+
+/* 1952 + a hash element's header and key: one 2048-byte allocation. */
+struct rtt_handle {
+	struct rtt_side side[2]; /* enum side */
+};
+ASSERT_SIZE(rtt_handle, 1952);
+
+/* cpp_stats: index = CPU. */
+#define MAX_COUNTERS 64
+
+struct stats {
+	__u64 counter[MAX_COUNTERS];
+};
+ASSERT_SIZE(stats, 512);
+
+enum counter {
+#define COUNTER(name, help) COUNT_##name,
+#include "counters.def"
+#undef COUNTER
+	NR_COUNTERS
+};
+_Static_assert(NR_COUNTERS <= MAX_COUNTERS, "cpp_stats has no room");
+
+#endif

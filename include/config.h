@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The whole of .rodata: what the loader decides before the programs are
+ * verified. The verifier treats it as constant and removes what is off.
+ */
+#ifndef CPP_CONFIG_H
+#define CPP_CONFIG_H
+
+#include <linux/types.h>
+
+struct config {
+	__u64 hash_seed;	 /* control.hash_seed */
+	__u32 meta_cookie;	 /* control.meta_cookie */
+	__u32 cache_mask;	 /* address-cache entries a CPU - 1 */
+	__u32 cache_ttl_jiffies; /* age at which an entry is looked up again */
+	__u32 flow_mask;	 /* flow buckets - 1 */
+	__u32 sweep_ticks;	 /* FLOW_SWEEP_NS in units of 64 jiffies */
+	__u32 idle_ticks;	 /* FLOW_IDLE_NS in units of 64 jiffies */
+	__u32 jiffy_ns;		 /* 1e9 / HZ */
+	__u8 rtt;		 /* measure RTTs */
+	__u8 handshake;		 /* SYN and SYN-ACK open samples too */
+	__u8 metadata;		 /* hand the mapping on to TC */
+	__u8 test_clock;	 /* time is control.test_now_ns: tests only */
+};
+_Static_assert(sizeof(struct config) == 40, "config");
+
+#endif

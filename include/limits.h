@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Sizes that both sides of the ABI agree on. Compiles in BPF and in user
+ * space: no helpers, no SEC(). What an operator may change at load time is in
+ * config.h; a change here changes a pinned map's shape (docs/ABI.md).
+ */
+#ifndef CPP_LIMITS_H
+#define CPP_LIMITS_H
+
+/* Parser: deepest header chain that is followed. */
+#define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */
+#define MAX_IPV6_EXT_HEADERS 6
+#define MAX_TCP_OPTION_BYTES 40 /* RFC 9293, 3.1: doff is at most 15 words */
+
+/* Mappings: the contract's maps (docs/ABI.md); a reused pin keeps its own. */
+#define MAX_MAPPINGS   1048576
+#define MAX_INTERFACES 4096
+
+/* Address cache, per CPU: direct-mapped, a power of two. */
+#define ADDR_CACHE_ENTRIES 16384
+
+/*
+ * Flow table. A flow is one cache line: an eight-way bucket is 512 bytes, and
+ * the table is an array of buckets whose values start page-aligned.
+ */
+#define FLOW_WAYS      8
+#define FLOW_SLOTS     2 /* outstanding TSvals a direction */
+#define DEFAULT_FLOWS  262144
+#define SLOT_UNIT_BITS 3 /* a slot's time is in 8 ns units: wraps at 34 s */
+
+/* RTT rules (DESIGN.md): nanoseconds. */
+#define RTT_TIMEOUT_NS 10000000000ULL /* rule 5: one and only time-out */
+
+/* A flow's slots are swept at this age of the last sweep, and a flow that has
+ * not been swept for FLOW_IDLE has none that could still be matched: it was
+ * last seen more than RTT_TIMEOUT ago. FLOW_IDLE + RTT_TIMEOUT < 34 s keeps
+ * the slots' 32-bit times unambiguous. */
+#define FLOW_SWEEP_NS 4000000000ULL
+#define FLOW_IDLE_NS  16000000000ULL
+
+/*
+ * RTT per tc handle: RTT_EPOCHS rotating epochs of 20 s a side, so that the
+ * three complete ones cover the 60 s window.
+ */
+#define RTT_HANDLES	 131072
+#define RTT_EPOCHS	 4
+#define RTT_WINDOW_NS	 60000000000ULL
+#define RTT_TICK_BITS	 24	 /* epoch arithmetic is in 2^24 ns ticks */
+#define RTT_EPOCH_FACTOR 3602880 /* epoch = ticks * FACTOR >> 32: 20 s each */
+
+/*
+ * Histogram: logarithmic, seven buckets an octave (edges 2^(k/7)), so that the
+ * harmonic middle of a bucket is within 4.95 % of everything in it, from
+ * 0.195 ms to 4.29 s; one bucket below, one above.
+ */
+#define HIST_PER_OCTAVE	  7
+#define HIST_FIRST_OCTAVE 14 /* 2^14 slot units = 131 us */
+#define HIST_FIRST_SUB	  4  /* ... times 2^(4/7) = 195 us */
+#define HIST_BUCKETS	  103
+#define HIST_WORDS	  26 /* four 16-bit counters a word */
+#define HIST_CARRIES	  4  /* buckets that may pass 65535 in an epoch */
+
+#endif
