@@ -20,7 +20,10 @@ fn main() -> io::Result<()> {
     for object in OBJECTS {
         build_skeleton(object, &out)?;
     }
-    fs::write(out.join("counters.rs"), counter_table(&fs::read_to_string("include/counters.def")?))?;
+    fs::write(
+        out.join("counters.rs"),
+        counter_table(&fs::read_to_string("include/counters.def")?),
+    )?;
     fs::write(out.join("limits.rs"), constants(&fs::read_to_string("include/limits.h")?)?)
 }
 
@@ -52,7 +55,8 @@ fn clang_args() -> Vec<OsString> {
 fn system_includes() -> Vec<String> {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     let probe = Command::new(clang).args(["-E", "-v", "-x", "c", "/dev/null"]).output();
-    let text = probe.map(|out| String::from_utf8_lossy(&out.stderr).into_owned()).unwrap_or_default();
+    let text =
+        probe.map(|out| String::from_utf8_lossy(&out.stderr).into_owned()).unwrap_or_default();
     text.lines()
         .skip_while(|line| !line.starts_with("#include <...>"))
         .skip(1)
@@ -63,7 +67,8 @@ fn system_includes() -> Vec<String> {
 
 /// `COUNTER(name, "help")` lines, in order.
 fn counter_table(source: &str) -> String {
-    let mut table = String::from("/// Name and meaning of each counter, in the order of `enum counter`.\n");
+    let mut table =
+        String::from("/// Name and meaning of each counter, in the order of `enum counter`.\n");
     table.push_str("pub const COUNTERS: &[(&str, &str)] = &[\n");
     for line in source.lines().filter_map(|line| line.strip_prefix("COUNTER(")) {
         if let Some((name, help)) = line.trim_end_matches(')').split_once(", ") {
@@ -84,7 +89,8 @@ fn constants(source: &str) -> io::Result<String> {
         let value: u64 = digits
             .parse()
             .map_err(|_| io::Error::other(format!("include/limits.h: {name} is no integer")))?;
-        let _ = writeln!(out, "/// `{name}` of include/limits.h.\npub const {name}: u64 = {value};");
+        let _ =
+            writeln!(out, "/// `{name}` of include/limits.h.\npub const {name}: u64 = {value};");
     }
     Ok(out)
 }

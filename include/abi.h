@@ -10,7 +10,7 @@
 #include <linux/types.h>
 #include "limits.h"
 
-#define ABI_VERSION 1
+
 
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
 #define ASSERT_OFFSET(type, field, bytes)                                                          \

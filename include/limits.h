@@ -7,6 +7,9 @@
 #ifndef CPP_LIMITS_H
 #define CPP_LIMITS_H
 
+/* Raised when a map of ours changes its meaning or shape (docs/ABI.md). */
+#define ABI_VERSION 1
+
 /* Parser: deepest header chain that is followed. */
 #define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */
 #define MAX_IPV6_EXT_HEADERS 6

@@ -1,10 +1,22 @@
 //! Steering, classification and passive RTT for ISP traffic shapers.
 //!
-//! The packet path is BPF (`bpf/`, `include/`); this library loads it, keeps
-//! its pinned maps, and prints what they say. See docs/ARCHITECTURE.md.
+//! The packet path is BPF (`bpf/`, `include/`); this library loads it, keeps its pinned maps, and
+//! prints what they say. See docs/ARCHITECTURE.md.
 
+pub mod abi;
+pub mod app;
+pub mod attach;
 pub mod cli;
+pub mod device;
 pub mod error;
+pub mod histogram;
+pub mod loader;
+pub mod machine;
+pub mod map;
+pub mod mapping;
 pub mod output;
+pub mod pin;
+pub mod queues;
+pub mod rtt;
 pub mod skel;
 pub mod values;

@@ -1,0 +1,72 @@
+//! What kernel and user space share: the types of `include/abi.h` and `include/config.h` as the
+//! skeleton brings them over, and the constants of `include/limits.h`. Nothing is mirrored by hand.
+
+use plain::Plain;
+
+pub use crate::skel::cpumap_pping::types::{
+    addr_cache as AddrCache, config as Config, control as Control, flow_bucket as FlowBucket,
+    ip_mapping as IpMapping, ip_prefix as IpPrefix, rtt_epoch as RttEpoch, rtt_handle as RttHandle,
+    rtt_side as RttSide, txq_config as TxqConfig,
+};
+
+include!(concat!(env!("OUT_DIR"), "/limits.rs"));
+include!(concat!(env!("OUT_DIR"), "/counters.rs"));
+
+/// `enum direction` of include/abi.h: the values of `map_ifindex_type`.
+pub mod direction {
+    /// Not one of ours.
+    pub const NONE: u32 = 0;
+    /// Faces the internet.
+    pub const WAN: u32 = 1;
+    /// Faces the subscribers.
+    pub const LAN: u32 = 2;
+}
+
+macro_rules! plain {
+    ($($name:ty),+) => {
+        // SAFETY: repr(C) structs of integers and arrays of them, without implicit padding (the C
+        // side asserts size and offsets): any bytes are a value.
+        $(unsafe impl Plain for $name {})+
+    };
+}
+
+plain!(
+    AddrCache, Config, Control, FlowBucket, IpMapping, IpPrefix, RttEpoch, RttHandle, RttSide,
+    TxqConfig
+);
+
+/// Bytes of one CPU's block in `cpp_stats`: 64 counters of 64 bits.
+pub const STATS_SIZE: usize = 512;
+
+/// The bytes of a value, for the kernel.
+pub fn as_bytes<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: Plain types have no padding and no invalid bytes, and the slice borrows the value.
+    unsafe { plain::as_bytes(value) }
+}
+
+/// A value from the kernel's bytes; a short buffer gives what there is, the rest zero.
+pub fn from_bytes<T: Plain + Default>(bytes: &[u8]) -> T {
+    let mut value = T::default();
+    // A Plain type takes any bytes; the only failure is a short buffer, which changes nothing.
+    let _ = plain::copy_from_bytes(&mut value, bytes);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_and_limits_come_from_the_headers() {
+        assert_eq!(COUNTERS[0].0, "xdp_redirected");
+        assert!(COUNTERS.len() * 8 <= STATS_SIZE);
+        assert_eq!(FLOW_WAYS, 8);
+        assert_eq!(RTT_WINDOW_NS, 60_000_000_000);
+    }
+
+    #[test]
+    fn short_buffers_leave_zeroes() {
+        assert_eq!(from_bytes::<TxqConfig>(&[1, 0]).queue_mapping, 0);
+        assert_eq!(from_bytes::<TxqConfig>(&[1, 0, 2, 0]).htb_major, 2);
+    }
+}

@@ -1,0 +1,274 @@
+//! Loading a program over the pinned maps: open, write `.rodata`, reuse or make the maps, load, pin,
+//! attach. All of it or nothing.
+//!
+//! A load never changes what a running program uses: maps that are pinned are reused as they are, so
+//! mappings, flow state and RTT windows outlive reloads and upgrades. Only the program is new.
+
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
+
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{MapCore, MapHandle, OpenMapMut, PrintLevel};
+
+use crate::abi::{self, Control};
+use crate::cli::RttOptions;
+use crate::error::{Capability, Error, Result};
+use crate::machine;
+use crate::map::Map;
+use crate::pin::{NewPins, PinDir, Shape};
+use crate::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use crate::skel::xdp_pass::XdpPassSkelBuilder;
+
+/// The pinned maps by name.
+pub mod maps {
+    /// Subscriber address → CPU and class.
+    pub const IP_HASH: &str = "map_ip_hash";
+    /// Interface → direction.
+    pub const IFINDEX_TYPE: &str = "map_ifindex_type";
+    /// CPU → TX queue and HTB major.
+    pub const TXQ_CONFIG: &str = "map_txq_config";
+    /// CPU → queue length: the redirect itself.
+    pub const CPU_MAP: &str = "cpu_map";
+    /// CPU → takes frames.
+    pub const CPUS_AVAILABLE: &str = "cpus_available";
+    /// Shared by all programs.
+    pub const CONTROL: &str = "cpp_control";
+    /// Cache in front of the mapping.
+    pub const ADDR_CACHE: &str = "cpp_addr_cache";
+    /// TCP flows.
+    pub const FLOW: &str = "cpp_flow";
+    /// tc handle → RTT record.
+    pub const RTT: &str = "cpp_rtt";
+    /// Counters of each CPU.
+    pub const STATS: &str = "cpp_stats";
+    /// All of them.
+    pub const ALL: [&str; 10] = [
+        IP_HASH,
+        IFINDEX_TYPE,
+        TXQ_CONFIG,
+        CPU_MAP,
+        CPUS_AVAILABLE,
+        CONTROL,
+        ADDR_CACHE,
+        FLOW,
+        RTT,
+        STATS,
+    ];
+}
+
+/// What the rights are needed for: maps and programs, network attachment, and the pointer
+/// arithmetic of the programs.
+pub const LOAD_CAPABILITIES: [Capability; 3] =
+    [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon];
+
+/// Which program of the object to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// XDP: `xdp_iphash_to_cpu`.
+    Steer,
+    /// TC: `tc_classify`.
+    Classify,
+}
+
+/// Loads `program` over the pinned maps of `dir` and hands its descriptor to `attach`. When
+/// anything fails, `attach` included, no pin is left that was not there before.
+///
+/// Takes the directory's lock, so that no two loads run at once.
+///
+/// # Errors
+/// [`Error::BpfLoad`], [`Error::Map`] for a pin of another shape, [`Error::Bpffs`], the missing
+/// capabilities, and whatever `attach` says.
+pub fn load<T>(
+    dir: &PinDir,
+    program: Program,
+    rtt: &RttOptions,
+    attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    crate::pin::ensure_bpffs()?;
+    dir.create()?;
+    let _lock = dir.lock()?;
+    capture_messages();
+    let mut storage = MaybeUninit::uninit();
+    let mut open = CpumapPpingSkelBuilder::default().open(&mut storage).map_err(load_error)?;
+    open.progs.xdp_iphash_to_cpu.set_autoload(program == Program::Steer);
+    open.progs.tc_classify.set_autoload(program == Program::Classify);
+    let cpus = machine::possible_cpus()?;
+    let reused = reuse_pins(dir, &mut open, cpus, rtt)?;
+    let control = control_of(&reused)?;
+    configure(&mut open, &control, cpus, rtt)?;
+
+    let skel = open.load().map_err(load_error)?;
+    let mut pins = NewPins::new(dir);
+    for map in skel.object().maps() {
+        let name = map.name().to_string_lossy().into_owned();
+        if maps::ALL.contains(&name.as_str()) && !reused.iter().any(|(known, _)| *known == name) {
+            pins.add(&name, &map)?;
+        }
+    }
+    if !reused.iter().any(|(name, _)| *name == maps::CONTROL) {
+        dir.open::<u32, Control>(maps::CONTROL)?.set(&0, &control)?;
+    }
+    let fd = match program {
+        Program::Steer => skel.progs.xdp_iphash_to_cpu.as_fd(),
+        Program::Classify => skel.progs.tc_classify.as_fd(),
+    };
+    let attached = attach(fd)?;
+    pins.keep();
+    Ok(attached)
+}
+
+/// Loads the program that passes everything, and hands its descriptor to `attach`.
+///
+/// # Errors
+/// [`Error::BpfLoad`], the missing capabilities, and whatever `attach` says.
+pub fn load_pass<T>(attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
+    capture_messages();
+    let mut storage = MaybeUninit::uninit();
+    let open = XdpPassSkelBuilder::default().open(&mut storage).map_err(load_error)?;
+    let skel = open.load().map_err(load_error)?;
+    attach(skel.progs.xdp_pass.as_fd())
+}
+
+/// Sizes the maps, and puts the pinned ones in their place. Their own sizes win.
+fn reuse_pins(
+    dir: &PinDir,
+    open: &mut OpenCpumapPpingSkel<'_>,
+    cpus: u32,
+    rtt: &RttOptions,
+) -> Result<Vec<(String, MapHandle)>> {
+    let mut reused = Vec::new();
+    for mut map in open.open_object_mut().maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        if !maps::ALL.contains(&name.as_str()) {
+            continue;
+        }
+        if let Some(entries) = wanted_entries(&name, cpus, rtt) {
+            map.set_max_entries(entries).map_err(load_error)?;
+        }
+        if let Some(pinned) = dir.try_open(&name)? {
+            check_pin(dir, &name, &map, &pinned, rtt)?;
+            map.reuse_fd(pinned.as_fd()).map_err(load_error)?;
+            reused.push((name, pinned));
+        }
+    }
+    Ok(reused)
+}
+
+/// Entries of the maps whose size depends on the machine or on options.
+fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
+    match name {
+        maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
+        maps::ADDR_CACHE => Some(cpus * abi::ADDR_CACHE_ENTRIES as u32),
+        maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
+        _ => None,
+    }
+}
+
+fn check_pin(
+    dir: &PinDir,
+    name: &str,
+    wanted: &OpenMapMut<'_>,
+    pinned: &MapHandle,
+    rtt: &RttOptions,
+) -> Result<()> {
+    let (key_size, value_size) = (wanted.key_size(), wanted.value_size());
+    dir.check_shape(name, pinned, Shape { map_type: wanted.map_type(), key_size, value_size })?;
+    let flows = pinned.max_entries() * abi::FLOW_WAYS as u32;
+    match rtt.flows {
+        Some(asked) if name == maps::FLOW && asked != flows => Err(Error::map(
+            format!("--flows {asked}"),
+            format!("the running flow table has {flows} entries"),
+            format!("leave --flows out, or remove {} and load again", dir.path_of(name).display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What all programs share: the pinned record, or a new one.
+fn control_of(reused: &[(String, MapHandle)]) -> Result<Control> {
+    let Some((_, pinned)) = reused.iter().find(|(name, _)| name == maps::CONTROL) else {
+        return new_control();
+    };
+    let found =
+        Map::<u32, Control>::new(maps::CONTROL, MapHandle::try_from(pinned).map_err(load_error)?)
+            .get(&0)?
+            .unwrap_or_default();
+    match found.abi_version {
+        version if u64::from(version) == abi::ABI_VERSION => Ok(found),
+        version => Err(Error::map(
+            "use the pinned maps",
+            format!("they are of ABI version {version}, this program's is {}", abi::ABI_VERSION),
+            "remove the cpp_* pins (RTT state is lost, mappings stay) and load again",
+        )),
+    }
+}
+
+fn new_control() -> Result<Control> {
+    let mut seed = [0; 12];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut seed))
+        .map_err(|err| Error::other("read /dev/urandom", err, ""))?;
+    let [a, b, c, d, e, f, g, h, cookie @ ..] = seed;
+    Ok(Control {
+        hash_seed: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        meta_cookie: u32::from_ne_bytes(cookie),
+        abi_version: abi::ABI_VERSION as u32,
+        ..Control::default()
+    })
+}
+
+/// Age at which a cached mapping is looked up again: foreign writers must be seen within a second.
+const CACHE_TTL_NS: u64 = 900_000_000;
+
+/// The whole of `.rodata`.
+fn configure(
+    open: &mut OpenCpumapPpingSkel<'_>,
+    control: &Control,
+    cpus: u32,
+    rtt: &RttOptions,
+) -> Result<()> {
+    let jiffy_ns = machine::jiffy_ns()?;
+    let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
+    let per_cpu = open.maps.cpp_addr_cache.max_entries() / cpus;
+    let buckets = open.maps.cpp_flow.max_entries();
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    let config = &mut rodata.ok_or_else(|| load_error(std::io::Error::other("no .rodata")))?.config;
+    config.hash_seed = control.hash_seed;
+    config.meta_cookie = control.meta_cookie;
+    config.cache_mask = (1 << per_cpu.max(1).ilog2()) - 1;
+    config.cache_ttl_jiffies = (CACHE_TTL_NS / u64::from(jiffy_ns)) as u32;
+    config.flow_mask = (1 << buckets.max(1).ilog2()) - 1;
+    config.sweep_ticks = ticks(abi::FLOW_SWEEP_NS);
+    config.idle_ticks = ticks(abi::FLOW_IDLE_NS);
+    config.jiffy_ns = jiffy_ns;
+    config.rtt = rtt.enabled.into();
+    config.handshake = rtt.handshake.into();
+    Ok(())
+}
+
+/// The first complaint of libbpf: it says more than the errno that follows it.
+static COMPLAINT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keeps libbpf off stderr, where callers scan for certain lines.
+fn capture_messages() {
+    libbpf_rs::set_print(Some((PrintLevel::Warn, |_, message| {
+        if let Ok(mut complaint) = COMPLAINT.lock() {
+            complaint.get_or_insert_with(|| message.trim().replace('\n', " "));
+        }
+    })));
+}
+
+fn load_error(err: impl Into<crate::error::Cause>) -> Error {
+    let complaint = COMPLAINT.lock().ok().and_then(|mut complaint| complaint.take());
+    let err = Error::bpf_load("load the BPF programs", err, "they need a kernel of 6.1 or later");
+    let err = err.or_missing(&LOAD_CAPABILITIES);
+    match (err, complaint) {
+        (Error::BpfLoad(mut detail), Some(complaint)) => {
+            detail.why = format!("{} ({complaint})", detail.why).into();
+            Error::BpfLoad(detail)
+        }
+        (err, _) => err,
+    }
+}

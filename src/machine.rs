@@ -1,0 +1,40 @@
+//! Facts about the running kernel and machine.
+
+use nix::time::{clock_getres, clock_gettime, ClockId};
+
+use crate::error::{Error, Result};
+
+/// CPUs that the kernel could ever bring up: the size of every per-CPU map.
+///
+/// # Errors
+/// The kernel's list cannot be read.
+pub fn possible_cpus() -> Result<u32> {
+    let cpus = libbpf_rs::num_possible_cpus().map_err(|err| {
+        Error::other("count the CPUs", err, "is /sys/devices/system/cpu/possible readable?")
+    })?;
+    u32::try_from(cpus).map_err(|err| Error::other("count the CPUs", err, ""))
+}
+
+/// Nanoseconds of one tick of the kernel's jiffies: the resolution of the coarse clock is that
+/// (`KTIME_LOW_RES`, include/linux/hrtimer.h).
+///
+/// # Errors
+/// The kernel does not know the clock.
+pub fn jiffy_ns() -> Result<u32> {
+    let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(|err| Error::other("read the resolution of the coarse clock", err, ""))?;
+    u32::try_from(resolution.tv_nsec())
+        .ok()
+        .filter(|ns| *ns > 0)
+        .ok_or_else(|| Error::other("read the resolution of the coarse clock", "it is 0", ""))
+}
+
+/// `bpf_ktime_get_ns()`: nanoseconds since boot, without suspend.
+///
+/// # Errors
+/// The kernel does not know the clock.
+pub fn ktime_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_err(|err| Error::other("read the monotonic clock", err, ""))?;
+    Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+}

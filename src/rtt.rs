@@ -1,0 +1,154 @@
+//! From the kernel's RTT records to figures: which epochs are in the window, and their sums. Pure.
+
+use crate::abi::{
+    RttHandle, RttSide, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS, RTT_WINDOW_NS, SLOT_UNIT_BITS,
+};
+use crate::histogram::Histogram;
+use crate::output::{HandleReport, Summary};
+
+/// Samples of one side, or of both, over the window.
+#[derive(Clone, Debug, Default)]
+struct Window {
+    histogram: Histogram,
+    sum_ns: u64,
+    /// `None`: no sample.
+    range: Option<(u64, u64)>,
+}
+
+impl Window {
+    /// The epochs of `side` that hold a sample of the last 60 s: the current one, the three before
+    /// it, and none whose last sample is older.
+    fn of(side: &RttSide, now_ns: u64) -> Self {
+        let mut window = Self::default();
+        let number = epoch_number(now_ns);
+        for (epoch, words) in side.epoch.iter().zip(&side.hist) {
+            // An epoch that began since our clock reading is the current one.
+            let age = number.saturating_sub(epoch.epoch);
+            let idle_ns = idle_ns(epoch.last_tick, now_ns);
+            if age >= RTT_EPOCHS as u32 || idle_ns > RTT_WINDOW_NS || epoch.min > epoch.max {
+                continue;
+            }
+            window.histogram.add_epoch(words, epoch.carry);
+            window.sum_ns += epoch.sum_ns;
+            window.widen(
+                u64::from(epoch.min) << SLOT_UNIT_BITS,
+                u64::from(epoch.max) << SLOT_UNIT_BITS,
+            );
+        }
+        window
+    }
+
+    fn widen(&mut self, min: u64, max: u64) {
+        self.range = Some(match self.range {
+            Some((low, high)) => (low.min(min), high.max(max)),
+            None => (min, max),
+        });
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram);
+        self.sum_ns += other.sum_ns;
+        if let Some((min, max)) = other.range {
+            self.widen(min, max);
+        }
+    }
+
+    fn summary(&self) -> Option<Summary> {
+        let (min_ns, max_ns) = self.range?;
+        let count = self.histogram.total();
+        if count == 0 {
+            return None;
+        }
+        let quantile = |share| self.histogram.quantile(share, min_ns, max_ns);
+        Some(Summary {
+            count,
+            // A sample that is being written while we read may be in one sum and not in the other.
+            avg_ns: (self.sum_ns / count).clamp(min_ns, max_ns),
+            min_ns,
+            max_ns,
+            median_ns: quantile(0.5),
+            p95_ns: quantile(0.95),
+        })
+    }
+}
+
+/// The number of the epoch that `now_ns` (ktime) lies in, as the packet path counts them.
+fn epoch_number(now_ns: u64) -> u32 {
+    (((now_ns >> RTT_TICK_BITS) * RTT_EPOCH_FACTOR) >> 32) as u32
+}
+
+/// Time since a tick (2^24 ns, low 32 bits); a sample later than our own clock reading is new.
+fn idle_ns(tick: u32, now_ns: u64) -> u64 {
+    let ticks = ((now_ns >> RTT_TICK_BITS) as u32).wrapping_sub(tick);
+    if ticks > u32::MAX / 2 {
+        return 0;
+    }
+    u64::from(ticks) << RTT_TICK_BITS
+}
+
+/// The figures of one tc handle at `now_ns` (ktime); `None` without a sample in the window.
+pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
+    let [subscriber, internet] = [&record.side[0], &record.side[1]].map(|s| Window::of(s, now_ns));
+    let mut both = subscriber.clone();
+    both.add(&internet);
+    Some(HandleReport {
+        tc_handle,
+        subscriber: subscriber.summary(),
+        internet: internet.summary(),
+        both: both.summary()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::RttEpoch;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// `count` samples of `ms` at `at` seconds.
+    fn add(side: &mut RttSide, at: u64, ms: u64, count: u64) {
+        let number = epoch_number(at * SECOND);
+        let index = (number % 4) as usize;
+        let units = (ms * 1_000_000 >> SLOT_UNIT_BITS) as u32;
+        let epoch = &mut side.epoch[index];
+        if epoch.epoch != number {
+            *epoch = RttEpoch { epoch: number, min: u32::MAX, ..RttEpoch::default() };
+            side.hist[index] = [0; 26];
+        }
+        epoch.sum_ns += count * ms * 1_000_000;
+        epoch.min = epoch.min.min(units);
+        epoch.max = epoch.max.max(units);
+        epoch.last_tick = (at * SECOND >> RTT_TICK_BITS) as u32;
+        side.hist[index][10] += count;
+    }
+
+    #[test]
+    fn both_sides_apart_and_together() {
+        let mut record = RttHandle::default();
+        add(&mut record.side[0], 1000, 10, 3);
+        add(&mut record.side[1], 1000, 20, 1);
+        let report = report(0x10005, &record, 1001 * SECOND).unwrap();
+        assert_eq!(report.subscriber.unwrap().count, 3);
+        assert_eq!(report.internet.unwrap().avg_ns, 20_000_000);
+        assert_eq!(report.both.count, 4);
+        assert_eq!(report.both.avg_ns, 12_500_000);
+        assert_eq!((report.both.min_ns, report.both.max_ns), (10_000_000, 20_000_000));
+    }
+
+    #[test]
+    fn sixty_seconds_and_not_one_more() {
+        for start in [1000, 1007, 1013, 1019] {
+            let mut record = RttHandle::default();
+            add(&mut record.side[0], start, 10, 1);
+            assert!(report(1, &record, (start + 59) * SECOND).is_some(), "{start}");
+            assert!(report(1, &record, (start + 61) * SECOND).is_none(), "{start}");
+        }
+    }
+
+    #[test]
+    fn nothing_measured_is_no_report() {
+        assert!(report(1, &RttHandle::default(), 5 * SECOND).is_none());
+        assert!(report(1, &RttHandle::default(), 1000 * SECOND).is_none());
+    }
+}
