@@ -27,10 +27,9 @@ SHELL_FILES := .ci/run $(wildcard scripts/*.sh dist/deb/*.sh)
 
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 
-# Debian packages, each once: to compile (the third line: libbpf-sys builds its own libelf), to run, to check, to package.
+# Debian packages, each once: to compile, to run, to check, to package.
 DEPS := clang llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
 	iproute2 ethtool procps kmod util-linux \
-	autoconf automake autopoint gettext flex bison gawk \
 	clang-format shellcheck jq
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
 

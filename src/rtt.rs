@@ -110,7 +110,7 @@ mod tests {
     fn add(side: &mut RttSide, at: u64, ms: u64, count: u64) {
         let number = epoch_number(at * SECOND);
         let index = (number % 4) as usize;
-        let units = (ms * 1_000_000 >> SLOT_UNIT_BITS) as u32;
+        let units = ((ms * 1_000_000) >> SLOT_UNIT_BITS) as u32;
         let epoch = &mut side.epoch[index];
         if epoch.epoch != number {
             *epoch = RttEpoch { epoch: number, min: u32::MAX, ..RttEpoch::default() };
@@ -119,7 +119,7 @@ mod tests {
         epoch.sum_ns += count * ms * 1_000_000;
         epoch.min = epoch.min.min(units);
         epoch.max = epoch.max.max(units);
-        epoch.last_tick = (at * SECOND >> RTT_TICK_BITS) as u32;
+        epoch.last_tick = ((at * SECOND) >> RTT_TICK_BITS) as u32;
         side.hist[index][10] += count;
     }
 
