@@ -1,0 +1,77 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::classify::{Config, Verdict};
+use crate::counter::MODELLED;
+
+fn world() -> World {
+    World { lan: 2, wan: 3, elsewhere: 4, cpus: vec![0, 1], absent_cpu: 9 }
+}
+
+/// Plays one sequence and counts.
+fn play(seed: u64, steps: usize, counts: &mut BTreeMap<&'static str, u32>) -> Model {
+    let mut generator = Generator::new(seed, world());
+    let mut model = Model::new(Config { handshake: seed % 2 == 1, ..Config::new(250) });
+    generator.setup().apply(&mut model);
+    for (now_ns, step) in generator.by_ref().take(steps) {
+        match step {
+            Step::Steer { frame, ifindex } => {
+                let steered = model.steer(&frame, ifindex, now_ns);
+                let redirected = steered.verdict != Verdict::Pass;
+                assert_eq!(redirected, steered.counter == "xdp_redirected");
+                *counts.entry(steered.counter).or_default() += 1;
+            }
+            Step::Classify { frame, skb } => {
+                let result = model.classify(&frame, skb, now_ns);
+                let measured = |name: &&str| ["rtt_subscriber", "rtt_internet"].contains(name);
+                assert_eq!(result.sample.is_some(), result.counters.iter().any(measured));
+                assert!(result.sample.is_none_or(|sample| sample.rtt_ns <= 10 * S));
+                for name in result.counters {
+                    *counts.entry(name).or_default() += 1;
+                }
+            }
+            Step::Map { prefix, cpu, handle } => model.map(prefix, cpu, handle),
+        }
+    }
+    model
+}
+
+#[test]
+fn a_seed_repeats_its_sequence() {
+    let run = |seed| Generator::new(seed, world()).take(500).collect::<Vec<_>>();
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn every_counter_is_reached_many_times() {
+    let mut counts = BTreeMap::new();
+    for seed in 0..20 {
+        play(seed, 5_000, &mut counts);
+    }
+    if std::env::var_os("SHOW").is_some() {
+        eprintln!("{counts:#?}");
+    }
+    for name in MODELLED {
+        assert!(counts.get(name).is_some_and(|&n| n >= 50), "{name}: {counts:#?}");
+    }
+}
+
+#[test]
+fn histograms_hold_every_sample_and_flows_stay_few() {
+    let mut counts = BTreeMap::new();
+    let model = play(1, 10_000, &mut counts);
+    assert!(model.flow_count() < 1000, "{} flows", model.flow_count());
+    let samples: u64 = model.histograms().map(|(_, _, histogram)| histogram.count).sum();
+    let counted = counts["rtt_subscriber"] + counts["rtt_internet"];
+    assert_eq!(samples, u64::from(counted));
+}
+
+#[test]
+fn frames_are_long_enough_for_a_test_run() {
+    for (_, step) in Generator::new(3, world()).take(5_000) {
+        if let Step::Steer { frame, .. } | Step::Classify { frame, .. } = step {
+            assert!((MIN_FRAME..2000).contains(&frame.len()), "{}", frame.len());
+        }
+    }
+}
