@@ -247,44 +247,38 @@ struct ipv6_extension { /* RFC 8200, 4: hop-by-hop, routing, destination options
 	__be32 rest;
 };
 
+static __always_inline bool is_ipv6_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
+	       protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_AH ||
+	       protocol == IPPROTO_FRAGMENT;
+}
+
 /* Follows the chain to the transport header: its protocol goes to
- * ip->protocol; ip->has_ports ends false where there is none to be read. */
+ * ip->protocol; ip->has_ports ends false where there is none to be read. A
+ * chain that is longer than anybody sends ends in one of its own protocols. */
 static __always_inline enum parse_result parse_ipv6_extensions(struct cursor *cur,
 							       struct ip_packet *ip)
 {
-	for (int i = 0; i < MAX_IPV6_EXT_HEADERS; i++) {
-		struct ipv6_extension *ext;
+	for (int i = 0; i < MAX_IPV6_EXT_HEADERS && is_ipv6_extension(ip->protocol); i++) {
+		struct ipv6_extension *ext = TAKE(cur, struct ipv6_extension);
 		__u32 more = 0;
 
-		switch (ip->protocol) {
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
-		case IPPROTO_AH:
-		case IPPROTO_FRAGMENT:
-			break;
-		default:
-			return PARSE_OK;
-		}
-		ext = TAKE(cur, struct ipv6_extension);
 		if (!ext)
 			return PARSE_TRUNCATED;
-		if (ip->protocol == IPPROTO_FRAGMENT) {
-			if (ext->fragment_offset & bpf_htons(0xfff8)) {
-				ip->has_ports = false;
-				return PARSE_OK;
-			}
-		} else if (ip->protocol == IPPROTO_AH) {
+		if (ip->protocol == IPPROTO_AH) {
 			more = ext->length * 4; /* RFC 4302, 2.2: words less 2 */
-		} else {
+		} else if (ip->protocol != IPPROTO_FRAGMENT) {
 			more = ext->length * 8;
+		} else if (ext->fragment_offset & bpf_htons(0xfff8)) {
+			ip->has_ports = false;
+			return PARSE_OK;
 		}
 		if (!cursor_skip(cur, more))
 			return PARSE_TRUNCATED;
 		cursor_forget(cur);
 		ip->protocol = ext->next;
 	}
-	ip->has_ports = false; /* a longer chain than anybody sends */
 	return PARSE_OK;
 }
 

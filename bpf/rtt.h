@@ -32,12 +32,19 @@ static __always_inline bool opens_sample(const struct tcp_segment *tcp)
 	return tcp->payload != 0; /* rule 1: a pure ACK would measure idle time */
 }
 
+static __always_inline void forget_direction(struct flow *flow, int dir, struct stats *stats)
+{
+	count_many(stats, COUNT_rtt_evicted, slots_pending(flow, dir));
+	*(volatile __u64 *)&flow->dir[dir & 1] = 0;
+	slots_clear(flow, dir);
+}
+
 /*
  * A SYN starts a connection: on 5-tuple reuse, what we knew is the old one's.
  * A repeated SYN of the same handshake goes on in it.
  */
 static __always_inline void restart_on_syn(struct flow *flow, int dir,
-					   const struct tcp_segment *tcp)
+					   const struct tcp_segment *tcp, struct stats *stats)
 {
 	__u64 own = READ_U64(flow->dir[dir & 1]);
 	bool established = own & FLOW_DIR_ESTABLISHED;
@@ -45,12 +52,9 @@ static __always_inline void restart_on_syn(struct flow *flow, int dir,
 
 	if (!established && !regressed)
 		return;
-	flow->dir[dir & 1] = 0;
-	slots_clear(flow, dir & 1);
-	if (!tcp->ack) {
-		flow->dir[(dir ^ 1) & 1] = 0;
-		slots_clear(flow, (dir ^ 1) & 1);
-	}
+	forget_direction(flow, dir, stats);
+	if (!tcp->ack)
+		forget_direction(flow, dir ^ 1, stats);
 }
 
 /*
@@ -91,7 +95,7 @@ static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick
 	__u64 now;
 
 	if (tcp->syn)
-		restart_on_syn(flow, dir, tcp);
+		restart_on_syn(flow, dir, tcp, stats);
 	edge = advance_tsval(flow, dir, tcp) && opens_sample(tcp);
 	match = echoes && slots_concern(flow, dir ^ 1, tcp->tsecr);
 	if (!edge && !match && !sweep)

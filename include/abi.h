@@ -10,8 +10,6 @@
 #include <linux/types.h>
 #include "limits.h"
 
-
-
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
 #define ASSERT_OFFSET(type, field, bytes)                                                          \
 	_Static_assert(__builtin_offsetof(struct type, field) == (bytes), #type "." #field)

@@ -167,7 +167,8 @@ fn ipv6(frame: &[u8], start: usize) -> Result<Ip, Fault> {
 
 /// Extension headers, TCP, timestamps.
 pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
-    let reached = if ip.is_ipv6 { extensions(frame, ip) } else { ipv4_payload(ip) };
+    let reached = if ip.is_ipv6 { extensions(frame, ip) } else { Some(ipv4_payload(ip)) };
+    let Some(reached) = reached else { return Transport::Truncated };
     match reached {
         Reached { protocol: TCP, header: Some(at) } => {
             tcp(frame, ip, at).unwrap_or_else(|fault| fault)
@@ -188,36 +189,46 @@ fn ipv4_payload(ip: &Ip) -> Reached {
     Reached { protocol: ip.protocol, header: (!ip.later_fragment).then_some(ip.end) }
 }
 
-/// RFC 8200, section 4. After six extension headers nothing is looked at any more. A header that the
-/// frame cuts short ends the walk with its own number for protocol: whether TCP follows is not known.
-fn extensions(frame: &[u8], ip: &Ip) -> Reached {
+/// RFC 8200, section 4. After six extension headers the walk ends, if need be at a seventh. `None`:
+/// the frame cuts one of them short.
+fn extensions(frame: &[u8], ip: &Ip) -> Option<Reached> {
     let (mut protocol, mut at) = (ip.protocol, ip.end);
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(protocol) {
-            return Reached { protocol, header: Some(at) };
+            break;
         }
-        match extension(frame, protocol, at) {
-            Some((next, end)) => (protocol, at) = (next, end),
-            None => return Reached { protocol, header: None },
+        match extension(frame, protocol, at)? {
+            Extension::Next(next, end) => (protocol, at) = (next, end),
+            Extension::LaterFragment => return Some(Reached { protocol, header: None }),
         }
     }
-    Reached { protocol, header: None }
+    Some(Reached { protocol, header: Some(at) })
 }
 
 fn is_extension(protocol: u8) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
 }
 
-/// The next header and where it starts; `None` if the frame is cut short, or in a later fragment.
-fn extension(frame: &[u8], protocol: u8, at: usize) -> Option<(u8, usize)> {
+/// What stands behind an extension header.
+enum Extension {
+    /// The next header's protocol and where it starts.
+    Next(u8, usize),
+    /// Nothing: an earlier fragment has it.
+    LaterFragment,
+}
+
+/// `None` if the frame is cut short.
+fn extension(frame: &[u8], protocol: u8, at: usize) -> Option<Extension> {
     let header: [u8; 8] = bytes(frame, at)?;
     let length = match protocol {
-        FRAGMENT if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 => return None,
+        FRAGMENT if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 => {
+            return Some(Extension::LaterFragment);
+        }
         FRAGMENT => 8,
         AUTHENTICATION => (usize::from(header[1]) + 2) * 4, // RFC 4302, section 2.2
         _ => (usize::from(header[1]) + 1) * 8,
     };
-    (at + length <= frame.len()).then_some((header[0], at + length))
+    (at + length <= frame.len()).then_some(Extension::Next(header[0], at + length))
 }
 
 fn tcp(frame: &[u8], ip: &Ip, at: usize) -> Result<Transport, Transport> {
