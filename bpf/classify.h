@@ -120,7 +120,7 @@ __noinline int tc_find_timestamps(struct __sk_buff *skb, __u32 offset, __u32 len
 	return find_tcp_timestamps(&cur, offset, length);
 }
 
-static __always_inline void parse_packet(struct __sk_buff *skb, struct egress_packet *packet)
+static __always_inline void parse_linear(struct __sk_buff *skb, struct egress_packet *packet)
 {
 	struct cursor cur = tc_cursor(skb);
 
@@ -136,15 +136,30 @@ static __always_inline void parse_packet(struct __sk_buff *skb, struct egress_pa
 	}
 }
 
+/* What is linear, and once more when headers turn out to be in a page fragment.
+ * A loop, so that there is one copy of the parser in the program. */
+static __always_inline void parse_packet(struct __sk_buff *skb, struct egress_packet *packet)
+{
+#pragma clang loop unroll(disable)
+	for (int try = 0; try < 2; try++) {
+		parse_linear(skb, packet);
+		if (packet->network != PARSE_TRUNCATED && packet->transport != PARSE_TRUNCATED)
+			return;
+		if (!tc_pull_headers(skb))
+			return;
+	}
+}
+
 /* Class of a packet whose direction and subscriber are known: its tc handle. */
 static __always_inline __u32 classify_packet(struct egress *egress, const struct ip_packet *ip)
 {
 	struct mapping mapping = {};
 
 	if (!mapping_handed_on(egress, &mapping)) {
+		struct ip_addr subscriber = subscriber_of(ip, egress->direction);
+
 		count(egress->stats, COUNT_tc_looked_up);
-		mapping = mapping_of(subscriber_of(ip, egress->direction), egress->cpu,
-				     egress->stats);
+		mapping = mapping_of(&subscriber, egress->cpu, egress->stats);
 	}
 	apply(egress, &mapping);
 	return mapping.tc_handle;
@@ -169,9 +184,6 @@ static __always_inline void classify(struct __sk_buff *skb)
 		return;
 	}
 	parse_packet(skb, &packet);
-	if ((packet.network == PARSE_TRUNCATED || packet.transport == PARSE_TRUNCATED) &&
-	    tc_pull_headers(skb))
-		parse_packet(skb, &packet);
 	if (packet.network != PARSE_OK) {
 		count_unclassified(egress.stats, packet.network);
 		return;

@@ -18,6 +18,7 @@
 #define CPP_FLOW_H
 
 #include "clock.h"
+#include "mapping.h"
 #include "maps.h"
 #include "parse.h"
 #include "stats.h"
@@ -42,19 +43,19 @@ static __always_inline __u64 flow_hash(const struct ip_packet *ip, const struct 
 				       enum direction egress)
 {
 	bool to_subscriber = egress == DIRECTION_LAN;
-	const struct ip_addr *near = to_subscriber ? &ip->dst : &ip->src;
-	const struct ip_addr *far = to_subscriber ? &ip->src : &ip->dst;
+	struct ip_addr near = select_addr(to_subscriber, &ip->dst, &ip->src);
+	struct ip_addr far = select_addr(to_subscriber, &ip->src, &ip->dst);
 	__u32 near_port = to_subscriber ? tcp->dest : tcp->source;
 	__u32 far_port = to_subscriber ? tcp->source : tcp->dest;
 	__u64 hash = config.hash_seed;
 
 	if (ip->is_ipv6) {
-		hash = mix(hash, near->half[0]);
-		hash = mix(hash, far->half[0]);
-		hash = mix(hash, near->half[1]);
-		hash = mix(hash, far->half[1]);
+		hash = mix(hash, near.half[0]);
+		hash = mix(hash, far.half[0]);
+		hash = mix(hash, near.half[1]);
+		hash = mix(hash, far.half[1]);
 	} else {
-		hash = mix(hash, (near->half[1] & ~0xffffffffULL) | far->half[1] >> 32);
+		hash = mix(hash, (near.half[1] & ~0xffffffffULL) | far.half[1] >> 32);
 	}
 	hash = mix(hash, (__u64)ip->is_ipv6 << 32 | near_port << 16 | far_port);
 	hash *= 0xd6e8feb86659fd93ULL;

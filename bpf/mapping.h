@@ -99,12 +99,24 @@ static __always_inline enum direction direction_of(__u32 ifindex)
 	return direction ? *direction : DIRECTION_NONE;
 }
 
-/* The subscriber's end of a packet that is about to leave by `egress`, or that
- * came in by the interface facing the other way. */
-static __always_inline const struct ip_addr *subscriber_of(const struct ip_packet *ip,
-							   enum direction egress)
+/* One of two addresses, by value: taking their address would keep both on the
+ * stack. */
+static __always_inline struct ip_addr select_addr(bool first, const struct ip_addr *a,
+						  const struct ip_addr *b)
 {
-	return egress == DIRECTION_LAN ? &ip->dst : &ip->src;
+	struct ip_addr selected = {
+		.half = { first ? a->half[0] : b->half[0], first ? a->half[1] : b->half[1] },
+	};
+
+	return selected;
+}
+
+/* The subscriber's end of a packet that leaves by an interface that faces
+ * `egress`, or came in by one that faces the other way. */
+static __always_inline struct ip_addr subscriber_of(const struct ip_packet *ip,
+						    enum direction egress)
+{
+	return select_addr(egress == DIRECTION_LAN, &ip->dst, &ip->src);
 }
 
 #endif

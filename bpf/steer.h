@@ -58,7 +58,7 @@ static __always_inline int steer(struct xdp_md *ctx)
 	struct stats *stats = stats_of(cpu);
 	enum direction ingress;
 	enum parse_result result;
-	const struct ip_addr *subscriber;
+	struct ip_addr subscriber;
 	struct mapping mapping;
 	struct ip_packet ip;
 
@@ -74,8 +74,8 @@ static __always_inline int steer(struct xdp_md *ctx)
 		count_unsteered(stats, result);
 		return XDP_PASS;
 	}
-	subscriber = ingress == DIRECTION_LAN ? &ip.src : &ip.dst;
-	mapping = mapping_of(subscriber, cpu, stats);
+	subscriber = select_addr(ingress == DIRECTION_LAN, &ip.src, &ip.dst);
+	mapping = mapping_of(&subscriber, cpu, stats);
 	return redirect(ctx, &mapping, ingress, stats);
 }
 
