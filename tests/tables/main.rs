@@ -1,0 +1,6 @@
+//! Table tests of the packet path: a packet goes in, the row says what must come of it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod steer;
