@@ -37,20 +37,22 @@ static __always_inline bool opens_sample(const struct tcp_segment *tcp)
  * A repeated SYN of the same handshake goes on in it.
  */
 static __always_inline void restart_on_syn(struct flow *flow, int dir,
-					   const struct tcp_segment *tcp)
+					   const struct tcp_segment *tcp, struct stats *stats)
 {
 	__u64 own = READ_U64(flow->dir[dir & 1]);
 	bool established = own & FLOW_DIR_ESTABLISHED;
 	bool regressed = own & FLOW_DIR_SEEN && tsval_after((__u32)own, tcp->tsval);
+	__u32 lost;
 
 	if (!established && !regressed)
 		return;
 	flow->dir[dir & 1] = 0;
-	slots_clear(flow, dir & 1);
+	lost = slots_clear(flow, dir & 1);
 	if (!tcp->ack) {
 		flow->dir[(dir ^ 1) & 1] = 0;
-		slots_clear(flow, (dir ^ 1) & 1);
+		lost += slots_clear(flow, (dir ^ 1) & 1);
 	}
+	count_many(stats, COUNT_rtt_evicted, lost);
 }
 
 /*
@@ -91,7 +93,7 @@ static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick
 	__u64 now;
 
 	if (tcp->syn)
-		restart_on_syn(flow, dir, tcp);
+		restart_on_syn(flow, dir, tcp, stats);
 	edge = advance_tsval(flow, dir, tcp) && opens_sample(tcp);
 	match = echoes && slots_concern(flow, dir ^ 1, tcp->tsecr);
 	if (!edge && !match && !sweep)
