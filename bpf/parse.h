@@ -24,7 +24,8 @@ struct cursor {
 	__u32 offset; /* of the next header from data */
 };
 
-#define MAX_HEADERS 0x1ff /* bytes: all that the limits below can add up to */
+#define MAX_HEADERS    0x1ff /* bytes: a mask, for the verifier; no offset may be greater */
+#define MAX_TCP_HEADER 60
 
 enum parse_result {
 	PARSE_OK = 0,
@@ -271,6 +272,7 @@ static __always_inline enum parse_result parse_ipv6_extensions(struct cursor *cu
 			return PARSE_TRUNCATED;
 		if (ip->protocol == IPPROTO_FRAGMENT) {
 			if (ext->fragment_offset & bpf_htons(0xfff8)) {
+				ip->protocol = ext->next;
 				ip->has_ports = false;
 				return PARSE_OK;
 			}
@@ -281,8 +283,10 @@ static __always_inline enum parse_result parse_ipv6_extensions(struct cursor *cu
 		}
 		if (!cursor_skip(cur, more))
 			return PARSE_TRUNCATED;
-		cursor_forget(cur);
 		ip->protocol = ext->next;
+		if (cur->offset > MAX_HEADERS - MAX_TCP_HEADER)
+			break;
+		cursor_forget(cur);
 	}
 	ip->has_ports = false; /* a longer chain than anybody sends */
 	return PARSE_OK;
