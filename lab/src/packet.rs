@@ -505,8 +505,10 @@ impl Extension {
         match self {
             Self::HopByHop(size) | Self::Destination(size) => {
                 let mut out = sized(next, size, size / 8 - 1);
-                out[2] = 1; // PadN
-                out[3] = size.min(257) as u8 - 4;
+                for option in out[2..].chunks_mut(2 + 254) {
+                    option[0] = 1; // PadN
+                    option[1] = (option.len() - 2) as u8;
+                }
                 out
             }
             Self::Routing(size) => {

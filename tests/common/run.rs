@@ -194,6 +194,10 @@ impl Rig {
         put(&self.cpu_map, &cpu.to_ne_bytes(), &192u32.to_ne_bytes());
     }
 
+    pub fn cpu_map_delete(&self, cpu: u32) {
+        self.cpu_map.delete(&cpu.to_ne_bytes()).expect("delete");
+    }
+
     // --- the clock
 
     pub fn now(&self) -> Duration {
@@ -235,7 +239,7 @@ impl Rig {
         };
         let before = self.counters();
         let run = test_run(&self.xdp, &as_bytes(&ctx), &data_in, 1);
-        let run = run.unwrap_or_else(|error| panic!("XDP test run of {} bytes: {error}", frame.len()));
+        let run = run.unwrap_or_else(|error| panic!("XDP test run of {} + {} bytes: {error}", foreign.len(), frame.len()));
         let counters = self.counters().since(&before);
         assert_eq!(counters.packets(), 1, "one frame, one fate: {counters:?}");
         let data = word(&run.ctx, offset_of!(xdp_md, data)) as usize;

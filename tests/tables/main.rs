@@ -2,6 +2,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod fixtures;
 
+mod classify;
+mod parse;
 mod rtt_rules;
 mod steer;
+mod truncation;
