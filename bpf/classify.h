@@ -120,6 +120,15 @@ __noinline int tc_find_timestamps(struct __sk_buff *skb, __u32 offset, __u32 len
 	return find_tcp_timestamps(&cur, offset, length);
 }
 
+/* find_transport() for the few packets that have extension headers: global for
+ * the same reason. */
+__noinline int tc_find_transport(struct __sk_buff *skb, __u32 offset, __u32 protocol)
+{
+	struct cursor cur = tc_cursor(skb);
+
+	return find_transport(&cur, offset, protocol);
+}
+
 static __always_inline void parse_linear(struct __sk_buff *skb, struct egress_packet *packet)
 {
 	struct cursor cur = tc_cursor(skb);
@@ -128,6 +137,13 @@ static __always_inline void parse_linear(struct __sk_buff *skb, struct egress_pa
 	packet->network = parse_ip(&cur, &packet->ip);
 	if (!config.rtt || packet->network != PARSE_OK)
 		return;
+	if (packet->ip.is_ipv6 && is_ipv6_extension(packet->ip.protocol)) {
+		int found = tc_find_transport(skb, cur.offset, packet->ip.protocol);
+
+		packet->transport = enter_transport(&cur, found, &packet->ip);
+		if (packet->transport != PARSE_OK)
+			return;
+	}
 	packet->transport = parse_transport(&cur, &packet->ip, skb->len, &packet->tcp);
 	if (packet->transport == PARSE_OK && packet->tcp.options_len) {
 		int found = tc_find_timestamps(skb, cur.offset, packet->tcp.options_len);

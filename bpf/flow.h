@@ -108,21 +108,17 @@ static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
 	return 0;
 }
 
-static __always_inline __u32 slots_pending(const struct flow *flow, int dir)
+/* Frees a direction's slots: how many TSvals were lost with them. */
+static __always_inline __u32 slots_clear(struct flow *flow, int dir)
 {
-	__u32 pending = 0;
+	__u32 lost = 0;
 
 #pragma unroll
-	for (int i = 0; i < FLOW_SLOTS; i++)
-		pending += flow->slot[dir & 1][i] != 0;
-	return pending;
-}
-
-static __always_inline void slots_clear(struct flow *flow, int dir)
-{
-#pragma unroll
-	for (int i = 0; i < FLOW_SLOTS; i++)
-		*(volatile __u64 *)&flow->slot[dir & 1][i] = 0;
+	for (int i = 0; i < FLOW_SLOTS; i++) {
+		lost += READ_U64(flow->slot[dir][i]) != 0;
+		*(volatile __u64 *)&flow->slot[dir][i] = 0;
+	}
+	return lost;
 }
 
 /* Takes the way over for `tag`. False: another CPU was faster. */
@@ -133,11 +129,7 @@ static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, 
 	if (old == FLOW_TAG_BUSY ||
 	    __sync_val_compare_and_swap(&flow->tag, old, FLOW_TAG_BUSY) != old)
 		return false;
-	if (old != FLOW_TAG_FREE)
-		count_many(stats, COUNT_rtt_evicted,
-			   slots_pending(flow, 0) + slots_pending(flow, 1));
-	slots_clear(flow, 0);
-	slots_clear(flow, 1);
+	count_many(stats, COUNT_rtt_evicted, slots_clear(flow, 0) + slots_clear(flow, 1));
 	flow->dir[0] = 0;
 	flow->dir[1] = 0;
 	flow->swept = tick;

@@ -102,11 +102,12 @@ struct {
 } cpp_rtt SEC(".maps");
 
 /* Counters of each CPU. (No BTF type for the value: libbpf-cargo cannot derive
- * a Default for arrays of more than 32; include/counters.def names them.) */
+ * a Default for arrays of more than 32; include/counters.def names them. Nor
+ * for the key: the kernel takes both or none.) */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1); /* the loader sets: possible CPUs */
-	__type(key, __u32);
+	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(struct stats));
 	__uint(map_flags, BPF_F_MMAPABLE);
 } cpp_stats SEC(".maps");

@@ -24,7 +24,8 @@ struct cursor {
 	__u32 offset; /* of the next header from data */
 };
 
-#define MAX_HEADERS 0x1ff /* bytes: all that the limits below can add up to */
+#define MAX_HEADERS    0x1ff /* bytes: a mask, for the verifier; no offset may be greater */
+#define MAX_TCP_HEADER 60
 
 enum parse_result {
 	PARSE_OK = 0,
@@ -205,7 +206,7 @@ static __always_inline enum parse_result parse_ipv4(struct cursor *cur, struct i
 	return PARSE_OK;
 }
 
-/* RFC 8200. Extension headers are parse_ipv6_extensions()'s. */
+/* RFC 8200. Extension headers are find_transport()'s. */
 static __always_inline enum parse_result parse_ipv6(struct cursor *cur, struct ip_packet *ip)
 {
 	struct ipv6hdr *header = TAKE(cur, struct ipv6hdr);
@@ -254,31 +255,52 @@ static __always_inline bool is_ipv6_extension(__u8 protocol)
 	       protocol == IPPROTO_FRAGMENT;
 }
 
-/* Follows the chain to the transport header: its protocol goes to
- * ip->protocol; ip->has_ports ends false where there is none to be read. A
- * chain that is longer than anybody sends ends in one of its own protocols. */
-static __always_inline enum parse_result parse_ipv6_extensions(struct cursor *cur,
-							       struct ip_packet *ip)
+/* What find_transport() found: `offset` of the header of `protocol`, or that
+ * there is none to be read. */
+#define TRANSPORT_AT(offset, protocol) ((int)((protocol) << 16 | (offset)))
+#define TRANSPORT_NONE(protocol)       TRANSPORT_AT(0, protocol)
+#define TRANSPORT_OFFSET(found)	       ((found)&0xffff)
+#define TRANSPORT_PROTOCOL(found)      ((found) >> 16)
+
+/* Follows a chain of extension headers that begins at `offset` with one of
+ * `protocol`: TRANSPORT_*, or -1 if the frame ends before the chain does. */
+static __always_inline int find_transport(struct cursor *cur, __u32 offset, __u32 protocol)
 {
-	for (int i = 0; i < MAX_IPV6_EXT_HEADERS && is_ipv6_extension(ip->protocol); i++) {
+	cur->offset = offset & MAX_HEADERS;
+	for (int i = 0; i < MAX_IPV6_EXT_HEADERS; i++) {
 		struct ipv6_extension *ext = TAKE(cur, struct ipv6_extension);
-		__u32 more = 0;
+		__u32 more = 0, next;
 
 		if (!ext)
-			return PARSE_TRUNCATED;
-		if (ip->protocol == IPPROTO_AH) {
+			return -1;
+		next = ext->next;
+		if (protocol == IPPROTO_AH)
 			more = ext->length * 4; /* RFC 4302, 2.2: words less 2 */
-		} else if (ip->protocol != IPPROTO_FRAGMENT) {
+		else if (protocol != IPPROTO_FRAGMENT)
 			more = ext->length * 8;
-		} else if (ext->fragment_offset & bpf_htons(0xfff8)) {
-			ip->has_ports = false;
-			return PARSE_OK;
-		}
+		else if (ext->fragment_offset & bpf_htons(0xfff8))
+			return TRANSPORT_NONE(next);
 		if (!cursor_skip(cur, more))
-			return PARSE_TRUNCATED;
+			return -1;
+		if (cur->offset > MAX_HEADERS - MAX_TCP_HEADER)
+			return TRANSPORT_NONE(next);
+		if (!is_ipv6_extension(next))
+			return TRANSPORT_AT(cur->offset, next);
 		cursor_forget(cur);
-		ip->protocol = ext->next;
+		protocol = next;
 	}
+	return TRANSPORT_NONE(protocol); /* a longer chain than anybody sends */
+}
+
+/* Moves on to where find_transport() says that the transport header is. */
+static __always_inline enum parse_result enter_transport(struct cursor *cur, int found,
+							 struct ip_packet *ip)
+{
+	if (found < 0)
+		return PARSE_TRUNCATED;
+	cur->offset = TRANSPORT_OFFSET(found) & MAX_HEADERS;
+	ip->protocol = TRANSPORT_PROTOCOL(found);
+	ip->has_ports = cur->offset != 0;
 	return PARSE_OK;
 }
 
@@ -404,16 +426,10 @@ static __always_inline enum parse_result parse_timestamps(struct cursor *cur, in
 	return PARSE_OK;
 }
 
-/* The transport header behind parse_ip()'s: PARSE_OTHER unless it is TCP. */
+/* The transport header at the cursor: PARSE_OTHER unless it is TCP. */
 static __always_inline enum parse_result parse_transport(struct cursor *cur, struct ip_packet *ip,
 							 __u32 frame_len, struct tcp_segment *tcp)
 {
-	if (ip->is_ipv6) {
-		enum parse_result result = parse_ipv6_extensions(cur, ip);
-
-		if (result != PARSE_OK)
-			return result;
-	}
 	if (ip->protocol != IPPROTO_TCP)
 		return PARSE_OTHER;
 	if (!ip->has_ports)

@@ -32,13 +32,6 @@ static __always_inline bool opens_sample(const struct tcp_segment *tcp)
 	return tcp->payload != 0; /* rule 1: a pure ACK would measure idle time */
 }
 
-static __always_inline void forget_direction(struct flow *flow, int dir, struct stats *stats)
-{
-	count_many(stats, COUNT_rtt_evicted, slots_pending(flow, dir));
-	*(volatile __u64 *)&flow->dir[dir & 1] = 0;
-	slots_clear(flow, dir);
-}
-
 /*
  * A SYN starts a connection: on 5-tuple reuse, what we knew is the old one's.
  * A repeated SYN of the same handshake goes on in it.
@@ -49,12 +42,17 @@ static __always_inline void restart_on_syn(struct flow *flow, int dir,
 	__u64 own = READ_U64(flow->dir[dir & 1]);
 	bool established = own & FLOW_DIR_ESTABLISHED;
 	bool regressed = own & FLOW_DIR_SEEN && tsval_after((__u32)own, tcp->tsval);
+	__u32 lost;
 
 	if (!established && !regressed)
 		return;
-	forget_direction(flow, dir, stats);
-	if (!tcp->ack)
-		forget_direction(flow, dir ^ 1, stats);
+	flow->dir[dir & 1] = 0;
+	lost = slots_clear(flow, dir & 1);
+	if (!tcp->ack) {
+		flow->dir[(dir ^ 1) & 1] = 0;
+		lost += slots_clear(flow, (dir ^ 1) & 1);
+	}
+	count_many(stats, COUNT_rtt_evicted, lost);
 }
 
 /*

@@ -32,6 +32,7 @@ pub mod host;
 pub mod link;
 pub mod ns;
 pub mod offload;
+pub mod packet;
 mod packet_socket;
 pub mod plan;
 pub mod privilege;

@@ -1,0 +1,5 @@
+//! What the tests of the packet path share.
+
+pub mod names;
+pub mod run;
+pub mod scene;

@@ -1,0 +1,449 @@
+//! The loaded packet path, one packet at a time: BPF_PROG_TEST_RUN on an object without pins, on a
+//! clock that the test moves.
+
+use super::names::{
+    __sk_buff, control, ip_mapping, rtt_handle, txq_config, xdp_md, Counts, limits,
+};
+use cpumap_pping::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use nix::time::{clock_getres, ClockId};
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::{offset_of, size_of, MaybeUninit};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+pub const XDP_PASS: u32 = 2;
+pub const XDP_REDIRECT: u32 = 4;
+pub const TC_ACT_OK: u32 = 0;
+
+/// The parts of an XDP run that a row states.
+#[derive(Debug)]
+pub struct XdpOutcome {
+    pub verdict: u32,
+    pub metadata: Option<Metadata>,
+    pub counters: Counts,
+}
+
+/// What XDP hands on to TC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    pub tc_handle: u32,
+    pub cpu: u16,
+    pub direction: u8,
+}
+
+/// The parts of a TC run that a row states.
+#[derive(Debug)]
+pub struct TcOutcome {
+    pub verdict: u32,
+    pub priority: u32,
+    pub counters: Counts,
+    pub samples: Vec<Sample>,
+}
+
+/// One RTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub handle: u32,
+    pub side: Side,
+    pub rtt: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    Subscriber = 0,
+    Internet = 1,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    None = 0,
+    Wan = 1,
+    Lan = 2,
+}
+
+/// Where a packet leaves, and what is known of it already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SkbCtx {
+    pub ifindex: u32,
+    pub ingress_ifindex: u32,
+    pub priority: u32,
+}
+
+/// How the object is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub start: Duration,
+    pub flow_buckets: u32,
+    pub cache_entries: u32,
+    pub rtt_handles: u32,
+    pub rtt: bool,
+    pub handshake: bool,
+    pub metadata: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(1_000_000),
+            flow_buckets: 1024,
+            cache_entries: 1024,
+            rtt_handles: 1024,
+            rtt: true,
+            handshake: false,
+            metadata: true,
+        }
+    }
+}
+
+/// The loaded object. Every method may be called from several threads.
+pub struct Rig {
+    xdp: OwnedFd,
+    tc: OwnedFd,
+    pub map_ip_hash: MapHandle,
+    pub map_ifindex_type: MapHandle,
+    pub map_txq_config: MapHandle,
+    pub cpu_map: MapHandle,
+    pub cpus_available: MapHandle,
+    pub cpp_control: MapHandle,
+    pub cpp_flow: MapHandle,
+    pub cpp_rtt: MapHandle,
+    cpp_stats: MapHandle,
+    now: AtomicU64,
+    generation: AtomicU64,
+}
+
+pub const COOKIE: u32 = 0xc00c_1e55;
+const SEED: u64 = 0x0123_4567_89ab_cdef;
+
+/// CPUs that arrays have room for: more than exist, so that a packet can be on the wrong one.
+pub fn cpus() -> u32 {
+    libbpf_rs::num_possible_cpus().expect("possible CPUs").max(4) as u32
+}
+
+impl Rig {
+    pub fn new(setup: Setup) -> Self {
+        let mut object = MaybeUninit::uninit();
+        let mut open = CpumapPpingSkelBuilder::default().open(&mut object).expect("open");
+        size_maps(&mut open, &setup);
+        configure(&mut open, &setup);
+        let skel = open.load().expect("load");
+        let handle = |map| MapHandle::try_from(map).expect("map handle");
+        let rig = Self {
+            xdp: skel.progs.xdp_iphash_to_cpu.as_fd().try_clone_to_owned().expect("fd"),
+            tc: skel.progs.tc_classify.as_fd().try_clone_to_owned().expect("fd"),
+            map_ip_hash: handle(&skel.maps.map_ip_hash),
+            map_ifindex_type: handle(&skel.maps.map_ifindex_type),
+            map_txq_config: handle(&skel.maps.map_txq_config),
+            cpu_map: handle(&skel.maps.cpu_map),
+            cpus_available: handle(&skel.maps.cpus_available),
+            cpp_control: handle(&skel.maps.cpp_control),
+            cpp_flow: handle(&skel.maps.cpp_flow),
+            cpp_rtt: handle(&skel.maps.cpp_rtt),
+            cpp_stats: handle(&skel.maps.cpp_stats),
+            now: AtomicU64::new(setup.start.as_nanos() as u64),
+            generation: AtomicU64::new(1),
+        };
+        rig.write_control();
+        rig
+    }
+
+    // --- what user space sets up
+
+    /// Adds a mapping, as our own tools do: raising the generation.
+    pub fn map(&self, prefix: &str, cpu: u32, handle: u32) {
+        self.map_quietly(prefix, cpu, handle);
+        self.bump_generation();
+    }
+
+    /// Adds a mapping, as bpftool does.
+    pub fn map_quietly(&self, prefix: &str, cpu: u32, tc_handle: u32) {
+        put(&self.map_ip_hash, &prefix_key(prefix), &as_bytes(&ip_mapping { cpu, tc_handle }));
+    }
+
+    pub fn unmap(&self, prefix: &str) {
+        self.map_ip_hash.delete(&prefix_key(prefix)).expect("delete");
+        self.bump_generation();
+    }
+
+    pub fn bump_generation(&self) {
+        self.generation.fetch_add(1, SeqCst);
+        self.write_control();
+    }
+
+    pub fn direction(&self, ifindex: u32, direction: Direction) {
+        put(&self.map_ifindex_type, &ifindex.to_ne_bytes(), &(direction as u32).to_ne_bytes());
+    }
+
+    pub fn txq(&self, cpu: u32, queue_mapping: u16, htb_major: u16) {
+        let value = as_bytes(&txq_config { queue_mapping, htb_major });
+        put(&self.map_txq_config, &cpu.to_ne_bytes(), &value);
+    }
+
+    /// Whether the CPU takes redirected frames.
+    pub fn available(&self, cpu: u32, available: bool) {
+        put(&self.cpus_available, &cpu.to_ne_bytes(), &u32::from(available).to_ne_bytes());
+    }
+
+    /// Gives the CPU an entry in cpu_map.
+    pub fn redirect_to(&self, cpu: u32) {
+        put(&self.cpu_map, &cpu.to_ne_bytes(), &192u32.to_ne_bytes());
+    }
+
+    pub fn cpu_map_delete(&self, cpu: u32) {
+        self.cpu_map.delete(&cpu.to_ne_bytes()).expect("delete");
+    }
+
+    // --- the clock
+
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.now.load(SeqCst))
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.now.fetch_add(by.as_nanos() as u64, SeqCst);
+        self.write_control();
+    }
+
+    fn write_control(&self) {
+        let control = control {
+            generation: self.generation.load(SeqCst),
+            hash_seed: SEED,
+            meta_cookie: COOKIE,
+            abi_version: 1,
+            test_now_ns: self.now.load(SeqCst),
+            reserved: [0; 4],
+        };
+        put(&self.cpp_control, &0u32.to_ne_bytes(), &as_bytes(&control));
+    }
+
+    // --- packets
+
+    /// A frame comes in by `ifindex`.
+    pub fn steer(&self, frame: &[u8], ifindex: u32) -> XdpOutcome {
+        self.steer_behind(&[], frame, ifindex)
+    }
+
+    /// A frame comes in with metadata in front that somebody else put there.
+    pub fn steer_behind(&self, foreign: &[u8], frame: &[u8], ifindex: u32) -> XdpOutcome {
+        let data_in = [foreign, frame].concat();
+        let ctx = xdp_md {
+            data: foreign.len() as u32,
+            data_end: data_in.len() as u32,
+            ingress_ifindex: ifindex,
+            ..Default::default()
+        };
+        let before = self.counters();
+        let run = test_run(&self.xdp, &as_bytes(&ctx), &data_in, 1);
+        let run = run.unwrap_or_else(|error| panic!("XDP test run of {} + {} bytes: {error}", foreign.len(), frame.len()));
+        let counters = self.counters().since(&before);
+        assert_eq!(counters.packets(), 1, "one frame, one fate: {counters:?}");
+        let data = word(&run.ctx, offset_of!(xdp_md, data)) as usize;
+        let (metadata, content) = run.data.split_at(data);
+        assert_eq!(content, frame, "the frame was changed");
+        let added = &metadata[..metadata.len() - foreign.len()];
+        XdpOutcome { verdict: run.verdict, metadata: parse_metadata(added), counters }
+    }
+
+    /// A packet leaves.
+    pub fn classify(&self, packet: &[u8], skb: SkbCtx) -> TcOutcome {
+        let records = self.records();
+        let before = self.counters();
+        let run = self.classify_quickly(packet, skb, 1);
+        let counters = self.counters().since(&before);
+        assert_eq!(counters.packets(), 1, "one packet, one fate: {counters:?}");
+        TcOutcome {
+            verdict: run.verdict,
+            priority: word(&run.ctx, offset_of!(__sk_buff, priority)),
+            samples: samples_between(&records, &self.records()),
+            counters,
+        }
+    }
+
+    /// A packet leaves `repeat` times; nobody looks.
+    pub fn classify_quickly(&self, packet: &[u8], skb: SkbCtx, repeat: u32) -> Run {
+        let mut ctx = vec![0; size_of::<__sk_buff>()];
+        for (at, value) in [
+            (offset_of!(__sk_buff, ifindex), skb.ifindex),
+            (offset_of!(__sk_buff, ingress_ifindex), skb.ingress_ifindex),
+            (offset_of!(__sk_buff, priority), skb.priority),
+        ] {
+            ctx[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let run = test_run(&self.tc, &ctx, packet, repeat)
+            .unwrap_or_else(|error| panic!("TC test run of {} bytes: {error}", packet.len()));
+        assert_eq!(run.verdict, TC_ACT_OK);
+        assert_eq!(run.data, packet, "the packet was changed");
+        run
+    }
+
+    // --- what came of it
+
+    /// The counters, all CPUs together.
+    pub fn counters(&self) -> Counts {
+        let mut sum = [0; 64];
+        for cpu in 0..cpus() {
+            let block = get(&self.cpp_stats, &cpu.to_ne_bytes()).expect("cpp_stats");
+            for (sum, value) in sum.iter_mut().zip(block.chunks(8)) {
+                *sum += u64::from_ne_bytes(value.try_into().expect("8 bytes"));
+            }
+        }
+        Counts::new(&sum)
+    }
+
+    /// The RTT record of each handle that has one.
+    pub fn records(&self) -> BTreeMap<u32, rtt_handle> {
+        let handles: Vec<Vec<u8>> = self.cpp_rtt.keys().collect();
+        let record = |key: Vec<u8>| Some((word(&key, 0), from_bytes(&get(&self.cpp_rtt, &key)?)));
+        handles.into_iter().filter_map(record).collect()
+    }
+}
+
+fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
+    let possible = libbpf_rs::num_possible_cpus().expect("possible CPUs") as u32;
+    let maps = &mut open.maps;
+    for (map, entries) in [
+        (&mut maps.map_txq_config, cpus()),
+        (&mut maps.cpus_available, cpus()),
+        (&mut maps.cpp_stats, cpus()),
+        (&mut maps.cpu_map, possible),
+        (&mut maps.cpp_addr_cache, cpus() * setup.cache_entries),
+        (&mut maps.cpp_flow, setup.flow_buckets),
+        (&mut maps.cpp_rtt, setup.rtt_handles),
+    ] {
+        map.set_max_entries(entries).expect("max_entries");
+    }
+}
+
+fn configure(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
+    let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("clock_getres").tv_nsec() as u64;
+    let ticks = |ns: u64| (ns / (64 * jiffy)) as u32;
+    let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
+    let config = &mut rodata.config;
+    config.hash_seed = SEED;
+    config.meta_cookie = COOKIE;
+    config.cache_mask = setup.cache_entries - 1;
+    config.cache_ttl_jiffies = (900_000_000 / jiffy) as u32;
+    config.flow_mask = setup.flow_buckets - 1;
+    config.sweep_ticks = ticks(limits::FLOW_SWEEP_NS);
+    config.idle_ticks = ticks(limits::FLOW_IDLE_NS);
+    config.jiffy_ns = jiffy as u32;
+    config.rtt = setup.rtt.into();
+    config.handshake = setup.handshake.into();
+    config.metadata = setup.metadata.into();
+    config.test_clock = 1;
+}
+
+/// What BPF_PROG_TEST_RUN gives back.
+pub struct Run {
+    pub verdict: u32,
+    pub ctx: Vec<u8>,
+    pub data: Vec<u8>,
+}
+
+/// By file descriptor, not by `Program::test_run`: programs are not Sync, descriptors are.
+fn test_run(program: &OwnedFd, ctx: &[u8], data: &[u8], repeat: u32) -> io::Result<Run> {
+    let mut ctx_out = vec![0; ctx.len()];
+    let mut data_out = vec![0; data.len() + 256];
+    let mut opts = libbpf_sys::bpf_test_run_opts {
+        sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
+        ctx_in: ctx.as_ptr().cast(),
+        ctx_size_in: ctx.len() as u32,
+        ctx_out: ctx_out.as_mut_ptr().cast(),
+        ctx_size_out: ctx_out.len() as u32,
+        data_in: data.as_ptr().cast(),
+        data_size_in: data.len() as u32,
+        data_out: data_out.as_mut_ptr().cast(),
+        data_size_out: data_out.len() as u32,
+        repeat: repeat as i32,
+        ..Default::default()
+    };
+    // SAFETY: every pointer in opts is to a live buffer of the size beside it.
+    let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
+    if result != 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    data_out.truncate(opts.data_size_out as usize);
+    Ok(Run { verdict: opts.retval, ctx: ctx_out, data: data_out })
+}
+
+fn parse_metadata(bytes: &[u8]) -> Option<Metadata> {
+    if bytes.is_empty() {
+        return None;
+    }
+    assert_eq!(bytes.len(), 12, "struct xdp_metadata");
+    assert_eq!(word(bytes, 0), COOKIE);
+    assert_eq!(bytes[11], 0, "padding");
+    Some(Metadata {
+        tc_handle: word(bytes, 4),
+        cpu: u16::from_ne_bytes([bytes[8], bytes[9]]),
+        direction: bytes[10],
+    })
+}
+
+fn samples_between(
+    before: &BTreeMap<u32, rtt_handle>,
+    after: &BTreeMap<u32, rtt_handle>,
+) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for (handle, record) in after {
+        for side in [Side::Subscriber, Side::Internet] {
+            let total = |record: &rtt_handle| {
+                let side = &record.side[side as usize];
+                (side.total_count, side.total_sum_ns)
+            };
+            let (count, sum) = before.get(handle).map(total).unwrap_or_default();
+            let (new_count, new_sum) = total(record);
+            match new_count - count {
+                0 => assert_eq!(new_sum, sum, "a sum without a sample"),
+                1 => samples.push(Sample {
+                    handle: *handle,
+                    side,
+                    rtt: Duration::from_nanos(new_sum - sum),
+                }),
+                many => panic!("{many} samples of one packet"),
+            }
+        }
+    }
+    samples
+}
+
+/// `100.64.0.0/10`, `2001:db8::/32`, or an address.
+pub fn prefix_key(prefix: &str) -> Vec<u8> {
+    let (addr, length) = prefix.split_once('/').map_or((prefix, None), |(a, l)| (a, Some(l)));
+    let (bytes, offset) = match addr.parse().expect("address") {
+        IpAddr::V4(v4) => ([[0xff; 12].as_slice(), &v4.octets()].concat(), 96),
+        IpAddr::V6(v6) => (v6.octets().to_vec(), 0),
+    };
+    let length = length.map_or(128, |length| offset + length.parse::<u32>().expect("length"));
+    [length.to_ne_bytes().as_slice(), &bytes].concat()
+}
+
+pub fn put(map: &MapHandle, key: &[u8], value: &[u8]) {
+    map.update(key, value, MapFlags::ANY).unwrap_or_else(|error| panic!("{:?}: {error}", map.name()));
+}
+
+pub fn get(map: &MapHandle, key: &[u8]) -> Option<Vec<u8>> {
+    map.lookup(key, MapFlags::ANY).unwrap_or_else(|error| panic!("{:?}: {error}", map.name()))
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+/// Structs of the ABI: integers only, and no padding that is not named.
+pub fn as_bytes<T: Copy>(value: &T) -> Vec<u8> {
+    // SAFETY: the skeleton's structs have no unnamed padding (include/abi.h asserts their sizes).
+    unsafe { std::slice::from_raw_parts((value as *const T).cast::<u8>(), size_of::<T>()) }.to_vec()
+}
+
+/// The inverse of [`as_bytes`].
+pub fn from_bytes<T: Copy>(bytes: &[u8]) -> T {
+    assert_eq!(bytes.len(), size_of::<T>());
+    // SAFETY: as many bytes as T has, and any bytes are integers.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}

@@ -1,0 +1,122 @@
+//! The scene that most rows play in: two NICs, two subscribers, a default customer, one pinned thread.
+
+use super::run::{Direction, Rig, Setup, SkbCtx};
+use lab::Netns;
+use nix::sched::{sched_setaffinity, CpuSet};
+use nix::unistd::Pid;
+use std::ops::Deref;
+use std::sync::OnceLock;
+
+/// Alice's class; hers is CPU 0.
+pub const ALICE_CLASS: u32 = 0x0001_0010;
+/// Bob's class; his is CPU 0 too.
+pub const BOB_CLASS: u32 = 0x0001_0020;
+/// Where odd packets must not end up.
+pub const DEFAULT_CLASS: u32 = 0x0001_dead;
+/// The priority that packets come with: none of the minors that are kept.
+pub const UNTOUCHED: u32 = 0x0077_0077;
+
+/// A [`Rig`] with interfaces.
+pub struct Scene {
+    rig: Rig,
+    /// Faces the subscribers.
+    pub lan: u32,
+    /// Faces the internet.
+    pub wan: u32,
+    /// Has no direction.
+    pub other: u32,
+}
+
+impl Deref for Scene {
+    type Target = Rig;
+
+    fn deref(&self) -> &Rig {
+        &self.rig
+    }
+}
+
+impl Scene {
+    /// Leaves towards the subscribers.
+    pub fn to_subscriber(&self) -> SkbCtx {
+        SkbCtx { ifindex: self.lan, ingress_ifindex: self.wan, priority: UNTOUCHED }
+    }
+
+    /// Leaves towards the internet.
+    pub fn to_internet(&self) -> SkbCtx {
+        SkbCtx { ifindex: self.wan, ingress_ifindex: self.lan, priority: UNTOUCHED }
+    }
+}
+
+/// Runs a test on CPU 0 in a scene of its own.
+pub fn with_scene(test: impl FnOnce(&Scene) + Send) {
+    with_scene_of(Setup::default(), test);
+}
+
+/// The same, loaded in another way.
+pub fn with_scene_of(setup: Setup, test: impl FnOnce(&Scene) + Send) {
+    with_bare_scene(setup, |scene| {
+        for prefix in ["100.64.1.1", "2001:db8:a11c::/48"] {
+            scene.map_quietly(prefix, 0, ALICE_CLASS);
+        }
+        for prefix in ["100.64.2.2", "2001:db8:b0b::/48"] {
+            scene.map_quietly(prefix, 0, BOB_CLASS);
+        }
+        scene.map("255.255.255.255", 0, DEFAULT_CLASS);
+        test(scene);
+    });
+}
+
+/// The same without a mapping.
+pub fn with_bare_scene(setup: Setup, test: impl FnOnce(&Scene) + Send) {
+    if !lab::privileged() {
+        return;
+    }
+    let (netns, [lan, wan, other]) = interfaces();
+    let run = || {
+        run_on_cpu(0);
+        let scene = Scene { rig: Rig::new(setup), lan: *lan, wan: *wan, other: *other };
+        scene.direction(scene.lan, Direction::Lan);
+        scene.direction(scene.wan, Direction::Wan);
+        scene.txq(0, 1, 1);
+        scene.txq(1, 2, 2);
+        scene.redirect_to(0);
+        scene.available(0, true);
+        test(&scene);
+    };
+    netns.run(run).expect("setns");
+}
+
+/// Enters the scene's namespace on another CPU (test runs look interfaces up there).
+pub fn spawn_in_scene<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    cpu: usize,
+    work: impl FnOnce() + Send + 'scope,
+) {
+    scope.spawn(move || {
+        let run = || {
+            run_on_cpu(cpu);
+            work();
+        };
+        interfaces().0.run(run).expect("setns");
+    });
+}
+
+fn run_on_cpu(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu).expect("CPU number");
+    sched_setaffinity(Pid::from_raw(0), &set).expect("sched_setaffinity");
+}
+
+/// One namespace for all tests of a process: they only look its interfaces up.
+fn interfaces() -> &'static (Netns, [u32; 3]) {
+    static INTERFACES: OnceLock<(Netns, [u32; 3])> = OnceLock::new();
+    INTERFACES.get_or_init(|| {
+        let netns = Netns::new().expect("network namespace");
+        let add = ["link", "add", "lan", "type", "veth", "peer", "name", "wan"];
+        let status = netns.command("ip").args(add).status().expect("ip");
+        assert!(status.success(), "ip {add:?}");
+        let index = |name| nix::net::if_::if_nametoindex(name).expect(name);
+        let indices = netns.run(|| ["lan", "wan", "lo"].map(index)).expect("setns");
+        (netns, indices)
+    })
+}
