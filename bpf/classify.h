@@ -184,7 +184,7 @@ static __always_inline __u32 classify_packet(struct egress *egress, const struct
 static __always_inline void classify(struct __sk_buff *skb)
 {
 	struct egress egress = { .skb = skb, .cpu = bpf_get_smp_processor_id() };
-	struct egress_packet packet;
+	struct egress_packet packet = {}; /* the verifier: some of it may stay unset */
 	__u32 tc_handle;
 	__u16 major;
 
