@@ -38,7 +38,7 @@ struct vlan_header {
 struct packet {
 	struct tuple tuple; /* ports: host order of nobody, as on the wire */
 	void *transport;    /* NULL: not TCP or UDP, or cut short */
-	__u32 end;	    /* bytes of the frame up to the end of the IP payload */
+	__u32 length;	    /* of the IP payload */
 	bool known;	    /* addresses are valid */
 };
 
@@ -75,7 +75,7 @@ static __always_inline void read_network(void *pos, void *end, __u16 protocol,
 		map_ipv4(&packet->tuple.src, ip->saddr);
 		map_ipv4(&packet->tuple.dst, ip->daddr);
 		packet->tuple.protocol = ip->protocol;
-		packet->end = bpf_ntohs(ip->tot_len);
+		packet->length = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
 		packet->transport = pos + ip->ihl * 4;
 		packet->known = true;
 	} else if (protocol == bpf_htons(ETH_P_IPV6)) {
@@ -86,7 +86,7 @@ static __always_inline void read_network(void *pos, void *end, __u16 protocol,
 		__builtin_memcpy(&packet->tuple.src, &ip->saddr, 16);
 		__builtin_memcpy(&packet->tuple.dst, &ip->daddr, 16);
 		packet->tuple.protocol = ip->nexthdr;
-		packet->end = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+		packet->length = bpf_ntohs(ip->payload_len);
 		packet->transport = ip + 1;
 		packet->known = true;
 	}
@@ -104,7 +104,6 @@ static __always_inline void read_addresses(void *data, void *end, struct packet 
 		return;
 	protocol = skip_vlans(&pos, end, eth->h_proto);
 	read_network(pos, end, protocol, packet);
-	packet->end += pos - data;
 }
 
 /* Addresses and ports: what TC needs. */

@@ -48,9 +48,9 @@ struct stamp {
 };
 
 struct ring {
-	__u32 next;
+	__u32 samples; /* ever */
 	__u32 rtt[RING];
-	__u32 reserved;
+	__u32 next;
 };
 
 #define MAP(name, kind, entries, key_type, value_type, flags)                                      \
@@ -147,18 +147,19 @@ static __always_inline void reverse(struct tuple *to, const struct tuple *from)
 static __always_inline void ring_add(__u32 tc_handle, __u64 rtt)
 {
 	struct ring *ring = bpf_map_lookup_elem(&rings, &tc_handle);
+	__u32 place;
 
-	if (ring)
-		ring->rtt[ring->next++ % RING] = rtt / 10000;
+	if (!ring)
+		return;
+	place = ring->next;
+	if (place >= RING)
+		place = 0;
+	ring->rtt[place] = rtt / 10000;
+	ring->next = place + 1;
+	ring->samples++;
 }
 
-static __always_inline bool has_payload(const struct packet *packet, const struct tcphdr *tcp,
-					const void *data)
-{
-	return (__u32)((const void *)tcp - data) + tcp->doff * 4 < packet->end;
-}
-
-static __always_inline void measure(struct packet *packet, void *data, void *end, __u32 tc_handle)
+static __always_inline void measure(struct packet *packet, void *end, __u32 tc_handle)
 {
 	struct stamp id = {}, reply = {};
 	struct tcphdr *tcp = packet->transport;
@@ -187,7 +188,7 @@ static __always_inline void measure(struct packet *packet, void *data, void *end
 	}
 	own = &flow->direction[wan ? 1 : 0];
 	other = &flow->direction[wan ? 0 : 1];
-	if (has_payload(packet, tcp, data) && own->last_tsval != id.tsval) {
+	if (tcp->doff * 4U < packet->length && own->last_tsval != id.tsval) {
 		own->last_tsval = id.tsval;
 		own->last_time = now;
 		if (!bpf_map_update_elem(&stamps, &id, &now, BPF_NOEXIST))
@@ -225,7 +226,6 @@ int tc_classify(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	skb->priority = mapping->tc_handle;
 	if (packet.transport && packet.tuple.protocol == IPPROTO_TCP)
-		measure(&packet, (void *)(long)skb->data, (void *)(long)skb->data_end,
-			mapping->tc_handle);
+		measure(&packet, (void *)(long)skb->data_end, mapping->tc_handle);
 	return TC_ACT_OK;
 }

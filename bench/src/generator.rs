@@ -144,12 +144,14 @@ fn go_first(cpu: usize) -> io::Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &cpus)?;
+    run_first(0)
+}
+
+/// Puts a thread (0: the caller's) ahead of ordinary ones.
+pub fn run_first(thread: i32) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: 1 };
-    // SAFETY: plain system call on this thread.
-    if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    // SAFETY: plain system call on a struct that outlives it.
+    check(unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameter) })
 }
 
 fn now_ns() -> io::Result<u64> {

@@ -95,6 +95,7 @@ fn live_mix(options: &Options) -> Result<()> {
         }
         Ok(())
     })?;
+    systems.iter().try_for_each(System::prefer_cpumap_threads)?;
     let generator = Generator::start(&stage.edge, &load, false, 0)?;
     let schedule = schedule(options);
     let series = compare(&stage, &generator, &systems, &schedule, |round, name| {

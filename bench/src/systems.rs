@@ -16,7 +16,7 @@ use cpumap_pping::skel::cpumap_pping::CpumapPpingSkelBuilder;
 use cpumap_pping::values::{parse_cidr, IfName, Mapping, TcHandle};
 use lab::{Sandbox, LAN, WAN};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapInfo, ObjectBuilder};
 
 use crate::workload::{subscriber_v4, subscriber_v6, tc_handle, Load};
 use crate::Result;
@@ -42,13 +42,15 @@ enum Samples {
     None,
     /// Our counters.
     Counters(MapHandle),
-    /// `next` of each handle's ring.
+    /// `samples` of each handle's ring.
     Rings(MapHandle),
 }
 
 pub struct System {
     pub name: &'static str,
     pub programs: Vec<Placed>,
+    /// Where XDP redirects to.
+    cpu_map: Option<MapHandle>,
     samples: Samples,
 }
 
@@ -62,6 +64,21 @@ impl System {
                     xdp_attach(&device, placed.program.as_fd(), XdpMode::Native, true)?;
                 }
                 Hook::Tc => tc_attach(&device, placed.program.as_fd())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the threads of its cpumap run ahead of ordinary ones, as they do on a shaper that does
+    /// nothing else: on a busy machine their queues would overflow.
+    pub fn prefer_cpumap_threads(&self) -> Result<()> {
+        let Some(map) = &self.cpu_map else { return Ok(()) };
+        let suffix = format!("/map:{}", MapInfo::new(map.as_fd())?.info.id);
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            if comm.starts_with("cpumap/") && comm.trim_end().ends_with(&suffix) {
+                crate::generator::run_first(pid)?;
             }
         }
         Ok(())
@@ -110,7 +127,7 @@ pub fn ours(load: &Load, rtt: &RttOptions, name: &'static str) -> Result<System>
         }
     }
     configure_ours(&dir, load)?;
-    Ok(System { name, programs, samples: our_samples(&dir)? })
+    Ok(System { name, programs, cpu_map: dir.try_open(maps::CPU_MAP)?, samples: our_samples(&dir)? })
 }
 
 fn our_samples(dir: &PinDir) -> Result<Samples> {
@@ -173,7 +190,7 @@ pub fn ours_with(
         };
         programs.push(Placed { program, ..*placed });
     }
-    Ok(System { name, programs, samples: our_samples(&dir)? })
+    Ok(System { name, programs, cpu_map: dir.try_open(maps::CPU_MAP)?, samples: our_samples(&dir)? })
 }
 
 /// The reference pairs of `bench/bpf`.
@@ -231,9 +248,12 @@ pub fn reference(which: Reference, load: &Load) -> Result<System> {
     for (name, map) in &shared {
         fill_reference(name, map, load)?;
     }
-    let rings = shared.into_iter().find(|(name, _)| name == "rings");
-    let samples = rings.map_or(Samples::None, |(_, map)| Samples::Rings(map));
-    Ok(System { name: which.name(), programs, samples })
+    let mut take = |wanted| {
+        let index = shared.iter().position(|(name, _)| name == wanted)?;
+        Some(shared.swap_remove(index).1)
+    };
+    let samples = take("rings").map_or(Samples::None, Samples::Rings);
+    Ok(System { name: which.name(), programs, cpu_map: take("cpu_map"), samples })
 }
 
 /// 16 bytes as in the contract's maps.
