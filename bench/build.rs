@@ -26,9 +26,7 @@ fn main() -> io::Result<()> {
 /// As the project's own build.rs: the host's include folders, which `-target bpf` loses.
 fn clang_args() -> Vec<OsString> {
     let mut args: Vec<OsString> =
-        ["-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
-            .map(Into::into)
-            .into();
+        ["-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"].map(Into::into).into();
     let probe = Command::new(env::var("CLANG").unwrap_or_else(|_| "clang".into()))
         .args(["-E", "-v", "-x", "c", "/dev/null"])
         .output();

@@ -30,7 +30,8 @@ pub struct Window {
     /// By interface: XDP on lan (ACKs), XDP on wan (data), TC on lan (data), TC on wan (ACKs).
     pub parts: [Runs; 4],
     pub sent: u64,
-    pub acks: u64,
+    /// ACKs that could end a sample.
+    pub possible: u64,
     pub samples: Option<u64>,
 }
 
@@ -47,19 +48,28 @@ pub struct Series {
     pub windows: Vec<Window>,
 }
 
-pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+/// The value that a share `q` of the values is below.
+pub fn quantile(values: impl IntoIterator<Item = f64>, q: f64) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[n / 2],
-        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
-    }
+    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
+    let place = q * last as f64;
+    let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
+    low + (high - low) * place.fract()
+}
+
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    quantile(values, 0.5)
 }
 
 impl Series {
     pub fn median(&self, of: impl Fn(&Window) -> f64) -> f64 {
         median(self.windows.iter().map(of))
+    }
+
+    /// The quietest tenth: what the least disturbed windows cost.
+    pub fn quiet(&self) -> f64 {
+        quantile(self.windows.iter().map(Window::per_packet), 0.1)
     }
 
     /// Median of the rounds' ratios to `other`: what disturbs a whole round cancels out.
@@ -85,7 +95,6 @@ pub fn compare(
             sleep(if round == 0 { schedule.warm_up } else { schedule.settle });
             series.windows.push(window(generator, system, schedule.window)?);
         }
-        // The order turns, so that nobody always follows the same one.
     }
     Ok(series)
 }
@@ -96,11 +105,11 @@ fn window(generator: &Generator, system: &System, length: Duration) -> Result<Wi
     }
     let progress = &generator.progress;
     let count = || (progress.segments.load(Relaxed), progress.acks.load(Relaxed));
-    let samples_before = system.samples()?;
+    let (possible_before, samples_before) = (count().1, system.samples()?);
     let (sent_before, before) = (count(), of_system(system)?);
     sleep(length);
     let (sent_after, after) = (count(), of_system(system)?);
-    let samples_after = system.samples()?;
+    let (possible_after, samples_after) = (count().1, system.samples()?);
     let sum = |hook| between(system, &before, &after, |at, _| at == hook);
     let part = |hook, device| between(system, &before, &after, |at, on| at == hook && on == device);
     let acks = sent_after.1 - sent_before.1;
@@ -114,7 +123,7 @@ fn window(generator: &Generator, system: &System, length: Duration) -> Result<Wi
             part(Hook::Tc, WAN),
         ],
         sent: sent_after.0 - sent_before.0 + acks,
-        acks,
+        possible: possible_after - possible_before,
         samples: samples_after.zip(samples_before).map(|(after, before)| after - before),
     })
 }

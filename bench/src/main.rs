@@ -5,6 +5,7 @@
 //! generator ── to-lan ─ lan [shaper] wan ── to-wan: counted and dropped     (ACKs up)
 //! ```
 
+mod accuracy;
 mod compare;
 mod frame;
 mod generator;
@@ -41,6 +42,9 @@ struct Options {
     /// Add variants of ours with pieces switched off
     #[arg(long)]
     pieces: bool,
+    /// Compare another build of our object too: NAME=FILE (cpumap_pping.bpf.o)
+    #[arg(long, value_name = "NAME=FILE")]
+    object: Vec<String>,
     /// Poll the NICs from threads, a batch at a time, instead of once a frame
     #[arg(long)]
     threaded: bool,
@@ -66,7 +70,7 @@ fn schedule(options: &Options) -> Schedule {
     }
 }
 
-fn all_systems(load: &Load, pieces: bool) -> Result<Vec<System>> {
+fn all_systems(load: &Load, options: &Options) -> Result<Vec<System>> {
     let ours = systems::ours(load, &RttOptions::default(), "ours")?;
     let mut all = vec![
         systems::reference(Reference::Empty, load)?,
@@ -75,8 +79,13 @@ fn all_systems(load: &Load, pieces: bool) -> Result<Vec<System>> {
     ];
     let no_rtt = RttOptions { enabled: false, ..RttOptions::default() };
     all.push(systems::ours(load, &no_rtt, "ours, RTT off")?);
-    if pieces {
+    if options.pieces {
         all.push(systems::ours_with(&ours, "ours, no metadata", |config| config.metadata = 0)?);
+    }
+    for object in &options.object {
+        let (name, file) = object.split_once('=').ok_or("--object takes NAME=FILE")?;
+        let name = String::leak(name.to_owned());
+        all.push(systems::ours_from(&ours, name, &std::fs::read(file)?)?);
     }
     all.insert(2, ours);
     Ok(all)
@@ -85,7 +94,7 @@ fn all_systems(load: &Load, pieces: bool) -> Result<Vec<System>> {
 fn live_mix(options: &Options) -> Result<()> {
     let load = Load::live_mix();
     let stage = Stage::build(false)?;
-    let systems = inside(&stage.shaper, || all_systems(&load, options.pieces))?;
+    let systems = inside(&stage.shaper, || all_systems(&load, options))?;
     inside(&stage.shaper, || {
         systems[0].attach()?;
         if options.threaded {
@@ -108,6 +117,13 @@ fn live_mix(options: &Options) -> Result<()> {
         eprint!("\r\x1b[K");
     }
     print_series(&series);
+    let ours = systems.iter().find(|system| system.name == "ours").ok_or("ours is missing")?;
+    let found = accuracy::accuracy(&stage, &generator, ours, Duration::from_secs(3))?;
+    println!(
+        "RTT: mean of each handle against the truth: off by {:.0} us (median), {:.0} us (p95); {} of {} \
+         handles with traffic reported",
+        found.median_us, found.p95_us, found.handles, found.expected
+    );
     print_generator(&generator);
     Ok(())
 }
@@ -115,23 +131,34 @@ fn live_mix(options: &Options) -> Result<()> {
 fn print_series(series: &[Series]) {
     let textbook = series.iter().find(|each| each.name == "textbook");
     println!(
-        "{:<20} {:>6} {:>6} {:>7} {:>9} | {:>8} {:>8} {:>8} {:>8} | {:>7} {:>7}",
-        "system", "XDP", "TC", "packet", "x textbk", "XDP ack", "XDP data", "TC data", "TC ack",
-        "samples", "packets"
+        "{:<20} {:>6} {:>6} {:>7} {:>9} {:>6} | {:>8} {:>8} {:>8} {:>8} | {:>7} {:>7}",
+        "system",
+        "XDP",
+        "TC",
+        "packet",
+        "x textbk",
+        "quiet",
+        "XDP ack",
+        "XDP data",
+        "TC data",
+        "TC ack",
+        "samples",
+        "packets"
     );
     for each in series {
         let samples = each.median(|window| match window.samples {
-            Some(samples) => 100.0 * samples as f64 / window.acks as f64,
+            Some(samples) => 100.0 * samples as f64 / window.possible as f64,
             None => f64::NAN,
         });
         let part = |index: usize| each.median(|window| window.parts[index].ns_per_run());
         println!(
-            "{:<20} {:>6.0} {:>6.0} {:>7.0} {:>9.2} | {:>8.0} {:>8.0} {:>8.0} {:>8.0} | {:>6.1}% {:>6.1}%",
+            "{:<20} {:>6.0} {:>6.0} {:>7.0} {:>9.2} {:>6.0} | {:>8.0} {:>8.0} {:>8.0} {:>8.0} | {:>6.1}% {:>6.1}%",
             each.name,
             each.median(|window| window.xdp.ns_per_run()),
             each.median(|window| window.tc.ns_per_run()),
             each.median(|window| window.per_packet()),
             textbook.map_or(f64::NAN, |textbook| each.ratio(textbook)),
+            each.quiet(),
             part(0), part(1), part(2), part(3),
             samples,
             each.median(|window| 100.0 * window.tc.count as f64 / window.sent as f64),
@@ -144,11 +171,11 @@ fn print_generator(generator: &Generator) {
     let progress = &generator.progress;
     let acks = progress.acks.load(Relaxed).max(1);
     println!(
-        "generator: {} segments, {} ACKs, {} refused, {} ticks late, true RTT {:.3} ms",
+        "generator: {} segments, {} ACKs, {} refused, {} ticks skipped, true RTT {:.3} ms",
         progress.segments.load(Relaxed),
         acks,
         progress.refused.load(Relaxed),
-        progress.late.load(Relaxed),
+        progress.skipped.load(Relaxed),
         progress.rtt_ns.load(Relaxed) as f64 / acks as f64 / 1e6,
     );
 }

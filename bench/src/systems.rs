@@ -1,8 +1,9 @@
 //! What is compared: a pair of programs an interface, loaded once and attached in turn.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use cpumap_pping::abi::{direction, Config, COUNTERS};
+use cpumap_pping::abi::{direction, Config, RttHandle, COUNTERS};
 use cpumap_pping::attach::{tc_attach, xdp_attach};
 use cpumap_pping::cli::{RttOptions, XdpMode};
 use cpumap_pping::error::Error;
@@ -78,7 +79,7 @@ impl System {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
             let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             if comm.starts_with("cpumap/") && comm.trim_end().ends_with(&suffix) {
-                crate::generator::run_first(pid)?;
+                crate::generator::run_first(pid, 2)?;
             }
         }
         Ok(())
@@ -104,6 +105,17 @@ impl System {
     }
 }
 
+/// RTT totals of the subscriber side by tc handle: samples and the sum of their times. Ours only.
+pub fn rtt_totals() -> Result<BTreeMap<u32, [u64; 2]>> {
+    let mut totals = BTreeMap::new();
+    let records = PinDir::default().open::<u32, RttHandle>(maps::RTT)?;
+    records.walk(|handle, record| {
+        let side = &record.side[0];
+        totals.insert(*handle, [side.total_count, side.total_sum_ns]);
+    })?;
+    Ok(totals)
+}
+
 /// A counter of ours, over all CPUs.
 pub fn counter(stats: &MapHandle, name: &str) -> Result<u64> {
     let index = COUNTERS.iter().position(|(known, _)| *known == name).ok_or("no such counter")?;
@@ -127,7 +139,12 @@ pub fn ours(load: &Load, rtt: &RttOptions, name: &'static str) -> Result<System>
         }
     }
     configure_ours(&dir, load)?;
-    Ok(System { name, programs, cpu_map: dir.try_open(maps::CPU_MAP)?, samples: our_samples(&dir)? })
+    Ok(System {
+        name,
+        programs,
+        cpu_map: dir.try_open(maps::CPU_MAP)?,
+        samples: our_samples(&dir)?,
+    })
 }
 
 fn our_samples(dir: &PinDir) -> Result<Samples> {
@@ -190,7 +207,62 @@ pub fn ours_with(
         };
         programs.push(Placed { program, ..*placed });
     }
-    Ok(System { name, programs, cpu_map: dir.try_open(maps::CPU_MAP)?, samples: our_samples(&dir)? })
+    Ok(System {
+        name,
+        programs,
+        cpu_map: dir.try_open(maps::CPU_MAP)?,
+        samples: our_samples(&dir)?,
+    })
+}
+
+/// Another build of our object (`cpumap_pping.bpf.o`) with ours' configuration, to compare two states
+/// of the source in one run. Pinned maps of the same shape are shared, others are its own.
+pub fn ours_from(base: &System, name: &'static str, object: &[u8]) -> Result<System> {
+    let dir = PinDir::default();
+    let mut own: Vec<(String, MapHandle)> = Vec::new();
+    let mut programs = Vec::new();
+    for placed in &base.programs {
+        let rodata = crate::stats::rodata(&placed.program)?;
+        let wanted = if placed.hook == Hook::Xdp { "xdp_iphash_to_cpu" } else { "tc_classify" };
+        let mut open = ObjectBuilder::default().open_memory(object)?;
+        for mut program in open.progs_mut() {
+            let autoload = program.name() == wanted;
+            program.set_autoload(autoload);
+        }
+        for mut map in open.maps_mut() {
+            let map_name = map.name().to_string_lossy().into_owned();
+            if map_name.ends_with(".rodata") {
+                map.set_initial_value(&rodata)?;
+            } else if let Some((_, made)) = own.iter().find(|(known, _)| *known == map_name) {
+                map.reuse_fd(made.as_fd())?;
+                continue;
+            }
+            if !maps::ALL.contains(&map_name.as_str()) {
+                continue;
+            }
+            if let Some(pinned) = dir.try_open(&map_name)? {
+                let same = (map.key_size(), map.value_size(), map.map_type())
+                    == (pinned.key_size(), pinned.value_size(), pinned.map_type());
+                match same {
+                    true => map.reuse_fd(pinned.as_fd())?,
+                    false => map.set_max_entries(map.max_entries().max(pinned.max_entries()))?,
+                }
+            }
+        }
+        let object = open.load()?;
+        for map in object.maps() {
+            let map_name = map.name().to_string_lossy().into_owned();
+            if own.iter().all(|(known, _)| *known != map_name) && !map_name.ends_with(".rodata") {
+                own.push((map_name, MapHandle::try_from(&map)?));
+            }
+        }
+        let program = object.progs().find(|program| program.name() == wanted);
+        let program = program.ok_or("an object without our programs")?;
+        programs.push(Placed { program: program.as_fd().try_clone_to_owned()?, ..*placed });
+    }
+    let stats = own.into_iter().find(|(name, _)| name == maps::STATS);
+    let samples = stats.map_or(Samples::None, |(_, map)| Samples::Counters(map));
+    Ok(System { name, programs, cpu_map: None, samples })
 }
 
 /// The reference pairs of `bench/bpf`.
