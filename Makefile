@@ -22,7 +22,7 @@ DIST    := $(BUILD)/dist
 LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass
 BINARIES := $(LEGACY) cpumap-pping
 SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
-BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h)
+BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h bench/bpf/*.c bench/bpf/*.h)
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh dist/deb/*.sh)
 
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
@@ -100,6 +100,10 @@ test-scripts: ## the three shell scripts, on veth devices of their own (needs ro
 test-rust: ## cargo test, the whole workspace (needs root)
 	$(call step,cargo test)
 	@$(CARGO) test --workspace --locked
+
+.PHONY: bench
+bench: deps ## what a packet costs, beside reference programs under one load (needs root)
+	$(CARGO) run --release --locked -p cpumap-pping-bench
 
 ## -- install and package
 
