@@ -64,7 +64,7 @@ pub fn subscriber_v6(index: u32) -> Ipv6Addr {
 
 /// Its class: major = CPU + 1, minors from 0x10 (3 to 9 are special).
 pub fn tc_handle(index: u32, cpus: u32) -> u32 {
-    (index % cpus + 1) << 16 | (0x10 + index / cpus)
+    ((index % cpus + 1) << 16) | (0x10 + index / cpus)
 }
 
 /// Small, fast and the same in every run.
@@ -84,7 +84,7 @@ impl Random {
     }
 
     pub fn below(&mut self, end: u32) -> u32 {
-        ((self.next() >> 32) * u64::from(end) >> 32) as u32
+        (((self.next() >> 32) * u64::from(end)) >> 32) as u32
     }
 }
 
