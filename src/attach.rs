@@ -9,6 +9,7 @@ use libbpf_sys::{
     BPF_TC_F_REPLACE,
 };
 use nix::errno::Errno;
+use serde::Serialize;
 
 use crate::cli::XdpMode;
 use crate::error::{Capability, Error, Result};
@@ -32,8 +33,12 @@ const XDP_FAMILY: [&str; 3] = ["xdp_iphash_to_c", "xdp_pass", "xdp_pass_func"];
 /// The same for the classifier.
 const TC_FAMILY: [&str; 3] = ["tc_classify", "tc_iphash_to_cp", "tc_cls_prog"];
 
+/// The name of a program that the process may not ask for.
+const NAMELESS: &str = "?";
+
 /// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// In the driver.
     Native,
@@ -63,14 +68,37 @@ impl std::fmt::Display for Mode {
 }
 
 /// A program on an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attached {
     /// Kernel's number of the program.
     pub id: u32,
     /// Its name in the kernel, 15 bytes at most.
     pub name: String,
     /// How it is attached; `None` for TC.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+}
+
+impl Attached {
+    /// It hands frames to their subscriber's CPU, ours or a predecessor's.
+    pub fn steers(&self) -> bool {
+        self.name == XDP_FAMILY[0]
+    }
+
+    /// It passes everything.
+    pub fn passes(&self) -> bool {
+        XDP_FAMILY[1..].contains(&self.name.as_str())
+    }
+
+    /// It is a classifier, ours or a predecessor's.
+    pub fn classifies(&self) -> bool {
+        TC_FAMILY.contains(&self.name.as_str())
+    }
+
+    /// Its name takes CAP_SYS_ADMIN, which the process does not have.
+    pub fn is_nameless(&self) -> bool {
+        self.name == NAMELESS
+    }
 }
 
 /// How an attachment went.
@@ -112,7 +140,7 @@ pub fn xdp_on(dev: &IfName) -> Result<Option<Attached>> {
         .map_err(|err| Error::xdp_attach(format!("ask for the XDP program of {dev}"), err, ""))?;
     let Some((id, mode)) = found else { return Ok(None) };
     // The name needs CAP_SYS_ADMIN; without it the program is still known to be there.
-    let name = program(id).map_or_else(|_| "?".to_owned(), |(name, _)| name);
+    let name = program(id).map_or_else(|_| NAMELESS.to_owned(), |(name, _)| name);
     Ok(Some(Attached { id, name, mode: Some(mode) }))
 }
 
@@ -265,7 +293,7 @@ pub fn tc_on(dev: &IfName) -> Result<Option<Attached>> {
     let id = tc_query(&hook)
         .map_err(|err| Error::other(format!("ask for the egress filter of {dev}"), err, ""))?;
     Ok(id.map(|id| {
-        let name = program(id).map_or_else(|_| "?".to_owned(), |(name, _)| name);
+        let name = program(id).map_or_else(|_| NAMELESS.to_owned(), |(name, _)| name);
         Attached { id, name, mode: None }
     }))
 }

@@ -199,6 +199,9 @@ impl Error {
             if let Some(code) = err.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
                 return Some(Errno::from_raw(code));
             }
+            if let Some(err) = err.downcast_ref::<libbpf_rs::Error>() {
+                return errno_of_kind(err.kind());
+            }
             cause = err.source();
         }
         None
@@ -218,6 +221,18 @@ impl Error {
         } else {
             Self::Capabilities(missing)
         }
+    }
+}
+
+/// libbpf-rs shows the `io::Error` inside its own only by its kind, and that is enough to tell a
+/// missing right from the rest.
+fn errno_of_kind(kind: libbpf_rs::ErrorKind) -> Option<Errno> {
+    match kind {
+        libbpf_rs::ErrorKind::PermissionDenied => Some(Errno::EPERM),
+        libbpf_rs::ErrorKind::NotFound => Some(Errno::ENOENT),
+        libbpf_rs::ErrorKind::AlreadyExists => Some(Errno::EEXIST),
+        libbpf_rs::ErrorKind::TooBig => Some(Errno::E2BIG),
+        _ => None,
     }
 }
 
@@ -349,6 +364,10 @@ mod tests {
         let wrapped = Error::bpf_load("outer", Error::map("inner", Errno::E2BIG, ""), "");
         assert_eq!(wrapped.errno(), Some(Errno::E2BIG));
         assert_eq!(Error::map("m", "text", "").errno(), None);
+        for errno in [Errno::EPERM, Errno::EACCES] {
+            let libbpf = libbpf_rs::Error::from_raw_os_error(errno as i32);
+            assert_eq!(Error::map("m", libbpf, "").errno(), Some(Errno::EPERM));
+        }
     }
 
     #[test]

@@ -57,15 +57,30 @@ impl<K: Plain + Default + Clone, V: Plain + Default> Map<K, V> {
     /// # Errors
     /// [`Error::Map`] when the map is full, [`Error::MapKey`] when the kernel refuses the key.
     pub fn set(&self, key: &K, value: &V) -> Result<()> {
-        self.handle.update(as_bytes(key), as_bytes(value), MapFlags::ANY).map_err(|err| {
-            let errno = errno_of(&err);
-            let what = format!("write to {}", self.name);
-            if errno == Some(Errno::ENOSPC) || errno == Some(Errno::E2BIG) {
+        let what = || format!("write to {}", self.name);
+        match self.update(as_bytes(key), as_bytes(value)) {
+            Ok(()) => Ok(()),
+            Err(Errno::ENOSPC) => {
                 let why = format!("it is full ({} entries)", self.max_entries());
-                return Error::map(what, why, "remove entries, or rebuild the pinned map larger");
+                Err(Error::map(what(), why, "remove entries, or rebuild the pinned map larger"))
             }
-            Error::map_key(what, err, "")
-        })
+            Err(errno) => Err(Error::map_key(what(), errno, "")),
+        }
+    }
+
+    /// The system call: libbpf-rs does not tell "full" from other failures.
+    fn update(&self, key: &[u8], value: &[u8]) -> std::result::Result<(), Errno> {
+        let sizes = (self.handle.key_size() as usize, self.handle.value_size() as usize);
+        if sizes != (key.len(), value.len()) {
+            return Err(Errno::EINVAL);
+        }
+        let fd = self.handle.as_fd().as_raw_fd();
+        let (key, value) = (key.as_ptr().cast(), value.as_ptr().cast());
+        // SAFETY: an open map, and a key and a value of its sizes that outlive the call.
+        match unsafe { libbpf_sys::bpf_map_update_elem(fd, key, value, 0) } {
+            0 => Ok(()),
+            err => Err(Errno::from_raw(-err)),
+        }
     }
 
     /// Removes `key`. False: it was not there.
@@ -75,7 +90,7 @@ impl<K: Plain + Default + Clone, V: Plain + Default> Map<K, V> {
     pub fn remove(&self, key: &K) -> Result<bool> {
         match self.handle.delete(as_bytes(key)) {
             Ok(()) => Ok(true),
-            Err(err) if errno_of(&err) == Some(Errno::ENOENT) => Ok(false),
+            Err(err) if err.kind() == libbpf_rs::ErrorKind::NotFound => Ok(false),
             Err(err) => Err(Error::map(format!("delete from {}", self.name), err, "")),
         }
     }
@@ -164,24 +179,6 @@ impl<K: Plain + Default + Clone, V: Plain + Default> Map<K, V> {
             removed += usize::from(self.remove(key)?);
         }
         Ok(removed)
-    }
-}
-
-/// The errno inside a libbpf-rs error.
-fn errno_of(err: &libbpf_rs::Error) -> Option<Errno> {
-    use libbpf_rs::ErrorKind;
-    match err.kind() {
-        ErrorKind::NotFound => Some(Errno::ENOENT),
-        _ => {
-            let mut source: Option<&(dyn std::error::Error + 'static)> = Some(err);
-            while let Some(err) = source {
-                if let Some(io) = err.downcast_ref::<std::io::Error>() {
-                    return io.raw_os_error().map(Errno::from_raw);
-                }
-                source = err.source();
-            }
-            None
-        }
     }
 }
 

@@ -318,6 +318,34 @@ pub fn write_txq_table(
     writeln!(out, "{RULE}")
 }
 
+/// Writes rows under their heads in columns as wide as they need to be. Numbers stand to the right,
+/// heads as the column below them.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_columns<const N: usize>(
+    out: &mut impl Write,
+    heads: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> io::Result<()> {
+    let rows: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let is_number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit()) || cell == "-";
+    let columns = (0..N).map(|column| {
+        let cells = rows.iter().map(move |row| &row[column]);
+        let width = cells.clone().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        (width, rows.len() > 1 && cells.skip(1).all(is_number))
+    });
+    let columns: Vec<(usize, bool)> = columns.collect();
+    for row in &rows {
+        let cells = row.iter().zip(&columns).map(|(cell, &(width, right))| match right {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,5 +545,15 @@ mod tests {
             |    63     |        64     |  0x40     |\n\
             |-----------+---------------+-----------|\n";
         assert_eq!(text(|out| write_txq_table(out, rows)), golden);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_need_to_be() {
+        let rows = [["a", "1", "-"], ["longer", "1000", "2"]];
+        let rows = rows.map(|row| row.map(str::to_owned)).into_iter();
+        let golden = "name    many  n\na          1  -\nlonger  1000  2\n";
+        assert_eq!(text(|out| write_columns(out, &["name", "many", "n"], rows)), golden);
+        let head = text(|out| write_columns(out, &["name", "many"], [].into_iter()));
+        assert_eq!(head, "name  many\n");
     }
 }

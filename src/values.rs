@@ -5,6 +5,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 
 /// Twelve bytes of ones in front of an IPv4 address: how the mapping's key holds IPv4.
@@ -294,7 +296,7 @@ fn strtoul(text: &str, base: u32) -> Option<u64> {
 
 /// The name of a network interface: what the kernel accepts as one (1 to 15 bytes; no `/`, `:` or
 /// white space).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct IfName(String);
 
 impl IfName {

@@ -20,9 +20,8 @@ fn verified_insns(program: BorrowedFd<'_>) -> u32 {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
     // SAFETY: info is a writable struct of the size given; all zero, it asks for no arrays.
-    let result = unsafe {
-        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size)
-    };
+    let result =
+        unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size) };
     assert_eq!(result, 0, "bpf_prog_get_info_by_fd");
     info.verified_insns
 }
@@ -58,7 +57,8 @@ fn recorded() -> BTreeMap<String, u32> {
 }
 
 fn record(measured: &BTreeMap<String, u32>) {
-    let release = nix::sys::utsname::uname().expect("uname").release().to_string_lossy().into_owned();
+    let release =
+        nix::sys::utsname::uname().expect("uname").release().to_string_lossy().into_owned();
     let mut text = format!("# Instructions verified, Linux {release}. To record: {RECORD}\n");
     for (name, value) in measured {
         let _ = writeln!(text, "{name} {value}");
@@ -76,7 +76,10 @@ fn no_program_costs_the_verifier_a_tenth_more() {
         record(&measured);
     }
     let recorded = recorded();
-    assert!(measured.keys().eq(recorded.keys()), "{FILE} names other programs; to record: {RECORD}");
+    assert!(
+        measured.keys().eq(recorded.keys()),
+        "{FILE} names other programs; to record: {RECORD}"
+    );
     for (name, now) in &measured {
         let before = recorded[name];
         let rise = f64::from(*now) / f64::from(before) - 1.0;

@@ -4,6 +4,9 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use crate::error::{Error, Result};
 
+pub mod check;
+pub mod cpumap_pping;
+pub mod status;
 pub mod tc_classify;
 pub mod xdp_iphash_to_cpu;
 pub mod xdp_iphash_to_cpu_cmdline;

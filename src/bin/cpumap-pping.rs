@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cpumap_pping::cli::main_exit(cpumap_pping::app::cpumap_pping::run)
+}

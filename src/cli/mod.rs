@@ -13,6 +13,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::{ExitCode, Termination};
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -255,6 +256,16 @@ fn required<T>(option: &str, value: Option<T>) -> Result<T> {
 
 fn missing(option: &str, why: &str) -> Error {
     Error::usage(format!("missing {option}"), why, "see --help for examples")
+}
+
+/// Reads a time in seconds, 0.1 to one day; `option` names it in the error.
+fn parse_interval(option: &str, text: &str) -> Result<Duration> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let seconds = text.parse().ok().filter(|s| plain && (0.1..=86_400.0).contains(s));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| {
+        let what = format!("{option} '{text}'");
+        Error::usage(what, "not an interval", "give seconds from 0.1 to 86400")
+    })
 }
 
 /// What stands under the options: calls that work, and the exit codes among [`EXIT_CODES`] that

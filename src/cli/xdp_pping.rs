@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::CliExit;
+use super::{parse_interval, CliExit};
 use crate::error::{exit, Error, Result};
 use crate::output::{Format, Side};
 
@@ -71,18 +71,10 @@ impl TryFrom<Args> for Request {
     type Error = Error;
 
     fn try_from(args: Args) -> Result<Self> {
-        let watch = args.watch.as_deref().map(parse_interval).transpose()?;
+        let read = |text: &str| parse_interval("--watch", text);
+        let watch = args.watch.as_deref().map(read).transpose()?;
         Ok(Self { side: args.side, format: args.format, watch })
     }
-}
-
-fn parse_interval(text: &str) -> Result<Duration> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let seconds = text.parse().ok().filter(|s| plain && (0.1..=86_400.0).contains(s));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| {
-        let what = format!("--watch '{text}'");
-        Error::usage(what, "not an interval", "give seconds from 0.1 to 86400")
-    })
 }
 
 /// Reads the command line, program name included.

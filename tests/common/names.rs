@@ -69,7 +69,15 @@ impl Counts {
     pub fn notes(&self) -> String {
         let notes = self.0.iter().filter(|(name, _)| !is_fate(name) && !QUIET.contains(name));
         let notes: Vec<String> = notes
-            .map(|(name, value)| if *value == 1 { (*name).into() } else { format!("{name}×{value}") })
+            .map(
+                |(name, value)| {
+                    if *value == 1 {
+                        (*name).into()
+                    } else {
+                        format!("{name}×{value}")
+                    }
+                },
+            )
             .collect();
         notes.join(" ")
     }

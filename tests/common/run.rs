@@ -2,7 +2,7 @@
 //! clock that the test moves.
 
 use super::names::{
-    __sk_buff, control, ip_mapping, rtt_handle, txq_config, xdp_md, Counts, limits,
+    __sk_buff, control, ip_mapping, limits, rtt_handle, txq_config, xdp_md, Counts,
 };
 use cpumap_pping::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -239,7 +239,9 @@ impl Rig {
         };
         let before = self.counters();
         let run = test_run(&self.xdp, &as_bytes(&ctx), &data_in, 1);
-        let run = run.unwrap_or_else(|error| panic!("XDP test run of {} + {} bytes: {error}", foreign.len(), frame.len()));
+        let run = run.unwrap_or_else(|error| {
+            panic!("XDP test run of {} + {} bytes: {error}", foreign.len(), frame.len())
+        });
         let counters = self.counters().since(&before);
         assert_eq!(counters.packets(), 1, "one frame, one fate: {counters:?}");
         let data = word(&run.ctx, offset_of!(xdp_md, data)) as usize;
@@ -320,7 +322,8 @@ fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
 }
 
 fn configure(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
-    let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("clock_getres").tv_nsec() as u64;
+    let jiffy =
+        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("clock_getres").tv_nsec() as u64;
     let ticks = |ns: u64| (ns / (64 * jiffy)) as u32;
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     let config = &mut rodata.config;
@@ -424,7 +427,8 @@ pub fn prefix_key(prefix: &str) -> Vec<u8> {
 }
 
 pub fn put(map: &MapHandle, key: &[u8], value: &[u8]) {
-    map.update(key, value, MapFlags::ANY).unwrap_or_else(|error| panic!("{:?}: {error}", map.name()));
+    map.update(key, value, MapFlags::ANY)
+        .unwrap_or_else(|error| panic!("{:?}: {error}", map.name()));
 }
 
 pub fn get(map: &MapHandle, key: &[u8]) -> Option<Vec<u8>> {

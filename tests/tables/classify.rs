@@ -33,13 +33,15 @@ fn rule_1_a_missing_queue_entry_does_not_drop() {
         scene.txq(0, 0, 0);
         let packet = udp(ALICE, SERVER);
         let skb = scene.to_internet();
-        let expected = Expected { priority: ALICE_CLASS, fate: "tc_classified", notes: "tc_no_queue" };
+        let expected =
+            Expected { priority: ALICE_CLASS, fate: "tc_classified", notes: "tc_no_queue" };
         check(scene, "forwarded", &packet, skb, &expected);
         let host = SkbCtx { ingress_ifindex: 0, priority: 0, ..skb };
         let expected = Expected { priority: 0, fate: "tc_host", notes: "tc_no_queue" };
         check(scene, "this host's: no major to set", &packet, host, &expected);
         let kept = SkbCtx { priority: 0x0005_0004, ..skb };
-        let expected = Expected { priority: 0x0005_0004, fate: "tc_priority_kept", notes: "tc_no_queue" };
+        let expected =
+            Expected { priority: 0x0005_0004, fate: "tc_priority_kept", notes: "tc_no_queue" };
         check(scene, "kept: no major to set", &packet, kept, &expected);
         // A queue without a major: the queue is set, the major is not known.
         scene.txq(0, 3, 0);
@@ -129,7 +131,13 @@ fn rule_4_mappings_that_give_no_class() {
         check(scene, "another address", &udp(BOB, SERVER), up, &unmapped);
         let no_direction = Expected { priority: UNTOUCHED, fate: "tc_no_direction", notes: "" };
         let elsewhere = SkbCtx { ifindex: scene.other, ..up };
-        check(scene, "an interface without a direction", &udp(ALICE, SERVER), elsewhere, &no_direction);
+        check(
+            scene,
+            "an interface without a direction",
+            &udp(ALICE, SERVER),
+            elsewhere,
+            &no_direction,
+        );
         scene.direction(scene.wan, Direction::None);
         check(scene, "a direction taken back", &udp(ALICE, SERVER), up, &no_direction);
     });
@@ -141,7 +149,8 @@ fn rule_4_both_spellings_of_the_default_entry() {
         with_bare_scene(Setup::default(), |scene| {
             scene.map(default, 0, DEFAULT_CLASS);
             for (source, destination) in [(ALICE, SERVER), (ALICE6, SERVER6)] {
-                let expected = Expected { priority: DEFAULT_CLASS, fate: "tc_classified", notes: "" };
+                let expected =
+                    Expected { priority: DEFAULT_CLASS, fate: "tc_classified", notes: "" };
                 let up = udp(source, destination);
                 check(scene, default, &up, scene.to_internet(), &expected);
                 let down = udp(destination, source);
@@ -157,8 +166,22 @@ fn rule_4_on_another_cpu_than_mapped() {
         let packet = udp(ALICE, SERVER);
         for (description, cpu, handle, priority, fate, notes) in [
             ("its CPU has a queue", 1, 0x0002_0010, 0x0002_0010, "tc_classified", "tc_wrong_cpu"),
-            ("its CPU has none", 2, 0x0003_0010, 0x0003_0010, "tc_classified", "tc_no_queue tc_wrong_cpu"),
-            ("no such CPU", 4096, 0x0003_0010, 0x0003_0010, "tc_classified", "tc_no_queue tc_wrong_cpu"),
+            (
+                "its CPU has none",
+                2,
+                0x0003_0010,
+                0x0003_0010,
+                "tc_classified",
+                "tc_no_queue tc_wrong_cpu",
+            ),
+            (
+                "no such CPU",
+                4096,
+                0x0003_0010,
+                0x0003_0010,
+                "tc_classified",
+                "tc_no_queue tc_wrong_cpu",
+            ),
             ("no class", 1, 0, UNTOUCHED, "tc_no_class", "tc_wrong_cpu"),
         ] {
             scene.map("100.64.1.1", cpu, handle);

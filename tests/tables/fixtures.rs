@@ -20,7 +20,9 @@ pub fn links() -> Vec<(String, Vec<u16>, bool)> {
     stacks.extend(KINDS.iter().flat_map(|tpid| (1..=4).map(|depth| vec![*tpid; depth])));
     stacks.push(vec![ETH_P_8021AD, ETH_P_8021Q]);
     stacks.push(vec![ETH_P_QINQ1, ETH_P_8021AD, ETH_P_8021Q, ETH_P_8021Q]);
-    let both = |tags: Vec<u16>| [false, true].map(|pppoe| (format!("{tags:04x?} pppoe {pppoe}"), tags.clone(), pppoe));
+    let both = |tags: Vec<u16>| {
+        [false, true].map(|pppoe| (format!("{tags:04x?} pppoe {pppoe}"), tags.clone(), pppoe))
+    };
     stacks.into_iter().flat_map(both).collect()
 }
 
@@ -29,7 +31,11 @@ pub fn in_link(mut packet: Packet, tags: &[u16], pppoe: bool) -> Packet {
     for (vid, tpid) in (100..).zip(tags) {
         packet = packet.tag(*tpid, vid);
     }
-    if pppoe { packet.pppoe(5) } else { packet }
+    if pppoe {
+        packet.pppoe(5)
+    } else {
+        packet
+    }
 }
 
 /// Every kind of packet, by name: all of Alice's, to the server.
@@ -47,13 +53,22 @@ pub fn all() -> Vec<(&'static str, Packet)> {
     vec![
         ("IPv4 TCP", v4()),
         ("IPv6 TCP", v6()),
-        ("IPv4 in four tags", in_link(v4(), &[ETH_P_8021AD, ETH_P_QINQ1, ETH_P_8021Q, ETH_P_8021Q], false)),
+        (
+            "IPv4 in four tags",
+            in_link(v4(), &[ETH_P_8021AD, ETH_P_QINQ1, ETH_P_8021Q, ETH_P_8021Q], false),
+        ),
         ("IPv6 in a tag and PPPoE", in_link(v6(), &[ETH_P_8021Q], true)),
         ("IPv4 in PPPoE", in_link(v4(), &[], true)),
         ("IPv4 options", v4().ipv4_options(&[1; 40])),
         ("IPv4 first fragment", v4().fragment(0, true)),
         ("IPv4 later fragment", v4().fragment(1480, false)),
-        ("IPv6 extension headers", v6().extension(HopByHop(8)).extension(Routing(24)).extension(Destination(16)).extension(Authentication(24))),
+        (
+            "IPv6 extension headers",
+            v6().extension(HopByHop(8))
+                .extension(Routing(24))
+                .extension(Destination(16))
+                .extension(Authentication(24)),
+        ),
         ("IPv6 first fragment", v6().extension(Fragment(0, true))),
         ("IPv6 later fragment", v6().extension(Fragment(1480, false))),
         ("TCP options", Packet::new(ALICE, SERVER).tcp(options.clone()).payload(9)),

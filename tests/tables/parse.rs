@@ -17,7 +17,11 @@ fn assert_alices(scene: &Scene, description: &str, packet: &Packet, notes: &str)
         let xdp = scene.steer(&frame, from);
         assert_eq!(xdp.counters.fate(), "xdp_redirected", "{description}, XDP");
         assert_eq!(xdp.verdict, XDP_REDIRECT, "{description}");
-        assert_eq!(xdp.metadata.map(|metadata| metadata.tc_handle), Some(ALICE_CLASS), "{description}");
+        assert_eq!(
+            xdp.metadata.map(|metadata| metadata.tc_handle),
+            Some(ALICE_CLASS),
+            "{description}"
+        );
         let tc = scene.classify(&frame, skb);
         assert_eq!(tc.counters.fate(), "tc_classified", "{description}, TC");
         assert_eq!(tc.priority, ALICE_CLASS, "{description}");
@@ -42,7 +46,9 @@ fn assert_nobodys(scene: &Scene, description: &str, frame: &[u8], reason: &str) 
 /// The timestamps are found: `packet(tsval, tsecr)` opens a sample, its reply ends it.
 fn assert_measured(scene: &Scene, description: &str, packet: impl Fn(u32, u32) -> Packet) {
     const RTT: Duration = Duration::from_millis(7);
-    let up = |tsval, tsecr| scene.classify(&packet(tsval, tsecr).payload(10).build(), scene.to_internet());
+    let up = |tsval, tsecr| {
+        scene.classify(&packet(tsval, tsecr).payload(10).build(), scene.to_internet())
+    };
     let join = up(0x0a0b_0c0d, 0x0101_0101);
     assert_eq!(join.counters.notes(), "", "{description}");
     assert_eq!(join.counters.of("rtt_flow_new"), 1, "{description}: timestamps not found");
@@ -60,7 +66,8 @@ fn every_depth_and_kind_of_tag_with_and_without_pppoe() {
         for (port, (link, tags, pppoe)) in (1000..).zip(links()) {
             for ipv6 in [false, true] {
                 let description = format!("{link} IPv6 {ipv6}");
-                let dressed = |tsval, tsecr| in_link(segment(ipv6, port, tsval, tsecr), &tags, pppoe);
+                let dressed =
+                    |tsval, tsecr| in_link(segment(ipv6, port, tsval, tsecr), &tags, pppoe);
                 assert_measured(scene, &description, dressed);
                 assert_alices(scene, &description, &dressed(1, 2), "");
             }
@@ -112,7 +119,10 @@ fn headers_that_contradict_themselves_pass_unclassified() {
             ("IPv4 header of 16 bytes", broken(v4(), 0, 0x44)),
             ("IPv4 header of 0 bytes", broken(v4(), 0, 0x40)),
             ("IPv4 total length below the header's", v4().ip_length(19).build()),
-            ("IPv4 total length below the options'", v4().ipv4_options(&[1; 8]).ip_length(27).build()),
+            (
+                "IPv4 total length below the options'",
+                v4().ipv4_options(&[1; 8]).ip_length(27).build(),
+            ),
             ("IPv6 version 4", broken(v6(), 0, 0x40)),
             ("IPv6 under IPv4's EtherType", v6().ethertype(0x0800).build()),
             ("IPv4 under IPv6's EtherType", v4().ethertype(0x86dd).payload(40).build()),
@@ -169,14 +179,24 @@ fn ipv6_extension_headers() {
         ];
         for (port, chain) in (1000..).zip(chains) {
             assert_measured(scene, &format!("{chain:?}"), |tsval, tsecr| {
-                chain.iter().fold(segment(true, port, tsval, tsecr), |packet, ext| packet.extension(*ext))
+                chain
+                    .iter()
+                    .fold(segment(true, port, tsval, tsecr), |packet, ext| packet.extension(*ext))
             });
         }
         let v6 = || segment(true, 2000, 20, 10).payload(100);
         for (description, packet, notes) in [
             ("later fragment", v6().extension(Fragment(1480, true)), "rtt_no_ports"),
-            ("later fragment behind options", v6().extension(HopByHop(8)).extension(Fragment(8, false)), "rtt_no_ports"),
-            ("UDP fragment", Packet::new(ALICE6, SERVER6).udp(1, 2).extension(Fragment(8, false)).payload(8), ""),
+            (
+                "later fragment behind options",
+                v6().extension(HopByHop(8)).extension(Fragment(8, false)),
+                "rtt_no_ports",
+            ),
+            (
+                "UDP fragment",
+                Packet::new(ALICE6, SERVER6).udp(1, 2).extension(Fragment(8, false)).payload(8),
+                "",
+            ),
             ("no next header", Packet::new(ALICE6, SERVER6), ""),
             ("UDP", Packet::new(ALICE6, SERVER6).extension(HopByHop(8)).udp(1, 2), ""),
         ] {
@@ -200,7 +220,9 @@ fn ipv6_chains_beyond_the_limits_give_no_rtt() {
             &[HopByHop(448)],
         ];
         for (port, chain) in (1000..).zip(chains) {
-            let packet = chain.iter().fold(segment(true, port, 20, 10), |packet, ext| packet.extension(*ext));
+            let packet = chain
+                .iter()
+                .fold(segment(true, port, 20, 10), |packet, ext| packet.extension(*ext));
             let packet = packet.payload(600);
             let mut frame = packet.build();
             let layout = packet.layout();
@@ -298,7 +320,11 @@ fn tcp_without_usable_timestamps_is_counted_by_reason() {
         ("timestamps of 9 bytes", vec![stamps_raw(9)], "rtt_tcp_malformed"),
         ("timestamps of 11 bytes", vec![stamps_raw(11)], "rtt_tcp_malformed"),
         ("timestamps of 2 bytes", vec![Raw(vec![8, 2]), Nop, Nop], "rtt_tcp_malformed"),
-        ("timestamps cut by the header's end", vec![Nop, Nop, Raw(vec![8, 10, 1, 2, 3, 4])], "rtt_tcp_malformed"),
+        (
+            "timestamps cut by the header's end",
+            vec![Nop, Nop, Raw(vec![8, 10, 1, 2, 3, 4])],
+            "rtt_tcp_malformed",
+        ),
         ("kind without size", vec![Nop, Nop, Nop, Raw(vec![8])], "rtt_tcp_malformed"),
     ];
     with_scene(|scene| {
@@ -324,9 +350,19 @@ fn tcp_without_usable_timestamps_is_counted_by_reason() {
             }
             let short = |length| Packet::new(alice, server).tcp(tcp(8)).ip_length(length);
             let header = if ipv6 { 0 } else { 20 };
-            assert_alices(scene, "IP ends before TCP's options", &short(header + 31), "rtt_tcp_malformed");
+            assert_alices(
+                scene,
+                "IP ends before TCP's options",
+                &short(header + 31),
+                "rtt_tcp_malformed",
+            );
             assert_alices(scene, "IP ends before TCP", &short(header + 8), "rtt_tcp_malformed");
-            assert_alices(scene, "IP claims more than there is", &short(header + 99), "rtt_tcp_truncated");
+            assert_alices(
+                scene,
+                "IP claims more than there is",
+                &short(header + 99),
+                "rtt_tcp_truncated",
+            );
         }
     });
 }
@@ -355,7 +391,9 @@ fn ethernet_padding_is_no_payload() {
 fn big_tcp_says_no_length() {
     with_scene(|scene| {
         for (port, ipv6) in [(1000, false), (1001, true)] {
-            assert_measured(scene, "BIG TCP", |tsval, tsecr| segment(ipv6, port, tsval, tsecr).ip_length(0));
+            assert_measured(scene, "BIG TCP", |tsval, tsecr| {
+                segment(ipv6, port, tsval, tsecr).ip_length(0)
+            });
         }
     });
 }

@@ -107,7 +107,13 @@ fn cpus_that_take_no_frames() {
         scene.available(0, true);
         scene.bump_generation();
         scene.cpu_map_delete(0);
-        assert_passed(scene, "available without an entry in cpu_map", &frame, scene.lan, "xdp_no_cpu");
+        assert_passed(
+            scene,
+            "available without an entry in cpu_map",
+            &frame,
+            scene.lan,
+            "xdp_no_cpu",
+        );
     });
 }
 

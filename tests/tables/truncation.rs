@@ -45,11 +45,8 @@ fn refused_by_test_run(frame: &[u8], length: usize) -> bool {
 
 fn check(scene: &Scene, name: &str, packet: &Packet, up: bool) {
     let frame = packet.build();
-    let (from, skb) = if up {
-        (scene.lan, scene.to_internet())
-    } else {
-        (scene.wan, scene.to_subscriber())
-    };
+    let (from, skb) =
+        if up { (scene.lan, scene.to_internet()) } else { (scene.wan, scene.to_subscriber()) };
     for length in 14..=frame.len() {
         let place = format!("{name}, {length} of {} bytes, up {up}", frame.len());
         let expected = expected(&frame, packet, length);
