@@ -96,19 +96,18 @@ static __always_inline void hist_carry(struct rtt_epoch *epoch, __u32 bucket, st
 }
 
 /* Four 16-bit counters share a word, since BPF has no smaller atomics. */
-static __always_inline void hist_add(__u64 *hist, struct rtt_epoch *epoch, __u32 bucket,
-				     struct stats *stats)
+static __always_inline void hist_add(struct rtt_epoch *epoch, __u32 bucket, struct stats *stats)
 {
 	__u32 shift = bucket % 4 * 16, word = bucket / 4;
 	__u64 old;
 
 	if (word >= HIST_WORDS)
 		return;
-	old = __sync_fetch_and_add(&hist[word], 1ULL << shift);
+	old = __sync_fetch_and_add(&epoch->hist[word], 1ULL << shift);
 	if ((old >> shift & 0xffff) != 0xffff)
 		return;
 	if (shift < 48) /* take the overflow back out of the next counter */
-		__sync_fetch_and_add(&hist[word], -(1ULL << (shift + 16)));
+		__sync_fetch_and_add(&epoch->hist[word], -(1ULL << (shift + 16)));
 	hist_carry(epoch, bucket, stats);
 }
 
@@ -132,9 +131,9 @@ static __always_inline void max_to(__u32 *max, __u32 value)
 	}
 }
 
-static __always_inline void epoch_reset(struct rtt_epoch *epoch, __u64 *hist)
+static __always_inline void epoch_reset(struct rtt_epoch *epoch)
 {
-	__builtin_memset(hist, 0, HIST_WORDS * sizeof(*hist));
+	__builtin_memset(epoch->hist, 0, sizeof(epoch->hist));
 	epoch->sum_ns = 0;
 	epoch->carry = 0;
 	epoch->min = ~0U;
@@ -144,7 +143,7 @@ static __always_inline void epoch_reset(struct rtt_epoch *epoch, __u64 *hist)
 
 /* Makes `epoch` number `wanted`. False: another CPU is at it and does not get
  * done, or has moved on to a later one. */
-static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u64 *hist, __u32 wanted)
+static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u32 wanted)
 {
 	for (int try = 0; try < 64; try++) {
 		__u32 number = *(volatile __u32 *)&epoch->epoch;
@@ -158,7 +157,7 @@ static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u64 *hist, __
 		if (__sync_val_compare_and_swap(&epoch->epoch, number, RTT_EPOCH_RESETTING) !=
 		    number)
 			continue;
-		epoch_reset(epoch, hist);
+		epoch_reset(epoch);
 		__sync_val_compare_and_swap(&epoch->epoch, RTT_EPOCH_RESETTING, wanted);
 		return true;
 	}
@@ -177,25 +176,42 @@ static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
 	return bpf_map_lookup_elem(&cpp_rtt, &tc_handle);
 }
 
+/*
+ * Load the lines that a sample is going to change. The atomic operations below
+ * wait for their line one after the other; plain loads wait together.
+ */
+static __always_inline void touch(const struct rtt_totals *total, const struct rtt_epoch *epoch,
+				  __u32 bucket)
+{
+	__u32 word = bucket / 4;
+
+	(void)*(volatile __u64 *)&total->count;
+	(void)*(volatile __u64 *)&epoch->sum_ns;
+	if (word < HIST_WORDS)
+		(void)*(volatile __u64 *)&epoch->hist[word];
+}
+
 /* One sample into a side's current epoch. */
-static __always_inline bool side_record(struct rtt_side *side, __u32 rtt, __u64 now,
+static __always_inline bool side_record(struct rtt_handle *handle, __u32 side, __u32 rtt, __u64 now,
 					struct stats *stats)
 {
 	__u64 tick = now >> RTT_TICK_BITS, rtt_ns = (__u64)rtt << SLOT_UNIT_BITS;
-	__u32 number = tick * RTT_EPOCH_FACTOR >> 32, index = number % RTT_EPOCHS;
-	struct rtt_epoch *epoch = &side->epoch[index];
+	__u32 number = tick * RTT_EPOCH_FACTOR >> 32, bucket = hist_bucket(rtt);
+	struct rtt_epoch *epoch = &handle->epoch[side & 1][number % RTT_EPOCHS];
+	struct rtt_totals *total = &handle->total[side & 1];
 
-	if (!epoch_enter(epoch, side->hist[index], number)) {
+	touch(total, epoch, bucket);
+	if (!epoch_enter(epoch, number)) {
 		count(stats, COUNT_rtt_raced);
 		return false;
 	}
-	hist_add(side->hist[index], epoch, hist_bucket(rtt), stats);
+	hist_add(epoch, bucket, stats);
 	__sync_fetch_and_add(&epoch->sum_ns, rtt_ns);
 	min_to(&epoch->min, rtt);
 	max_to(&epoch->max, rtt);
 	epoch->last_tick = tick;
-	__sync_fetch_and_add(&side->total_count, 1);
-	__sync_fetch_and_add(&side->total_sum_ns, rtt_ns);
+	__sync_fetch_and_add(&total->count, 1);
+	__sync_fetch_and_add(&total->sum_ns, rtt_ns);
 	return true;
 }
 
@@ -210,7 +226,7 @@ __noinline int rtt_record(__u32 tc_handle, __u32 side, __u32 rtt, __u64 now, __u
 		return 0;
 	if (!handle)
 		count(stats, COUNT_rtt_handle_full);
-	else if (side_record(&handle->side[side & 1], rtt, now, stats))
+	else if (side_record(handle, side, rtt, now, stats))
 		count(stats, side == SIDE_SUBSCRIBER ? COUNT_rtt_subscriber : COUNT_rtt_internet);
 	return 0;
 }

@@ -123,29 +123,32 @@ struct rtt_epoch {
 	__u64 carry; /* HIST_CARRIES x { u8 bucket + 1; u8 times 65536 } */
 	__u32 min;
 	__u32 max;
-	__u32 last_tick; /* of the last sample: ktime >> RTT_TICK_BITS */
-	__u32 epoch;	 /* number, or RTT_EPOCH_RESETTING */
+	__u32 last_tick;	/* of the last sample: ktime >> RTT_TICK_BITS */
+	__u32 epoch;		/* number, or RTT_EPOCH_RESETTING */
+	__u64 hist[HIST_WORDS]; /* bucket 4n + i in bits 16i to 16i + 15 */
 };
-ASSERT_SIZE(rtt_epoch, 32);
+ASSERT_SIZE(rtt_epoch, 32 + 8 * HIST_WORDS);
 
 #define RTT_EPOCH_RESETTING 0xffffffffU
 
-struct rtt_side {
-	__u64 total_count; /* since the handle's first sample: only grow */
-	__u64 total_sum_ns;
-	struct rtt_epoch epoch[RTT_EPOCHS]; /* index = number % RTT_EPOCHS */
-	__u64 hist[RTT_EPOCHS][HIST_WORDS]; /* bucket 4n + i in bits 16i to 16i + 15 */
+struct rtt_totals { /* since the handle's first sample: only grow */
+	__u64 count;
+	__u64 sum_ns;
 };
-ASSERT_SIZE(rtt_side, 976);
 
 enum side {
 	SIDE_SUBSCRIBER = 0,
 	SIDE_INTERNET = 1,
 };
 
-/* 1952 + a hash element's header and key: one 2048-byte allocation. */
+/*
+ * 1952 + a hash element's header and key: one 2048-byte allocation. The totals
+ * come first, next to that header: one sample costs the lines of the header
+ * and the totals (adjacent), of the epoch, and of the histogram word.
+ */
 struct rtt_handle {
-	struct rtt_side side[2]; /* enum side */
+	struct rtt_totals total[2];	       /* enum side */
+	struct rtt_epoch epoch[2][RTT_EPOCHS]; /* enum side, number % RTT_EPOCHS */
 };
 ASSERT_SIZE(rtt_handle, 1952);
 

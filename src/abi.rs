@@ -6,7 +6,7 @@ use plain::Plain;
 pub use crate::skel::cpumap_pping::types::{
     addr_cache as AddrCache, config as Config, control as Control, flow_bucket as FlowBucket,
     ip_mapping as IpMapping, ip_prefix as IpPrefix, rtt_epoch as RttEpoch, rtt_handle as RttHandle,
-    rtt_side as RttSide, txq_config as TxqConfig,
+    rtt_totals as RttTotals, txq_config as TxqConfig,
 };
 
 include!(concat!(env!("OUT_DIR"), "/limits.rs"));
@@ -31,7 +31,7 @@ macro_rules! plain {
 }
 
 plain!(
-    AddrCache, Config, Control, FlowBucket, IpMapping, IpPrefix, RttEpoch, RttHandle, RttSide,
+    AddrCache, Config, Control, FlowBucket, IpMapping, IpPrefix, RttEpoch, RttHandle, RttTotals,
     TxqConfig
 );
 

@@ -1,7 +1,7 @@
 //! From the kernel's RTT records to figures: which epochs are in the window, and their sums. Pure.
 
 use crate::abi::{
-    RttHandle, RttSide, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS, RTT_WINDOW_NS, SLOT_UNIT_BITS,
+    RttEpoch, RttHandle, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS, RTT_WINDOW_NS, SLOT_UNIT_BITS,
 };
 use crate::histogram::Histogram;
 use crate::output::{HandleReport, Summary};
@@ -16,19 +16,19 @@ struct Window {
 }
 
 impl Window {
-    /// The epochs of `side` that hold a sample of the last 60 s: the current one, the three before
+    /// The epochs of a side that hold a sample of the last 60 s: the current one, the three before
     /// it, and none whose last sample is older.
-    fn of(side: &RttSide, now_ns: u64) -> Self {
+    fn of(epochs: &[RttEpoch], now_ns: u64) -> Self {
         let mut window = Self::default();
         let number = epoch_number(now_ns);
-        for (epoch, words) in side.epoch.iter().zip(&side.hist) {
+        for epoch in epochs {
             // An epoch that began since our clock reading is the current one.
             let age = number.saturating_sub(epoch.epoch);
             let idle_ns = idle_ns(epoch.last_tick, now_ns);
             if age >= RTT_EPOCHS as u32 || idle_ns > RTT_WINDOW_NS || epoch.min > epoch.max {
                 continue;
             }
-            window.histogram.add_epoch(words, epoch.carry);
+            window.histogram.add_epoch(&epoch.hist, epoch.carry);
             window.sum_ns += epoch.sum_ns;
             window.widen(
                 u64::from(epoch.min) << SLOT_UNIT_BITS,
@@ -88,7 +88,7 @@ fn idle_ns(tick: u32, now_ns: u64) -> u64 {
 
 /// The figures of one tc handle at `now_ns` (ktime); `None` without a sample in the window.
 pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
-    let [subscriber, internet] = [&record.side[0], &record.side[1]].map(|s| Window::of(s, now_ns));
+    let [subscriber, internet] = record.epoch.each_ref().map(|side| Window::of(side, now_ns));
     let mut both = subscriber.clone();
     both.add(&internet);
     Some(HandleReport {
@@ -102,32 +102,30 @@ pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleR
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::RttEpoch;
 
     const SECOND: u64 = 1_000_000_000;
 
     /// `count` samples of `ms` at `at` seconds.
-    fn add(side: &mut RttSide, at: u64, ms: u64, count: u64) {
+    fn add(side: &mut [RttEpoch; 4], at: u64, ms: u64, count: u64) {
         let number = epoch_number(at * SECOND);
         let index = (number % 4) as usize;
         let units = ((ms * 1_000_000) >> SLOT_UNIT_BITS) as u32;
-        let epoch = &mut side.epoch[index];
+        let epoch = &mut side[index];
         if epoch.epoch != number {
             *epoch = RttEpoch { epoch: number, min: u32::MAX, ..RttEpoch::default() };
-            side.hist[index] = [0; 26];
         }
         epoch.sum_ns += count * ms * 1_000_000;
         epoch.min = epoch.min.min(units);
         epoch.max = epoch.max.max(units);
         epoch.last_tick = ((at * SECOND) >> RTT_TICK_BITS) as u32;
-        side.hist[index][10] += count;
+        epoch.hist[10] += count;
     }
 
     #[test]
     fn both_sides_apart_and_together() {
         let mut record = RttHandle::default();
-        add(&mut record.side[0], 1000, 10, 3);
-        add(&mut record.side[1], 1000, 20, 1);
+        add(&mut record.epoch[0], 1000, 10, 3);
+        add(&mut record.epoch[1], 1000, 20, 1);
         let report = report(0x10005, &record, 1001 * SECOND).unwrap();
         assert_eq!(report.subscriber.unwrap().count, 3);
         assert_eq!(report.internet.unwrap().avg_ns, 20_000_000);
@@ -140,7 +138,7 @@ mod tests {
     fn sixty_seconds_and_not_one_more() {
         for start in [1000, 1007, 1013, 1019] {
             let mut record = RttHandle::default();
-            add(&mut record.side[0], start, 10, 1);
+            add(&mut record.epoch[0], start, 10, 1);
             assert!(report(1, &record, (start + 59) * SECOND).is_some(), "{start}");
             assert!(report(1, &record, (start + 61) * SECOND).is_none(), "{start}");
         }

@@ -110,8 +110,8 @@ pub fn rtt_totals() -> Result<BTreeMap<u32, [u64; 2]>> {
     let mut totals = BTreeMap::new();
     let records = PinDir::default().open::<u32, RttHandle>(maps::RTT)?;
     records.walk(|handle, record| {
-        let side = &record.side[0];
-        totals.insert(*handle, [side.total_count, side.total_sum_ns]);
+        let total = &record.total[0];
+        totals.insert(*handle, [total.count, total.sum_ns]);
     })?;
     Ok(totals)
 }

@@ -396,8 +396,8 @@ fn samples_between(
     for (handle, record) in after {
         for side in [Side::Subscriber, Side::Internet] {
             let total = |record: &rtt_handle| {
-                let side = &record.side[side as usize];
-                (side.total_count, side.total_sum_ns)
+                let total = &record.total[side as usize];
+                (total.count, total.sum_ns)
             };
             let (count, sum) = before.get(handle).map(total).unwrap_or_default();
             let (new_count, new_sum) = total(record);
