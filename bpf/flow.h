@@ -93,18 +93,24 @@ static __always_inline bool flow_is_established(const struct flow *flow)
 	return READ_U64(flow->dir[0]) & READ_U64(flow->dir[1]) & FLOW_DIR_ESTABLISHED;
 }
 
+/* Ticks since the last sweep: -1 where another CPU has swept a tick later. */
+static __always_inline __s32 flow_unswept(const struct flow *flow, __u32 tick)
+{
+	return tick - flow->swept;
+}
+
 /* How willingly a way is given up: 0 never, else the longer idle the more. */
 static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
 {
-	__u32 idle = tick - flow->swept;
+	__s32 idle = flow_unswept(flow, tick);
 	__u64 tag = READ_U64(flow->tag);
 
 	if (tag == FLOW_TAG_FREE)
 		return ~0U;
 	if (tag == FLOW_TAG_BUSY)
 		return 0;
-	if (idle > config.idle_ticks || !flow_is_established(flow))
-		return idle < ~0U - 1 ? idle + 1 : idle;
+	if (idle > (__s32)config.idle_ticks || !flow_is_established(flow))
+		return idle + 1;
 	return 0;
 }
 

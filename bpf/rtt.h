@@ -87,7 +87,7 @@ static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick
 	int dir = flow_dir(at->egress);
 	struct stats *stats = at->stats;
 	bool echoes = tcp->ack && tcp->tsecr; /* rule 2 */
-	bool sweep = tick - flow->swept > config.sweep_ticks;
+	bool sweep = flow_unswept(flow, tick) > (__s32)config.sweep_ticks;
 	bool edge, match;
 	__u32 rtt = 0, time;
 	__u64 now;

@@ -9,7 +9,8 @@
 
 #include "flow.h"
 
-#define SLOT_TIMEOUT (RTT_TIMEOUT_NS >> SLOT_UNIT_BITS)
+#define SLOT_TIMEOUT ((__u32)(RTT_TIMEOUT_NS >> SLOT_UNIT_BITS))
+#define SLOT_AHEAD   (1U << 28) /* 2 s: beyond what FLOW_IDLE + RTT_TIMEOUT leave */
 
 static __always_inline __u32 slot_time(__u64 now)
 {
@@ -30,6 +31,13 @@ static __always_inline __u32 slot_tsval(__u64 slot)
 static __always_inline __u32 slot_age(__u64 slot, __u32 time)
 {
 	return time - (__u32)slot;
+}
+
+/* A slot that another CPU opened just after `time` was read has a negative age:
+ * that is not an old one. */
+static __always_inline bool is_timed_out(__u32 age)
+{
+	return age - (SLOT_TIMEOUT + 1) < -SLOT_AHEAD - (SLOT_TIMEOUT + 1);
 }
 
 static __always_inline bool slot_swap(__u64 *slot, __u64 old, __u64 new)
@@ -54,7 +62,7 @@ static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __
 		__u64 old = READ_U64(*slot);
 
 		if (old) {
-			if (slot_age(old, time) <= SLOT_TIMEOUT)
+			if (!is_timed_out(slot_age(old, time)))
 				continue;
 			count(stats, COUNT_rtt_timed_out);
 		}
@@ -70,7 +78,7 @@ static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __
 
 /*
  * End the sample that `tsecr` echoes; its age in slot units, or 0 if there is
- * none (an age of 0 is reported as 1). TSvals before it were passed over and
+ * none (an age of 0 or less is reported as 1). TSvals before it were passed over and
  * will not be echoed any more (rule 7).
  */
 static __always_inline __u32 slots_match(struct flow *flow, __u64 tag, int dir, __u32 tsecr,
@@ -88,12 +96,12 @@ static __always_inline __u32 slots_match(struct flow *flow, __u64 tag, int dir, 
 		if (!slot_swap(slot, old, 0))
 			continue; /* another CPU's sample */
 		age = slot_age(old, time);
-		if (age > SLOT_TIMEOUT)
+		if (is_timed_out(age))
 			count(stats, COUNT_rtt_timed_out);
 		else if (slot_tsval(old) != tsecr)
 			count(stats, COUNT_rtt_unmatched);
 		else if (READ_U64(flow->tag) == tag)
-			rtt = age ?: 1;
+			rtt = (__s32)age > 0 ? age : 1;
 	}
 	return rtt;
 }
@@ -115,14 +123,14 @@ static __always_inline bool slots_concern(const struct flow *flow, int dir, __u3
 static __always_inline void slots_sweep(struct flow *flow, __u32 tick, __u32 time,
 					struct stats *stats)
 {
-	bool dead = tick - flow->swept > config.idle_ticks;
+	bool dead = flow_unswept(flow, tick) > (__s32)config.idle_ticks;
 
 	flow->swept = tick;
 	for (int i = 0; i < 2 * FLOW_SLOTS; i++) {
 		__u64 *slot = &flow->slot[0][i];
 		__u64 old = READ_U64(*slot);
 
-		if (!old || (!dead && slot_age(old, time) <= SLOT_TIMEOUT))
+		if (!old || (!dead && !is_timed_out(slot_age(old, time))))
 			continue;
 		if (slot_swap(slot, old, 0))
 			count(stats, COUNT_rtt_timed_out);

@@ -460,7 +460,7 @@ impl Ip {
         let mut out = vec![0x40 | (header_len / 4) as u8, self.tos];
         out.extend(length.to_be_bytes());
         out.extend(self.id.to_be_bytes());
-        out.extend((offset / 8 | u16::from(more) << 13).to_be_bytes());
+        out.extend((offset / 8 + (u16::from(more) << 13)).to_be_bytes());
         out.extend([64, protocol, 0, 0]);
         out.extend(source.octets());
         out.extend(destination.octets());

@@ -198,6 +198,12 @@ impl Rig {
         self.cpu_map.delete(&cpu.to_ne_bytes()).expect("delete");
     }
 
+    /// Forgets every RTT.
+    pub fn cpp_rtt_clear(&self) {
+        let handles: Vec<Vec<u8>> = self.cpp_rtt.keys().collect();
+        handles.iter().for_each(|key| self.cpp_rtt.delete(key).expect("delete"));
+    }
+
     // --- the clock
 
     pub fn now(&self) -> Duration {
@@ -206,6 +212,12 @@ impl Rig {
 
     pub fn advance(&self, by: Duration) {
         self.now.fetch_add(by.as_nanos() as u64, SeqCst);
+        self.write_control();
+    }
+
+    /// What a CPU sees that read the clock before another one moved on.
+    pub fn rewind(&self, by: Duration) {
+        self.now.fetch_sub(by.as_nanos() as u64, SeqCst);
         self.write_control();
     }
 

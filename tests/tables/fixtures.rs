@@ -4,9 +4,6 @@ use lab::packet::{
     hosts::*, Extension, Packet, Tcp, TcpOption, ETH_P_8021AD, ETH_P_8021Q, ETH_P_QINQ1,
 };
 
-/// A name, and a TCP packet from Alice to the server in such headers.
-pub type Dressed = (String, fn(Packet) -> Packet);
-
 /// Alice's segment with these timestamps.
 pub fn segment(ipv6: bool, port: u16, tsval: u32, tsecr: u32) -> Packet {
     let (alice, server) = if ipv6 { (ALICE6, SERVER6) } else { (ALICE, SERVER) };

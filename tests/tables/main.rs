@@ -3,9 +3,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod fixtures;
+mod flow_table;
 
 mod classify;
+mod mapping;
 mod parse;
+mod rtt_record;
 mod rtt_rules;
 mod steer;
 mod truncation;
+mod two_cpus;

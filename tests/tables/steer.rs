@@ -188,7 +188,7 @@ fn the_cache_answers_for_the_address_and_no_other() {
 fn metadata_goes_where_there_is_room() {
     with_scene(|scene| {
         let frame = udp(ALICE, SERVER);
-        // A test run takes at most 216 bytes; the kernel has room for 255 in all.
+        // A test run leaves no way to fill the headroom up: it takes 216 bytes, the driver has 255.
         for (foreign, room) in [(4, true), (32, true), (204, true)] {
             let outcome = scene.steer_behind(&vec![0xee; foreign], &frame, scene.lan);
             assert_eq!(outcome.verdict, XDP_REDIRECT, "{foreign} bytes before ours");

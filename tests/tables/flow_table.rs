@@ -1,0 +1,229 @@
+//! The flow table: who gets in, who stays, and that nobody's TSval becomes another's sample.
+
+use crate::common::names::{flow_bucket, limits};
+use crate::common::run::{from_bytes, get, Setup, Side};
+use crate::common::scene::{with_scene_of, Scene};
+use crate::fixtures::segment;
+use lab::packet::{hosts::*, Packet, Tcp, SYN};
+use std::time::Duration;
+
+const WAYS: u16 = limits::FLOW_WAYS as u16;
+const RTT: Duration = Duration::from_millis(20);
+
+/// A table of one bucket: every flow collides with every other.
+fn one_bucket() -> Setup {
+    Setup { flow_buckets: 1, ..Setup::default() }
+}
+
+fn up(scene: &Scene, port: u16, tsval: u32, tsecr: u32) -> String {
+    let packet = segment(false, port, tsval, tsecr).payload(10).build();
+    scene.classify(&packet, scene.to_internet()).counters.notes()
+}
+
+/// Notes and samples of an answer without payload.
+fn down(scene: &Scene, port: u16, tsval: u32, tsecr: u32) -> (String, usize) {
+    let packet = segment(false, port, tsval, tsecr).reply().build();
+    let outcome = scene.classify(&packet, scene.to_subscriber());
+    (outcome.counters.notes(), outcome.samples.len())
+}
+
+/// Enters a flow that is established: both directions seen.
+fn establish(scene: &Scene, port: u16) {
+    assert_eq!(up(scene, port, 100, 1), "", "port {port}");
+    assert_eq!(down(scene, port, 200, 1).0, "", "port {port}");
+}
+
+/// Data and its echo after 20 ms give one sample.
+fn assert_measures(scene: &Scene, port: u16, tsval: u32) {
+    assert_eq!(up(scene, port, tsval, 1), "", "port {port}");
+    scene.advance(RTT);
+    assert_eq!(down(scene, port, tsval, tsval), ("rtt_internet".into(), 1), "port {port}");
+}
+
+fn syn(scene: &Scene, port: u16) -> String {
+    let tcp = Tcp::new(port, 443).flags(SYN).timestamps(7, 0);
+    let packet = Packet::new(ALICE, SERVER).tcp(tcp).build();
+    scene.classify(&packet, scene.to_internet()).counters.notes()
+}
+
+fn ways(scene: &Scene) -> usize {
+    let bytes = get(&scene.cpp_flow, &0u32.to_ne_bytes()).expect("bucket 0");
+    let bucket: flow_bucket = from_bytes(&bytes);
+    bucket.way.iter().filter(|way| way.tag != 0).count()
+}
+
+#[test]
+fn established_flows_stay_and_the_ninth_is_counted() {
+    with_scene_of(one_bucket(), |scene| {
+        (1..=WAYS).for_each(|port| establish(scene, port));
+        assert_eq!(ways(scene), usize::from(WAYS));
+        for tsval in 101..104 {
+            assert_eq!(up(scene, 99, tsval, 1), "rtt_flow_full");
+            assert_eq!(syn(scene, 98), "rtt_flow_full");
+            (1..=WAYS).for_each(|port| assert_measures(scene, port, tsval + u32::from(port)));
+        }
+    });
+}
+
+#[test]
+fn a_syn_flood_recycles_its_own_entries() {
+    with_scene_of(one_bucket(), |scene| {
+        (1..=WAYS - 1).for_each(|port| establish(scene, port));
+        for port in 10_000..11_000 {
+            assert_eq!(syn(scene, port), "");
+            if port % 100 == 0 {
+                let measured = port % (WAYS - 1) + 1;
+                assert_measures(scene, measured, u32::from(port));
+            }
+        }
+        assert_eq!(ways(scene), usize::from(WAYS));
+    });
+}
+
+#[test]
+fn the_longest_half_open_flow_makes_room() {
+    with_scene_of(one_bucket(), |scene| {
+        for port in 1..=WAYS {
+            assert_eq!(syn(scene, port), "");
+            scene.advance(Duration::from_secs(1));
+        }
+        // The ninth takes the first one's way: then the first is new again, the second is not.
+        let entered = |port| {
+            let packet = segment(false, port, 100, 1).build();
+            scene.classify(&packet, scene.to_internet()).counters.of("rtt_flow_new")
+        };
+        assert_eq!(entered(99), 1);
+        assert_eq!([entered(2), entered(8), entered(99)], [0, 0, 0]);
+        assert_eq!(entered(1), 1);
+    });
+}
+
+#[test]
+fn one_directional_flows_make_room_and_their_tsvals_are_counted() {
+    with_scene_of(one_bucket(), |scene| {
+        for port in 1..=WAYS {
+            up(scene, port, 100, 1);
+            assert_eq!(up(scene, port, 101, 1), "");
+            assert_eq!(up(scene, port, 102, 1), "");
+        }
+        assert_eq!(up(scene, 99, 100, 1), "rtt_evicted×2");
+    });
+}
+
+#[test]
+fn idle_flows_make_room_once_nothing_of_theirs_can_be_matched() {
+    with_scene_of(one_bucket(), |scene| {
+        (1..=WAYS).for_each(|port| establish(scene, port));
+        scene.advance(Duration::from_secs(1));
+        assert_eq!(up(scene, 1, 101, 1), "");
+        scene.advance(Duration::from_millis(9_000));
+        assert_eq!(
+            up(scene, 99, 100, 1),
+            "rtt_flow_full",
+            "9 s: the TSval of port 1 is waited for"
+        );
+        assert_eq!(down(scene, 1, 201, 101), ("rtt_internet".into(), 1));
+        scene.advance(Duration::from_secs(17));
+        assert_eq!(up(scene, 99, 100, 1), "", "17 s: all are idle");
+        assert_eq!(ways(scene), usize::from(WAYS));
+    });
+}
+
+#[test]
+fn who_takes_a_way_over_inherits_nothing() {
+    with_scene_of(one_bucket(), |scene| {
+        for port in 1..=WAYS {
+            establish(scene, port);
+            assert_eq!(up(scene, port, 101, 1), "");
+        }
+        scene.advance(Duration::from_secs(17));
+        assert_eq!(up(scene, 99, 50, 1), "rtt_evicted");
+        assert_eq!(down(scene, 99, 60, 101), (String::new(), 0), "the other flow's TSval");
+        assert_measures(scene, 99, 51);
+    });
+}
+
+/// Thousands of flows in a small table: whatever collides, every sample is of its own flow.
+#[test]
+fn collisions_give_no_wrong_sample() {
+    with_scene_of(Setup { flow_buckets: 64, ..Setup::default() }, |scene| {
+        const FLOWS: u16 = 1500;
+        let before = scene.counters();
+        for round in 0..3u32 {
+            for port in 0..FLOWS {
+                up(scene, 1000 + port, 100 + round, 1);
+                down(scene, 1000 + port, 200, 1); // established: the table is full of flows that stay
+            }
+            scene.advance(RTT);
+            for port in 0..FLOWS {
+                let packet = segment(false, 1000 + port, 200 + round, 100 + round).reply().build();
+                let samples = scene.classify(&packet, scene.to_subscriber()).samples;
+                assert!(
+                    samples.iter().all(|s| s.rtt == RTT && s.side == Side::Internet),
+                    "{samples:?}"
+                );
+            }
+        }
+        let counts = scene.counters().since(&before);
+        assert!(counts.of("rtt_flow_full") > 0, "{counts:?}");
+        assert_eq!(counts.of("rtt_evicted"), 0, "{counts:?}");
+        // Two rounds have edges, and each of 512 flows gives both of its samples.
+        assert_eq!(counts.of("rtt_flow_new"), 512, "{counts:?}");
+        assert_eq!(counts.of("rtt_internet"), 2 * 512, "{counts:?}");
+    });
+}
+
+/// A CPU may use a time that it read just before another CPU used a later one.
+#[test]
+fn a_clock_that_is_a_little_behind_ends_nothing() {
+    with_scene_of(one_bucket(), |scene| {
+        let (ms, tick) = (Duration::from_millis(1), Duration::from_secs(1));
+        (1..=WAYS).for_each(|port| establish(scene, port));
+        assert_eq!(up(scene, 1, 101, 1), "");
+        scene.rewind(tick);
+        assert_eq!(up(scene, 99, 100, 1), "rtt_flow_full", "no flow is idle");
+        assert_eq!(down(scene, 1, 200, 1).0, "", "no slot is dead");
+        scene.advance(tick + ms);
+        assert_eq!(down(scene, 1, 201, 101), ("rtt_internet".into(), 1));
+        // An open slot from the future is not one that has timed out.
+        scene.advance(tick);
+        assert_eq!(up(scene, 1, 102, 1), "");
+        scene.rewind(ms);
+        assert_eq!(up(scene, 1, 103, 1), "");
+        scene.advance(2 * ms);
+        assert_eq!(down(scene, 1, 202, 102), ("rtt_internet".into(), 1));
+        assert_eq!(down(scene, 1, 203, 103), ("rtt_internet".into(), 1));
+        // Nor is its echo, seen where the clock is behind: it came at once.
+        assert_eq!(up(scene, 1, 104, 1), "");
+        scene.rewind(ms);
+        assert_eq!(down(scene, 1, 204, 104), ("rtt_internet".into(), 1));
+    });
+}
+
+/// The directions of one flow meet, those of different flows do not.
+#[test]
+fn what_makes_a_flow() {
+    with_scene_of(Setup::default(), |scene| {
+        let (a, b) = (1000, 2000);
+        let packet = |source, destination, sport, dport, tsval, tsecr| {
+            Packet::new(source, destination)
+                .tcp(Tcp::new(sport, dport).timestamps(tsval, tsecr))
+                .payload(10)
+                .build()
+        };
+        scene.classify(&packet(ALICE, SERVER, a, b, 1, 1), scene.to_internet());
+        scene.classify(&packet(ALICE, SERVER, a, b, 2, 1), scene.to_internet());
+        for (description, source, destination, sport, dport, samples) in [
+            ("ports exchanged", SERVER, ALICE, a, b, 0),
+            ("another source port", SERVER, ALICE, b + 1, a, 0),
+            ("another destination port", SERVER, ALICE, b, a + 1, 0),
+            ("another server", MALLORY, ALICE, b, a, 0),
+            ("another subscriber", SERVER, BOB, b, a, 0),
+            ("the reply", SERVER, ALICE, b, a, 1),
+        ] {
+            let echo = packet(source, destination, sport, dport, 9, 2);
+            let outcome = scene.classify(&echo, scene.to_subscriber());
+            assert_eq!(outcome.samples.len(), samples, "{description}");
+        }
+    });
+}

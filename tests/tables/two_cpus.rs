@@ -1,0 +1,207 @@
+//! Two CPUs at once on the same flows: a TSval gives one sample at most, and nothing is counted twice.
+
+use crate::common::names::Counts;
+use crate::common::run::{Rig, SkbCtx};
+use crate::common::scene::{spawn_in_scene, with_scene, Scene, ALICE_CLASS};
+use crate::fixtures::segment;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::Barrier;
+use std::time::Duration;
+
+const ROUNDS: u32 = 3000;
+
+fn online_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn send(rig: &Rig, packet: &[u8], skb: SkbCtx) {
+    rig.classify_quickly(packet, skb, 1);
+}
+
+/// Counter and record agree on the number of samples.
+fn assert_totals(scene: &Scene, counts: &Counts) {
+    let record = scene.records()[&ALICE_CLASS];
+    for (side, name) in [(0, "rtt_subscriber"), (1, "rtt_internet")] {
+        let side = &record.side[side];
+        assert_eq!(side.total_count, counts.of(name), "{name}");
+        let in_epochs: u64 = side.epoch.iter().map(|epoch| epoch.sum_ns).sum();
+        assert_eq!(side.total_sum_ns, in_epochs, "{name}: the sums");
+        let in_histogram: u64 = side
+            .hist
+            .iter()
+            .flatten()
+            .map(|word| (0..4).map(|shift| word >> (16 * shift) & 0xffff).sum::<u64>())
+            .sum();
+        assert_eq!(side.total_count, in_histogram, "{name}: the histogram");
+    }
+}
+
+/// Both CPUs see the echo of the same TSval at the same time: one sample.
+#[test]
+fn one_match_one_sample() {
+    with_scene(|scene| {
+        if online_cpus() < 2 {
+            eprintln!("SKIP: one CPU");
+            return;
+        }
+        let before = scene.counters();
+        let (start, end) = (Barrier::new(2), Barrier::new(2));
+        send(scene, &segment(false, 1000, 99, 1).payload(10).build(), scene.to_internet());
+        std::thread::scope(|scope| {
+            for cpu in 0..2 {
+                let (start, end) = (&start, &end);
+                spawn_in_scene(scope, cpu, move || {
+                    for tsval in 100..100 + ROUNDS {
+                        if cpu == 0 {
+                            let data = segment(false, 1000, tsval, 1).payload(10).build();
+                            send(scene, &data, scene.to_internet());
+                            scene.advance(Duration::from_millis(1));
+                        }
+                        start.wait();
+                        let echo = segment(false, 1000, 5, tsval).reply().build();
+                        send(scene, &echo, scene.to_subscriber());
+                        end.wait();
+                    }
+                });
+            }
+        });
+        let counts = scene.counters().since(&before);
+        assert_eq!(counts.of("rtt_internet"), u64::from(ROUNDS), "{counts:?}");
+        assert_eq!(counts.notes(), format!("rtt_internet×{ROUNDS} tc_wrong_cpu×{ROUNDS}"));
+        assert_totals(scene, &counts);
+        let side = scene.records()[&ALICE_CLASS].side[1];
+        assert_eq!(side.total_sum_ns, u64::from(ROUNDS) * 1_000_000);
+    });
+}
+
+/// Both CPUs see the first packet of the same TSval at the same time: one slot.
+#[test]
+fn one_edge_one_slot() {
+    with_scene(|scene| {
+        if online_cpus() < 2 {
+            eprintln!("SKIP: one CPU");
+            return;
+        }
+        let before = scene.counters();
+        let barrier = Barrier::new(2);
+        send(scene, &segment(false, 1000, 99, 1).payload(10).build(), scene.to_internet());
+        std::thread::scope(|scope| {
+            for cpu in 0..2 {
+                let barrier = &barrier;
+                spawn_in_scene(scope, cpu, move || {
+                    for tsval in 100..100 + ROUNDS {
+                        let data = segment(false, 1000, tsval, 1).payload(10).build();
+                        barrier.wait();
+                        send(scene, &data, scene.to_internet());
+                        barrier.wait();
+                        if cpu == 0 {
+                            scene.advance(Duration::from_millis(1));
+                            let echo = segment(false, 1000, 5, tsval).reply().build();
+                            send(scene, &echo, scene.to_subscriber());
+                        }
+                    }
+                });
+            }
+        });
+        let counts = scene.counters().since(&before);
+        assert_eq!(counts.of("rtt_internet"), u64::from(ROUNDS), "{counts:?}");
+        assert_eq!(counts.of("rtt_unmatched"), 0, "a TSval stood in both slots: {counts:?}");
+        assert_totals(scene, &counts);
+    });
+}
+
+/// One CPU has the one direction, one the other, and a third party moves the clock: no RTT is
+/// longer than the run or is made up, and nothing is lost unseen.
+#[test]
+fn each_cpu_a_direction() {
+    with_scene(|scene| {
+        if online_cpus() < 2 {
+            eprintln!("SKIP: one CPU");
+            return;
+        }
+        let (before, began) = (scene.counters(), scene.now());
+        let last: [AtomicU32; 2] = [AtomicU32::new(100), AtomicU32::new(100)];
+        std::thread::scope(|scope| {
+            for cpu in 0..2 {
+                let last = &last;
+                spawn_in_scene(scope, cpu, move || {
+                    for tsval in 101..101 + 10 * ROUNDS {
+                        // Echo what the other side sent last, as a receiver would.
+                        let echo = last[1 - cpu].load(SeqCst);
+                        let packet = segment(false, 1000, tsval, echo).payload(10);
+                        if cpu == 0 {
+                            send(scene, &packet.build(), scene.to_internet());
+                            scene.advance(Duration::from_micros(100));
+                        } else {
+                            send(scene, &packet.reply().build(), scene.to_subscriber());
+                        }
+                        last[cpu].store(tsval, SeqCst);
+                    }
+                });
+            }
+        });
+        let counts = scene.counters().since(&before);
+        assert_totals(scene, &counts);
+        let record = scene.records()[&ALICE_CLASS];
+        let run = (scene.now() - began).as_nanos() as u64;
+        for (side, name) in [(0, "rtt_subscriber"), (1, "rtt_internet")] {
+            let samples = counts.of(name);
+            assert!(samples > 0 && samples <= u64::from(10 * ROUNDS), "{counts:?}");
+            let max = record.side[side].epoch.iter().map(|epoch| epoch.max).max().unwrap_or(0);
+            assert!(u64::from(max) << 3 <= run, "{name}: {max} units in a run of {run} ns");
+        }
+        // Each direction opened 10 × ROUNDS - 1 TSvals at most; what became of them adds up, but for
+        // the four that may still be waited for.
+        let ends = [
+            "rtt_subscriber",
+            "rtt_internet",
+            "rtt_unmatched",
+            "rtt_no_slot",
+            "rtt_timed_out",
+            "rtt_evicted",
+            "rtt_raced",
+        ];
+        let ended: u64 = ends.iter().map(|name| counts.of(name)).sum();
+        let opened = 2 * u64::from(10 * ROUNDS - 1);
+        assert!((opened - 4..=opened).contains(&ended), "{ended} of {opened}: {counts:?}");
+        assert_eq!(counts.of("rtt_timed_out") + counts.of("rtt_evicted"), 0, "{counts:?}");
+        assert_eq!(counts.of("rtt_flow_new"), 1);
+    });
+}
+
+/// Both CPUs enter and measure flows in a table of one bucket, in which they take ways from each other.
+#[test]
+fn ways_change_hands() {
+    let setup = crate::common::run::Setup { flow_buckets: 1, ..Default::default() };
+    crate::common::scene::with_scene_of(setup, |scene| {
+        if online_cpus() < 2 {
+            eprintln!("SKIP: one CPU");
+            return;
+        }
+        let before = scene.counters();
+        let rtt = Duration::from_millis(20);
+        std::thread::scope(|scope| {
+            for cpu in 0..2u16 {
+                spawn_in_scene(scope, cpu.into(), move || {
+                    // Each flow's TSvals are its own: a sample of another's would need the same number.
+                    for n in 0..ROUNDS {
+                        let port = 1000 + 20 * cpu + (n % 20) as u16;
+                        let tsval = u32::from(port) * 100_000 + n;
+                        let echo = |tsecr| segment(false, port, 5, tsecr).reply().build();
+                        for step in 0..2 {
+                            let data = segment(false, port, tsval + step, 1).payload(10).build();
+                            send(scene, &data, scene.to_internet());
+                        }
+                        send(scene, &echo(tsval + 1), scene.to_subscriber());
+                    }
+                });
+            }
+        });
+        scene.advance(rtt);
+        let counts = scene.counters().since(&before);
+        assert_totals(scene, &counts);
+        assert_eq!(counts.of("tc_classified"), u64::from(2 * 3 * ROUNDS));
+        assert_eq!(scene.records()[&ALICE_CLASS].side[0].total_count, 0, "{counts:?}");
+        assert!(counts.of("rtt_internet") <= u64::from(2 * 2 * ROUNDS), "{counts:?}");
+    });
+}
