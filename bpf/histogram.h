@@ -168,8 +168,8 @@ static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
 {
 	/* Epoch 0, the first 20 s after boot, is a new record's as it is. */
 	static const struct rtt_handle empty = {
-		.side[0].epoch[0].min = ~0U,
-		.side[1].epoch[0].min = ~0U,
+		.epoch[0][0].min = ~0U,
+		.epoch[1][0].min = ~0U,
 	};
 	struct rtt_handle *handle = bpf_map_lookup_elem(&cpp_rtt, &tc_handle);
 

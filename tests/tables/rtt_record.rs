@@ -53,7 +53,7 @@ fn epoch_of(now: Duration) -> u32 {
 }
 
 fn histogram(record: &rtt_handle, side: Side, index: usize) -> Vec<u64> {
-    let words = &record.side[side as usize].hist[index];
+    let words = &record.epoch[side as usize][index].hist;
     (0..BUCKETS).map(|bucket| words[bucket / 4] >> (bucket % 4 * 16) & 0xffff).collect()
 }
 
@@ -124,15 +124,16 @@ fn count_sum_minimum_and_maximum_are_exact() {
         let rtts = [20_000_000, 5_000_008, 123_456_784, 5_000_000, 80_000_000];
         rtts.into_iter().for_each(|rtt| meter.sample(Duration::from_nanos(rtt)));
         let record = record(scene);
-        let side = &record.side[Side::Internet as usize];
-        assert_eq!((side.total_count, side.total_sum_ns), (5, rtts.iter().sum()));
+        let (total, epochs) =
+            (&record.total[Side::Internet as usize], &record.epoch[Side::Internet as usize]);
+        assert_eq!((total.count, total.sum_ns), (5, rtts.iter().sum()));
         let number = epoch_of(scene.now());
-        let epoch = &side.epoch[number as usize % EPOCHS];
+        let epoch = &epochs[number as usize % EPOCHS];
         assert_eq!((epoch.epoch, epoch.sum_ns), (number, rtts.iter().sum()));
         assert_eq!((ns(epoch.min), ns(epoch.max)), (5_000_000, 123_456_784));
         assert_eq!(u128::from(epoch.last_tick), scene.now().as_nanos() >> limits::RTT_TICK_BITS);
-        let other = &record.side[Side::Subscriber as usize];
-        assert_eq!((other.total_count, other.total_sum_ns), (0, 0));
+        let other = &record.total[Side::Subscriber as usize];
+        assert_eq!((other.count, other.sum_ns), (0, 0));
     });
 }
 
@@ -144,7 +145,7 @@ fn the_minimum_is_right_soon_after_boot() {
         let mut meter = Meter::new(scene, 1000);
         meter.sample(Duration::from_millis(20));
         meter.sample(Duration::from_millis(10));
-        let epoch = record(scene).side[Side::Internet as usize].epoch[0];
+        let epoch = record(scene).epoch[Side::Internet as usize][0];
         assert_eq!((ns(epoch.min), ns(epoch.max)), (10_000_000, 20_000_000));
     });
 }
@@ -162,9 +163,11 @@ fn epochs_rotate_by_the_first_sample_and_keep_60_s() {
                 Some((_, sum)) => *sum += rtt.as_nanos() as u64,
                 None => seen.push((number, rtt.as_nanos() as u64)),
             }
-            let side = record(scene).side[Side::Internet as usize];
+            let handle = record(scene);
+            let (_, epochs) =
+                (&handle.total[Side::Internet as usize], &handle.epoch[Side::Internet as usize]);
             for (number, sum) in seen.iter().rev().take(EPOCHS) {
-                let epoch = &side.epoch[*number as usize % EPOCHS];
+                let epoch = &epochs[*number as usize % EPOCHS];
                 if seen.last().expect("one at least").0 - number < EPOCHS as u32 {
                     assert_eq!((epoch.epoch, epoch.sum_ns), (*number, *sum), "sample {n}");
                 }
@@ -172,17 +175,20 @@ fn epochs_rotate_by_the_first_sample_and_keep_60_s() {
             scene.advance(Duration::from_millis(6_700));
         }
         assert!(seen.len() >= 6, "{seen:?}: the epochs never came round");
-        let side = record(scene).side[Side::Internet as usize];
-        assert_eq!(side.total_count, 20, "totals only grow");
+        let handle = record(scene);
+        let (total, _) =
+            (&handle.total[Side::Internet as usize], &handle.epoch[Side::Internet as usize]);
+        assert_eq!(total.count, 20, "totals only grow");
         // A pause longer than the window: only the current epoch is written, the rest is told by its number.
         scene.advance(Duration::from_secs(600));
         meter.data(); // takes the idle flow up again
         meter.sample(Duration::from_millis(1));
         let number = epoch_of(scene.now());
         let record = record(scene);
-        let side = &record.side[Side::Internet as usize];
+        let (_, epochs) =
+            (&record.total[Side::Internet as usize], &record.epoch[Side::Internet as usize]);
         let current: Vec<u32> =
-            side.epoch.iter().map(|epoch| epoch.epoch).filter(|epoch| number - epoch < 4).collect();
+            epochs.iter().map(|epoch| epoch.epoch).filter(|epoch| number - epoch < 4).collect();
         assert_eq!(current, [number]);
         let counts = histogram(&record, Side::Internet, number as usize % EPOCHS);
         assert_eq!(counts.iter().sum::<u64>(), 1);
@@ -216,9 +222,9 @@ fn the_65536th_sample_of_a_bucket_is_carried() {
         // Every neighbour at its edge: a carry that spills over shows.
         for bucket in bucket - 4..=bucket + 4 {
             let mut full = record(scene);
-            let side = &mut full.side[Side::Internet as usize];
-            side.hist[index].fill(u64::MAX);
-            side.epoch[index].carry = 0;
+            let epochs = &mut full.epoch[Side::Internet as usize];
+            epochs[index].hist.fill(u64::MAX);
+            epochs[index].carry = 0;
             put(&scene.cpp_rtt, &key, &as_bytes(&full));
             let rtt = Duration::from_nanos(middle(bucket) as u64 & !7);
             assert_eq!(
@@ -228,12 +234,13 @@ fn the_65536th_sample_of_a_bucket_is_carried() {
             );
             meter.sample(rtt);
             let after = record(scene);
-            let side = &after.side[Side::Internet as usize];
+            let (_, epochs) =
+                (&after.total[Side::Internet as usize], &after.epoch[Side::Internet as usize]);
             let (word, shift) = place(bucket);
             let mut expected = [u64::MAX; 26];
             expected[word] &= !(0xffff << shift);
-            assert_eq!(side.hist[index], expected, "bucket {bucket}");
-            assert_eq!(side.epoch[index].carry, (bucket as u64 + 1) << 8 | 1, "bucket {bucket}");
+            assert_eq!(epochs[index].hist, expected, "bucket {bucket}");
+            assert_eq!(epochs[index].carry, (bucket as u64 + 1) << 8 | 1, "bucket {bucket}");
         }
         assert_eq!(scene.counters().of("rtt_carry_lost"), 0);
     });
@@ -280,13 +287,13 @@ fn carries_have_four_places_and_255_times_each() {
             ("all full", [pair(47, 255); 4], [pair(47, 255); 4], 1),
         ] {
             let mut full = record(scene);
-            let side = &mut full.side[Side::Internet as usize];
-            side.hist[index].fill(u64::MAX);
-            side.epoch[index].carry = pairs(before);
+            let epochs = &mut full.epoch[Side::Internet as usize];
+            epochs[index].hist.fill(u64::MAX);
+            epochs[index].carry = pairs(before);
             put(&scene.cpp_rtt, &key, &as_bytes(&full));
             let lost_before = scene.counters().of("rtt_carry_lost");
             meter.sample(Duration::from_nanos(middle(bucket) as u64 & !7));
-            assert_eq!(record(scene).side[1].epoch[index].carry, pairs(after), "{description}");
+            assert_eq!(record(scene).epoch[1][index].carry, pairs(after), "{description}");
             assert_eq!(scene.counters().of("rtt_carry_lost") - lost_before, lost, "{description}");
         }
     });

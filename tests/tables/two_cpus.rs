@@ -22,17 +22,16 @@ fn send(rig: &Rig, packet: &[u8], skb: SkbCtx) {
 fn assert_totals(scene: &Scene, counts: &Counts) {
     let record = scene.records()[&ALICE_CLASS];
     for (side, name) in [(0, "rtt_subscriber"), (1, "rtt_internet")] {
-        let side = &record.side[side];
-        assert_eq!(side.total_count, counts.of(name), "{name}");
-        let in_epochs: u64 = side.epoch.iter().map(|epoch| epoch.sum_ns).sum();
-        assert_eq!(side.total_sum_ns, in_epochs, "{name}: the sums");
-        let in_histogram: u64 = side
-            .hist
+        let (total, epochs) = (&record.total[side], &record.epoch[side]);
+        assert_eq!(total.count, counts.of(name), "{name}");
+        let in_epochs: u64 = epochs.iter().map(|epoch| epoch.sum_ns).sum();
+        assert_eq!(total.sum_ns, in_epochs, "{name}: the sums");
+        let in_histogram: u64 = epochs
             .iter()
-            .flatten()
+            .flat_map(|epoch| epoch.hist)
             .map(|word| (0..4).map(|shift| word >> (16 * shift) & 0xffff).sum::<u64>())
             .sum();
-        assert_eq!(side.total_count, in_histogram, "{name}: the histogram");
+        assert_eq!(total.count, in_histogram, "{name}: the histogram");
     }
 }
 
@@ -69,8 +68,8 @@ fn one_match_one_sample() {
         assert_eq!(counts.of("rtt_internet"), u64::from(ROUNDS), "{counts:?}");
         assert_eq!(counts.notes(), format!("rtt_internet×{ROUNDS} tc_wrong_cpu×{ROUNDS}"));
         assert_totals(scene, &counts);
-        let side = scene.records()[&ALICE_CLASS].side[1];
-        assert_eq!(side.total_sum_ns, u64::from(ROUNDS) * 1_000_000);
+        let total = scene.records()[&ALICE_CLASS].total[1];
+        assert_eq!(total.sum_ns, u64::from(ROUNDS) * 1_000_000);
     });
 }
 
@@ -147,7 +146,7 @@ fn each_cpu_a_direction() {
         for (side, name) in [(0, "rtt_subscriber"), (1, "rtt_internet")] {
             let samples = counts.of(name);
             assert!(samples > 0 && samples <= u64::from(10 * ROUNDS), "{counts:?}");
-            let max = record.side[side].epoch.iter().map(|epoch| epoch.max).max().unwrap_or(0);
+            let max = record.epoch[side].iter().map(|epoch| epoch.max).max().unwrap_or(0);
             assert!(u64::from(max) << 3 <= run, "{name}: {max} units in a run of {run} ns");
         }
         // Each direction opened 10 × ROUNDS - 1 TSvals at most; what became of them adds up, but for
@@ -201,7 +200,7 @@ fn ways_change_hands() {
         let counts = scene.counters().since(&before);
         assert_totals(scene, &counts);
         assert_eq!(counts.of("tc_classified"), u64::from(2 * 3 * ROUNDS));
-        assert_eq!(scene.records()[&ALICE_CLASS].side[0].total_count, 0, "{counts:?}");
+        assert_eq!(scene.records()[&ALICE_CLASS].total[0].count, 0, "{counts:?}");
         assert!(counts.of("rtt_internet") <= u64::from(2 * 2 * ROUNDS), "{counts:?}");
     });
 }
