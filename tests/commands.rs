@@ -13,7 +13,8 @@ use shaper::{
 use std::io::Read;
 use std::process::Stdio;
 
-const NOTHING_LOADED: &str = "nothing is loaded yet; load first: xdp_iphash_to_cpu --dev IF --lan (or --wan)\n";
+const NOTHING_LOADED: &str =
+    "nothing is loaded yet; load first: xdp_iphash_to_cpu --dev IF --lan (or --wan)\n";
 
 #[test]
 fn before_anything_is_loaded() {
@@ -49,7 +50,10 @@ fn success_says_one_line_or_nothing() {
     }
     let sandbox = sandbox_with_devices(2);
     let table = [
-        ("xdp_iphash_to_cpu --dev lan --lan", "lan: XDP attached (native), LAN: faces the subscribers\n"),
+        (
+            "xdp_iphash_to_cpu --dev lan --lan",
+            "lan: XDP attached (native), LAN: faces the subscribers\n",
+        ),
         ("xdp_iphash_to_cpu --dev wan --wan --quiet", ""),
         ("tc_classify --dev-egress lan", "lan: classifier attached (egress, prio 1, handle 1)\n"),
         ("tc_classify --dev-egress wan --quiet", ""),
@@ -117,10 +121,22 @@ fn bad_options_and_values() {
         ("xdp_iphash_to_cpu_cmdline --add --ip bogus --cpu 0 --classid 1:5", 30, "--ip 'bogus'"),
         ("xdp_iphash_to_cpu_cmdline --add --ip 10.0.0.0/33 --cpu 0 --classid 1:5", 30, "0 to 32"),
         ("xdp_iphash_to_cpu_cmdline --add --ip localhost --cpu 0 --classid 1:5", 30, "localhost"),
-        ("xdp_iphash_to_cpu_cmdline --add --ip 10.0.0.1 --cpu 4096 --classid 1:5", 31, "--cpu 4096"),
+        (
+            "xdp_iphash_to_cpu_cmdline --add --ip 10.0.0.1 --cpu 4096 --classid 1:5",
+            31,
+            "--cpu 4096",
+        ),
         ("xdp_iphash_to_cpu_cmdline --add --ip 10.0.0.1 --cpu x --classid 1:5", 31, "--cpu 'x'"),
-        ("xdp_iphash_to_cpu_cmdline --add --ip 10.0.0.1 --cpu 0 --classid 1:x", 2, "--classid '1:x'"),
-        ("xdp_iphash_to_cpu_cmdline --del --ip 10.9.9.9", 21, "delete 10.9.9.9/32: it is not mapped"),
+        (
+            "xdp_iphash_to_cpu_cmdline --add --ip 10.0.0.1 --cpu 0 --classid 1:x",
+            2,
+            "--classid '1:x'",
+        ),
+        (
+            "xdp_iphash_to_cpu_cmdline --del --ip 10.9.9.9",
+            21,
+            "delete 10.9.9.9/32: it is not mapped",
+        ),
         ("xdp_iphash_to_cpu_cmdline --list --clear", 2, "--list with --clear"),
     ];
     for (line, code, part) in table {
@@ -196,7 +212,7 @@ fn a_major_of_another_queue_is_stored_with_a_warning() {
     assert_eq!(said.parts(), (0, "", warning));
     assert_eq!(sandbox.mappings()["10.0.0.1/32"], (1, "7".into(), "5".into()));
     let table = sandbox.ok("tc_classify --list");
-    assert_eq!(table.lines().next(), Some("CPU 0 : queue_mapping 1 htb_major 1"), "{table}");
+    assert!(table.contains("\n|    1      |        2      |  0x2      |\n"), "{table}");
 }
 
 #[test]
@@ -227,14 +243,16 @@ fn xdp_attach_is_exit_3() {
     assert_ne!(sandbox.xdp("lan"), foreign);
     sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
     // A device whose driver has no native XDP falls back, and says so; --native-mode does not.
-    sandbox.ok("ip link set lan mtu 9000");
-    sandbox.ok("ip link add dummy0 type dummy");
-    let said = sandbox.call("xdp_iphash_to_cpu --dev dummy0 --lan");
-    assert_eq!((said.code, said.out.as_str()), (0, "dummy0: XDP attached (generic), LAN: faces the subscribers\n"));
-    assert!(said.err.starts_with("WARN: dummy0: no native XDP ("), "{said:?}");
-    assert_eq!(sandbox.xdp("dummy0").map(|(_, native)| native), Some(false));
-    sandbox.ok("xdp_iphash_to_cpu --dev dummy0 --remove");
-    refused(&sandbox.call("xdp_pass --dev dummy0 --native-mode"), 3, "try --skb-mode");
+    sandbox.ok("ip link add bridge0 type bridge");
+    let said = sandbox.call("xdp_iphash_to_cpu --dev bridge0 --lan");
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (0, "bridge0: XDP attached (generic), LAN: faces the subscribers\n")
+    );
+    assert!(said.err.starts_with("WARN: bridge0: no native XDP ("), "{said:?}");
+    assert_eq!(sandbox.xdp("bridge0").map(|(_, native)| native), Some(false));
+    sandbox.ok("xdp_iphash_to_cpu --dev bridge0 --remove");
+    refused(&sandbox.call("xdp_pass --dev bridge0 --native-mode"), 3, "try --skb-mode");
 }
 
 #[test]
@@ -258,7 +276,9 @@ fn maps_of_another_shape_are_exit_20() {
         let [key, value, _] = sizes;
         let found = format!("it is a {map_type:?} of {key}-byte keys and {value}-byte values, this version needs a ");
         refused(&said, 20, &format!("use /sys/fs/bpf/tc/globals/{pin}: {found}"));
-        let remedy = format!("remove it (its content is lost) and load again: rm /sys/fs/bpf/tc/globals/{pin}\n");
+        let remedy = format!(
+            "remove it (its content is lost) and load again: rm /sys/fs/bpf/tc/globals/{pin}\n"
+        );
         assert!(said.err.ends_with(&remedy), "{said:?}");
         assert_eq!(sandbox.pins(), [pin], "nothing half done");
         assert_eq!(sandbox.xdp("lan"), None);
@@ -275,7 +295,9 @@ fn full_maps_and_missing_keys() {
     let _small = pin_map(&sandbox, "map_ip_hash", MapType::LpmTrie, [20, 8, 2]);
     let _one = pin_map(&sandbox, "map_txq_config", MapType::Array, [4, 4, 1]);
     sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
-    let add = |ip: &str| sandbox.call(&format!("xdp_iphash_to_cpu_cmdline --add --ip {ip} --cpu 0 --classid 1:5"));
+    let add = |ip: &str| {
+        sandbox.call(&format!("xdp_iphash_to_cpu_cmdline --add --ip {ip} --cpu 0 --classid 1:5"))
+    };
     assert_eq!(add("10.0.0.1").parts(), (0, "", ""));
     assert_eq!(add("10.1.0.1").parts(), (0, "", ""));
     refused(&add("10.2.0.1"), 20, "write to map_ip_hash: it is full (2 entries)");
@@ -321,7 +343,8 @@ fn bpffs_is_mounted_or_exit_23() {
         Said::by(shell.arg(format!("{lines}{script}")))
     };
     let said = inside("umount /sys/fs/bpf && $xdp_iphash_to_cpu --dev lan --lan && ls /sys/fs/bpf/tc/globals/cpu_map");
-    let out = "lan: XDP attached (native), LAN: faces the subscribers\n/sys/fs/bpf/tc/globals/cpu_map\n";
+    let out =
+        "lan: XDP attached (native), LAN: faces the subscribers\n/sys/fs/bpf/tc/globals/cpu_map\n";
     assert_eq!(said.parts(), (0, out, ""), "bpffs is mounted on the way");
     for attach in ["$xdp_iphash_to_cpu --dev lan --lan", "$tc_classify --dev-egress lan"] {
         let said = inside(&format!("mount -t tmpfs none /sys/fs && {attach}"));
@@ -343,8 +366,15 @@ fn a_foreign_filter_is_left_alone() {
     sandbox.ok(&format!("tc filter add dev lan egress prio 1 handle 1 bpf da pinned {pin}"));
     let before = sandbox.filters("lan", "egress");
     let said = sandbox.call("tc_classify --dev-egress lan");
-    refused(&said, 1, "attach the classifier to lan: its place is taken by the filter somebody_else (id ");
-    assert!(said.err.ends_with("remove it: tc filter del dev lan egress prio 1 handle 1 bpf\n"), "{said:?}");
+    refused(
+        &said,
+        1,
+        "attach the classifier to lan: its place is taken by the filter somebody_else (id ",
+    );
+    assert!(
+        said.err.ends_with("remove it: tc filter del dev lan egress prio 1 handle 1 bpf\n"),
+        "{said:?}"
+    );
     assert_eq!(sandbox.filters("lan", "egress"), before);
     assert_eq!(sandbox.pins(), [""; 0]);
     // The remedy is one.
@@ -363,7 +393,8 @@ fn advice_is_on_stderr() {
     let warning = "WARN: lan: receive VLAN offload hides tags from XDP; turn it off: ethtool -K lan rxvlan off\n";
     assert_eq!(said.parts(), (0, "", warning));
     let said = sandbox.call("tc_classify --dev-egress lan --quiet");
-    let warning = "WARN: lan has one TX queue: mq cannot be used, so all CPUs share its qdisc and lock\n";
+    let warning =
+        "WARN: lan has one TX queue: mq cannot be used, so all CPUs share its qdisc and lock\n";
     assert_eq!(said.parts(), (0, "", warning));
 }
 
@@ -444,7 +475,7 @@ fn without_rights_the_missing_ones_are_named() {
         for (line, missing) in [
             ("xdp_iphash_to_cpu --dev lan --lan", "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
             ("tc_classify --dev-egress lan", "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
-            ("xdp_pass --dev lan", "CAP_BPF, CAP_NET_ADMIN"),
+            ("xdp_pass --dev lan", "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
             ("xdp_iphash_to_cpu --dev lan --remove", "CAP_BPF, CAP_NET_ADMIN"),
         ] {
             let error = format!("ERR: missing {missing}: run as root or grant them with setcap/AmbientCapabilities=\n");
@@ -489,7 +520,11 @@ fn three_capabilities_are_enough() {
     }
     assert_eq!(operator.sandbox.mappings().len(), 1);
     assert_eq!(json(&operator.call("xdp_pping").out), serde_json::json!([{}]));
-    for line in ["xdp_iphash_to_cpu --dev lan --remove", "xdp_pass --dev lan", "xdp_pass --dev lan --unload"] {
+    for line in [
+        "xdp_iphash_to_cpu --dev lan --remove",
+        "xdp_pass --dev lan",
+        "xdp_pass --dev lan --unload",
+    ] {
         let said = operator.call(line);
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{line}: {said:?}");
     }
