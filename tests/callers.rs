@@ -1,0 +1,217 @@
+//! What callers in the field do, word for word (CONTRACT.md, section 1), twice in a row and under traffic.
+
+#[path = "common/shaper.rs"]
+mod shaper;
+
+use lab::{
+    htb_class_stats, mq_htb, traffic, Flow, HtbClass, Lab, Pattern, Plan, Sandbox, Server,
+    Subscriber, UdpReceiver, LAN, WAN,
+};
+use shaper::{eventually, Counts, Said, Shaper, TempDir, GLOBALS, MS, PROGRAMS};
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The tree below a shaper's working directory, as `make compat` stages it.
+fn compat_tree() -> TempDir {
+    let dir = TempDir::new();
+    let built = dir.path().join("target");
+    fs::create_dir_all(built.join("release")).unwrap();
+    for (name, path) in PROGRAMS {
+        symlink(path, built.join("release").join(name)).unwrap();
+    }
+    let mut make = Command::new("make");
+    // The binaries of this test run stand where `cargo build --release` would put them.
+    make.args(["--no-print-directory", "-C", REPOSITORY, "compat", "CARGO=true"]);
+    make.arg(format!("CARGO_TARGET_DIR={}", built.display()));
+    make.arg(format!("DESTDIR={}", dir.path().join("cpumap-pping").display()));
+    let said = Said::by(make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL"));
+    assert_eq!(said.code, 0, "{said:?}");
+    dir
+}
+
+/// A caller: a working directory, and shell lines run in it as the shapers' Python does it.
+struct Caller<'a> {
+    shaper: &'a Sandbox,
+    cwd: &'a Path,
+    children: Vec<Child>,
+}
+
+impl<'a> Caller<'a> {
+    fn new(shaper: &'a Sandbox, cwd: &'a Path) -> Self {
+        Self { shaper, cwd, children: Vec::new() }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = self.shaper.command("sh");
+        command.args(["-c", line]).current_dir(self.cwd);
+        command
+    }
+
+    /// Reads stdout to its end, which is all that LibreQoS's `shell()` does.
+    fn shell(&self, line: &str) -> String {
+        let said = Said::by(&mut self.command(line));
+        assert!(!line.starts_with("./") || said.code == 0, "{line}: {said:?}");
+        said.out
+    }
+
+    /// Starts a process and does not wait for it.
+    fn leave(&mut self, line: &str) {
+        let mut command = self.command(line);
+        self.children.push(command.stdout(Stdio::null()).spawn().unwrap());
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        for mut child in self.children.drain(..) {
+            let _ = child.wait();
+        }
+    }
+}
+
+const SUBSCRIBERS: u32 = 64;
+
+/// LibreQoS's `linux_tc.txt`: mq, a tree for each queue, a class and a leaf for each circuit.
+fn linux_tc(dev: &str) -> String {
+    let mut lines = vec![format!("qdisc replace dev {dev} root handle 7FFF: mq")];
+    for queue in 1..=2 {
+        lines.extend([
+            format!("qdisc add dev {dev} parent 7FFF:0x{queue:x} handle 0x{queue:x}: htb default 2"),
+            format!("class add dev {dev} parent 0x{queue:x}: classid 0x{queue:x}:1 htb rate 10000mbit ceil 10000mbit"),
+            format!("qdisc add dev {dev} parent 0x{queue:x}:1 pfifo"),
+            format!("class add dev {dev} parent 0x{queue:x}:1 classid 0x{queue:x}:2 htb rate 2500mbit ceil 10000mbit prio 5"),
+            format!("qdisc add dev {dev} parent 0x{queue:x}:2 pfifo"),
+        ]);
+        for circuit in 0..SUBSCRIBERS / 2 {
+            let (queue, minor) = (format!("0x{queue:x}"), format!("0x{:x}", 8 + circuit));
+            lines.extend([
+                format!("class add dev {dev} parent {queue}:1 classid {minor} htb rate 50mbit ceil 100mbit prio 3"),
+                format!("qdisc add dev {dev} parent {queue}:{minor} pfifo limit 1000"),
+            ]);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The prefix, CPU and class of subscriber `number`: alternately on the two CPUs.
+fn subscriber(number: u32) -> (String, u32, u32) {
+    (format!("100.64.1.{}", 2 + number), number % 2, 8 + number / 2)
+}
+
+impl Caller<'_> {
+    /// LibreQoS, at start and at each reload.
+    fn libreqos(&mut self) {
+        let [a, b] = [LAN, WAN];
+        for dev in [a, b] {
+            self.shell(&format!("tc qdisc delete dev {dev} root"));
+        }
+        self.reload();
+        fs::write(self.cwd.join("linux_tc.txt"), linux_tc(a) + &linux_tc(b)).unwrap();
+        self.shell("tc -f -b linux_tc.txt");
+        self.storm();
+    }
+
+    /// Its calls of our commands before the qdiscs.
+    fn reload(&mut self) {
+        let [a, b] = [LAN, WAN];
+        Said::by(&mut self.command("./cpumap-pping/src/xdp_iphash_to_cpu_cmdline --clear"));
+        for dev in [a, b] {
+            self.shell(&format!("./cpumap-pping/bin/xps_setup.sh -d {dev} --default --disable"));
+        }
+        self.shell(&format!("./cpumap-pping/src/xdp_iphash_to_cpu --dev {a} --lan"));
+        self.shell(&format!("./cpumap-pping/src/xdp_iphash_to_cpu --dev {b} --wan"));
+        for dev in [a, b] {
+            self.shell(&format!("./cpumap-pping/src/tc_classify --dev-egress {dev}"));
+        }
+    }
+
+    /// Every circuit's mapping: processes that nobody waits for, in no order.
+    fn storm(&mut self) {
+        for number in 0..SUBSCRIBERS {
+            let (ip, cpu, minor) = subscriber(number * 37 % SUBSCRIBERS);
+            let major = cpu + 1;
+            self.leave(&format!(
+                "./cpumap-pping/src/xdp_iphash_to_cpu_cmdline --add --ip {ip} --cpu 0x{cpu:x} --classid 0x{major:x}:0x{minor:x}"
+            ));
+        }
+    }
+
+    fn wait_for_the_storm(&mut self) {
+        for mut child in self.children.drain(..) {
+            assert!(child.wait().unwrap().success());
+        }
+        let found = self.shaper.mappings();
+        assert_eq!(found.len(), SUBSCRIBERS as usize);
+        for number in 0..SUBSCRIBERS {
+            let (ip, cpu, minor) = subscriber(number);
+            let wanted = (u64::from(cpu), format!("{:X}", cpu + 1), format!("{minor:X}"));
+            assert_eq!(found.get(&format!("{ip}/32")), Some(&wanted));
+        }
+    }
+}
+
+/// Attachments of both devices: programs and filter handles.
+fn check_attached(shaper: &Sandbox) {
+    for dev in [LAN, WAN] {
+        assert_eq!(shaper.xdp(dev).map(|(_, native)| native), Some(true), "{dev}");
+        let filters = shaper.filters(dev, "egress");
+        let [filter] = &filters[..] else { panic!("{dev}: {filters:?}") };
+        assert_eq!(
+            (filter.priority, filter.handle.as_str(), filter.direct_action),
+            (1, "0x1", true)
+        );
+    }
+}
+
+#[test]
+fn libreqos_starts_reloads_and_stops() {
+    if !lab::privileged() {
+        return;
+    }
+    let lab = Lab::build(Plan::new([Subscriber::new("alice", 1).rtt(4 * MS)]).internet_rtt(6 * MS))
+        .unwrap();
+    let (shaper, tree) = (lab.shaper(), compat_tree());
+    let mut caller = Caller::new(shaper, tree.path());
+    let server = Server::start(lab.internet().netns(), 0).unwrap();
+    let flow = Flow::request_response(50, MS);
+    for start in 0..2 {
+        caller.libreqos();
+        caller.wait_for_the_storm();
+        check_attached(shaper);
+        let before = htb_class_stats(shaper.netns(), LAN).unwrap()[&(1, 8)].packets;
+        traffic::run(lab.subscriber("alice").netns(), &server, lab.internet().v4(), &flow).unwrap();
+        let stats = htb_class_stats(shaper.netns(), LAN).unwrap();
+        assert!(stats[&(1, 8)].packets >= before + 50, "start {start}: {stats:?}");
+        // The caller's parser: an array whose last object is empty, handles in decimal.
+        let snapshot = shaper::json(&caller.shell("./cpumap-pping/src/xdp_pping"));
+        let [rtt, end] = &snapshot.as_array().unwrap()[..] else { panic!("{snapshot}") };
+        assert_eq!((rtt["tc"].as_str(), end), (Some("1:8"), &serde_json::json!({})));
+        for key in ["avg", "min", "max", "median"] {
+            assert!(rtt[key].as_f64() > Some(3.0), "{rtt}");
+        }
+        assert!(rtt["samples"].as_u64() >= Some(50), "{rtt}");
+    }
+    // An update of one circuit.
+    caller.shell("./cpumap-pping/src/xdp_iphash_to_cpu_cmdline --del --ip 100.64.1.2");
+    assert_eq!(shaper.mappings().len(), SUBSCRIBERS as usize - 1);
+    caller.shell("./cpumap-pping/src/xdp_iphash_to_cpu_cmdline --add --ip 100.64.1.2 --cpu 0x1 --classid 0x2:0x9");
+    assert_eq!(shaper.mappings()["100.64.1.2/32"], (1, "2".into(), "9".into()));
+    // The teardown.
+    caller.shell("./cpumap-pping/src/xdp_iphash_to_cpu_cmdline --clear");
+    for dev in [LAN, WAN] {
+        assert_eq!(caller.shell(&format!("ip link set dev {dev} xdp off")), "");
+        assert_eq!(shaper.xdp(dev), None, "{dev}: xdp off detaches");
+        caller.shell(&format!("tc qdisc delete dev {dev} root"));
+        assert_eq!(shaper.filters(dev, "egress").len(), 1, "{dev}: the classifier stays");
+    }
+    assert!(shaper.mappings().is_empty());
+    let after = traffic::run(lab.subscriber("alice").netns(), &server, lab.internet().v4(), &flow);
+    assert_eq!(after.unwrap().exchanges.len(), 50, "traffic goes on without us");
+}
