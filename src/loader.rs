@@ -251,8 +251,11 @@ fn configure(
 /// The first complaint of libbpf: it says more than the errno that follows it.
 static COMPLAINT: Mutex<Option<String>> = Mutex::new(None);
 
-/// Keeps libbpf off stderr, where callers scan for certain lines.
+/// Keeps libbpf off stderr, where callers scan for certain lines, and from raising the memlock limit:
+/// no kernel that can run the programs has one for maps.
 fn capture_messages() {
+    // SAFETY: sets a number.
+    unsafe { libbpf_sys::libbpf_set_memlock_rlim(0) };
     libbpf_rs::set_print(Some((PrintLevel::Warn, |_, message| {
         if let Ok(mut complaint) = COMPLAINT.lock() {
             complaint.get_or_insert_with(|| message.trim().replace('\n', " "));

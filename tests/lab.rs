@@ -1,0 +1,380 @@
+//! The packet path in the laboratory: known delays, real TCP, every encapsulation. Both RTTs, the class
+//! and the CPU of each packet.
+//!
+//! Two CPUs carry hosts, delay lines and the shaper at once: the tests take turns, so that a deviation is
+//! the program's.
+
+#[path = "common/shaper.rs"]
+mod shaper;
+
+use lab::{
+    htb_class_stats, mq_htb, traffic, Amount, ClassStats, Encapsulation, Flow, HtbClass, Lab,
+    Pattern, Plan, Report, Server, Subscriber, LAN, WAN,
+};
+use shaper::{eventually, Counts, Shaper, MS};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Frames that the delay line carried to a host and from it.
+fn carried(lab: &Lab, host: &str) -> [u64; 2] {
+    let link = lab.subscriber(host).link();
+    [link.from_shaper.counters().forwarded, link.to_shaper.counters().forwarded]
+}
+
+/// A shaper at work: alice on CPU 0 in class 1:5, bob on CPU 1 in class 2:6.
+struct Bench {
+    server: Server,
+    lab: Lab,
+    /// Before the first connection: what the hosts say when they come up (MLD) is nobody's traffic.
+    carried_before: HashMap<&'static str, [u64; 2]>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+const ALICE: (u16, u16) = (1, 5);
+const BOB: (u16, u16) = (2, 6);
+
+impl Bench {
+    fn new(
+        encapsulation: &Encapsulation,
+        alice: Duration,
+        bob: Duration,
+        internet: Duration,
+    ) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let subscribers =
+            [Subscriber::new("alice", 1).rtt(alice), Subscriber::new("bob", 2).rtt(bob)];
+        let mut plan = Plan::new(subscribers).internet_rtt(internet);
+        if !encapsulation.is_none() {
+            plan = plan.encapsulation(encapsulation);
+        }
+        let lab = Lab::build(plan).unwrap();
+        let shaper = lab.shaper();
+        shaper.attach_both(LAN, WAN);
+        let classes = [ALICE, BOB].map(|(queue, minor)| HtbClass::new(queue, minor, "1gbit"));
+        for dev in [LAN, WAN] {
+            mq_htb(shaper.netns(), dev, 2, &classes).unwrap();
+        }
+        for (cpu, host, (major, minor)) in [(0, "alice", ALICE), (1, "bob", BOB)] {
+            for ip in [lab.subscriber(host).v4(), lab.subscriber(host).v6()] {
+                let to = format!("--cpu {cpu} --classid {major:x}:{minor:x}");
+                shaper.ok(&format!("xdp_iphash_to_cpu_cmdline --add --ip {ip} {to}"));
+            }
+        }
+        let server = Server::start(lab.internet().netns(), 0).unwrap();
+        let carried_before = ["alice", "bob"].map(|host| (host, carried(&lab, host))).into();
+        Self { server, lab, carried_before, _turn: turn }
+    }
+
+    fn run(&self, host: &str, address: IpAddr, flow: &Flow) -> Report {
+        traffic::run(self.lab.subscriber(host).netns(), &self.server, address, flow).unwrap()
+    }
+
+    fn addresses(&self) -> [IpAddr; 2] {
+        [self.lab.internet().v4(), self.lab.internet().v6()]
+    }
+
+    fn counters(&self) -> Counts {
+        self.lab.shaper().counters()
+    }
+
+    /// Both medians of a class in milliseconds: subscriber, internet.
+    fn medians(&self, (major, minor): (u16, u16)) -> (f64, f64) {
+        let rtts = self.lab.shaper().rtts();
+        let row = rtts.get(&format!("{major}:{minor}"));
+        let row = row.unwrap_or_else(|| panic!("no RTT of {major}:{minor}: {rtts:?}"));
+        let median = |side: &str| row[side]["median"].as_f64();
+        match (median("subscriber"), median("internet")) {
+            (Some(subscriber), Some(internet)) => (subscriber, internet),
+            _ => panic!("one side was not measured: {row}"),
+        }
+    }
+
+    /// Forgets every RTT, so that the next window is the next traffic's.
+    fn forget(&self) {
+        use libbpf_rs::{MapCore, MapFlags};
+
+        let rtts = self.lab.shaper().map("cpp_rtt");
+        let keys: Vec<_> = rtts.keys().collect();
+        for key in keys {
+            // A record of zeroes is what a new handle starts with.
+            rtts.update(&key, &vec![0; rtts.value_size() as usize], MapFlags::EXIST).unwrap();
+        }
+    }
+
+    fn classes(&self, dev: &str) -> HashMap<(u16, u16), ClassStats> {
+        htb_class_stats(self.lab.shaper().netns(), dev).unwrap()
+    }
+}
+
+/// Runs `attempt` up to three times: a machine with two CPUs stalls now and then.
+fn patiently(mut attempt: impl FnMut() -> Result<(), String>) {
+    let mut failures = Vec::new();
+    for _ in 0..3 {
+        match attempt() {
+            Ok(()) => return,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    panic!("three times: {failures:#?}");
+}
+
+/// Within 1 ms + 5 % of the delay.
+fn near(what: &str, measured_ms: f64, delay: Duration) -> Result<(), String> {
+    let expected = delay.as_secs_f64() * 1000.0;
+    let bound = 1.0 + expected / 20.0;
+    if (measured_ms - expected).abs() <= bound {
+        return Ok(());
+    }
+    Err(format!("{what}: {measured_ms} ms for a delay of {expected} ms"))
+}
+
+/// Small segments both ways, paced, so that no queue builds.
+fn steady(count: u32) -> [Flow; 2] {
+    let (segment, interval) = (400, 3 * MS);
+    [
+        Flow::new(Pattern::PacedDownload { segment, interval, count }),
+        Flow::new(Pattern::PacedUpload { segment, interval, count }),
+    ]
+}
+
+/// Downloads and uploads of both subscribers at once, over both families.
+fn everybody(bench: &Bench, flows: [Flow; 2]) -> Vec<(&'static str, Report)> {
+    let flows: Vec<_> = ["alice", "bob"]
+        .into_iter()
+        .flat_map(|host| bench.addresses().map(|address| (host, address)))
+        .flat_map(|(host, address)| flows.map(|flow| (host, address, flow)))
+        .collect();
+    std::thread::scope(|scope| {
+        let run =
+            |&(host, address, flow)| scope.spawn(move || (host, bench.run(host, address, &flow)));
+        let running: Vec<_> = flows.iter().map(run).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// What must stay 0 whatever the traffic is.
+const NEVER: [&str; 19] = [
+    "tc_wrong_cpu",
+    "tc_unmapped",
+    "tc_no_class",
+    "tc_truncated",
+    "tc_malformed",
+    "tc_no_queue",
+    "tc_no_direction",
+    "tc_not_ip",
+    "xdp_no_cpu",
+    "xdp_unmapped",
+    "xdp_truncated",
+    "xdp_malformed",
+    "rtt_no_timestamps",
+    "rtt_flow_full",
+    "rtt_tcp_truncated",
+    "rtt_tcp_malformed",
+    "rtt_evicted",
+    "rtt_raced",
+    "rtt_handle_full",
+];
+
+/// What left the shaper, by class, since it was set up: every frame that the delay lines carried
+/// for a host went through the host's class, and none through a default class.
+fn check_classes(bench: &Bench) {
+    let carried = |host| {
+        let [before, after] = [bench.carried_before[host], carried(&bench.lab, host)];
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    let classes = || [LAN, WAN].map(|dev| bench.classes(dev));
+    let agree = || {
+        let (alice, bob, [lan, wan]) = (carried("alice"), carried("bob"), classes());
+        let of = |class: &(u16, u16)| [lan[class].packets, wan[class].packets];
+        of(&ALICE) == alice && of(&BOB) == bob
+    };
+    eventually("every frame of a host in the host's class", agree);
+    for stats in classes() {
+        assert!([ALICE, BOB].iter().all(|class| stats[class].packets > 200), "{stats:?}");
+        assert!(stats.values().all(|class| class.dropped == 0), "{stats:?}");
+        assert_eq!((stats[&(1, 2)].packets, stats[&(2, 2)].packets), (0, 0), "default classes");
+    }
+    let counts = bench.counters();
+    let carried: u64 = carried("alice").iter().chain(&carried("bob")).sum();
+    assert_eq!((counts.of("xdp_redirected"), counts.of("tc_classified")), (carried, carried));
+    for never in NEVER {
+        assert_eq!(counts.of(never), 0, "{never}: {counts:?}");
+    }
+    assert_eq!(bench.lab.dropped_frames(), 0);
+}
+
+/// Every packet in its subscriber's class and on its CPU, the medians of both sides right.
+fn check_encapsulation(encapsulation: &Encapsulation) {
+    if !lab::privileged() {
+        return;
+    }
+    let (alice, bob, internet) = (5 * MS, 40 * MS, 20 * MS);
+    let bench = Bench::new(encapsulation, alice, bob, internet);
+    patiently(|| {
+        bench.forget();
+        let reports = everybody(&bench, steady(150));
+        assert_eq!(reports.iter().map(|(_, report)| report.bytes).sum::<u64>(), 8 * 150 * 400);
+        for (host, class, delay) in [("alice", ALICE, alice), ("bob", BOB, bob)] {
+            let (subscriber, far) = bench.medians(class);
+            near("subscriber side", subscriber, delay)?;
+            near("internet side", far, internet)?;
+            // The kernel's own view of the same connections.
+            for (_, report) in reports.iter().filter(|(name, _)| *name == host) {
+                near("both sides and TCP_INFO", subscriber + far, report.client.min_rtt)?;
+            }
+        }
+        Ok(())
+    });
+    check_classes(&bench);
+}
+
+#[test]
+fn plain_ethernet() {
+    check_encapsulation(&Encapsulation::none());
+}
+
+#[test]
+fn one_vlan_tag() {
+    check_encapsulation(&Encapsulation::vlan(&[(0x8100, 100)]));
+}
+
+#[test]
+fn two_vlan_tags() {
+    check_encapsulation(&Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]));
+}
+
+#[test]
+fn pppoe() {
+    check_encapsulation(&Encapsulation::pppoe(42));
+}
+
+#[test]
+fn pppoe_in_two_vlan_tags() {
+    let tags = Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]);
+    check_encapsulation(&tags.with_pppoe(42));
+}
+
+#[test]
+fn bulk_transfers() {
+    if !lab::privileged() {
+        return;
+    }
+    let (alice, bob, internet) = (10 * MS, 30 * MS, 15 * MS);
+    let bench = Bench::new(&Encapsulation::none(), alice, bob, internet);
+    let amount = Amount::Bytes(1_000_000);
+    // Below the hosts' share of two CPUs, so that the delay is the path's and not a queue's.
+    let flows = [Flow::download(amount), Flow::upload(amount)].map(|flow| flow.rate(500_000));
+    patiently(|| {
+        bench.forget();
+        let reports = everybody(&bench, flows);
+        assert!(reports.iter().all(|(_, report)| report.bytes == 1_000_000));
+        for (class, delay) in [(ALICE, alice), (BOB, bob)] {
+            let (subscriber, far) = bench.medians(class);
+            near("subscriber side", subscriber, delay)?;
+            near("internet side", far, internet)?;
+        }
+        Ok(())
+    });
+    check_classes(&bench);
+}
+
+#[test]
+fn the_two_sides_move_independently() {
+    if !lab::privileged() {
+        return;
+    }
+    let bench = Bench::new(&Encapsulation::none(), MS, 3 * MS, MS);
+    let link = |host| bench.lab.subscriber(host).link();
+    let steps = [
+        // (alice, bob, internet): one changes at a time, up and down.
+        (0, 3, 0),
+        (42, 3, 0),
+        (42, 3, 30),
+        (42, 100, 30),
+        (5, 100, 30),
+        (5, 100, 2),
+        (5, 1, 2),
+    ];
+    for (alice, bob, internet) in steps.map(|(a, b, c)| (a * MS, b * MS, c * MS)) {
+        link("alice").set_rtt(alice);
+        link("bob").set_rtt(bob);
+        bench.lab.internet().link().set_rtt(internet);
+        patiently(|| {
+            bench.forget();
+            everybody(&bench, steady(100));
+            for (class, delay) in [(ALICE, alice), (BOB, bob)] {
+                let (subscriber, far) = bench.medians(class);
+                near("subscriber side", subscriber, delay)?;
+                near("internet side", far, internet)?;
+            }
+            Ok(())
+        });
+    }
+    check_classes(&bench);
+}
+
+#[test]
+fn a_connection_alone_agrees_with_the_kernel() {
+    if !lab::privileged() {
+        return;
+    }
+    let bench = Bench::new(&Encapsulation::none(), 12 * MS, MS, 34 * MS);
+    let [v4, v6] = bench.addresses();
+    for address in [v4, v6] {
+        patiently(|| {
+            bench.forget();
+            // Without a pause: a host that thinks acknowledges with its next request.
+            let flow = Flow::request_response(60, Duration::ZERO);
+            let report = bench.run("alice", address, &flow);
+            let (subscriber, internet) = bench.medians(ALICE);
+            near("subscriber side", subscriber, 12 * MS)?;
+            near("internet side", internet, 34 * MS)?;
+            near("the sum of both and min_rtt", subscriber + internet, report.client.min_rtt)?;
+            near("the sum of both and srtt", subscriber + internet, report.client.rtt)
+        });
+    }
+}
+
+#[test]
+fn think_time_does_not_grow_the_rtt() {
+    if !lab::privileged() {
+        return;
+    }
+    let bench = Bench::new(&Encapsulation::none(), 5 * MS, MS, 20 * MS);
+    let [address, _] = bench.addresses();
+    patiently(|| {
+        bench.forget();
+        bench.run("alice", address, &Flow::request_response(10, 300 * MS));
+        let rtts = bench.lab.shaper().rtts();
+        for (side, delay) in [("subscriber", 5 * MS), ("internet", 20 * MS)] {
+            let figures = &rtts["1:5"][side];
+            assert!(figures["samples"].as_u64() >= Some(9), "{side}: {figures}");
+            near(side, figures["median"].as_f64().unwrap(), delay)?;
+            // Not one sample holds the pause.
+            assert!(figures["max"].as_f64() < Some(250.0), "{side}: {figures}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn without_timestamps_nothing_is_measured_and_that_is_counted() {
+    if !lab::privileged() {
+        return;
+    }
+    let bench = Bench::new(&Encapsulation::none(), MS, MS, MS);
+    bench.lab.subscriber("alice").tcp_timestamps(false).unwrap();
+    let before = bench.counters();
+    everybody(&bench, steady(100));
+    let counts = bench.counters().since(&before);
+    let rtts = bench.lab.shaper().rtts();
+    assert_eq!(rtts.keys().collect::<Vec<_>>(), ["2:6"], "bob's alone");
+    // She does not offer them, so no segment of hers has them, in either direction.
+    let carried: u64 = carried(&bench.lab, "alice").iter().sum();
+    assert_eq!(counts.of("rtt_no_timestamps"), carried, "{counts:?}");
+    assert!(carried > 400, "{carried}");
+}
