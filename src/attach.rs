@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use crate::cli::XdpMode;
 use crate::error::{Capability, Error, Result};
+use crate::pin::PinDir;
+use crate::program_pin::{program_info, Hook, ProgramPin};
 use crate::values::IfName;
 
 /// include/uapi/linux/if_link.h
@@ -111,17 +113,22 @@ pub struct Outcome {
 }
 
 /// The name of a loaded program, and a descriptor that keeps it.
-fn program(id: u32) -> Result<(String, OwnedFd)> {
+fn program(id: u32, pin: &ProgramPin) -> Result<(String, OwnedFd)> {
     let what = || format!("look at BPF program {id}");
-    let fd = libbpf_rs::Program::fd_from_id(id)
-        .map_err(|err| Error::other(what(), err, "").or_missing(&[Capability::SysAdmin]))?;
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut len = size_of_val(&info) as u32;
-    // SAFETY: an open program; info is a zeroed struct of `len` bytes.
-    let err = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd.as_raw_fd(), &mut info, &mut len) };
-    check(err).map_err(|err| Error::other(what(), err, ""))?;
+    let by_number = || {
+        libbpf_rs::Program::fd_from_id(id).map_err(|err| {
+            let needed = [Capability::Bpf, Capability::NetAdmin];
+            Error::other(what(), err, "").or_missing(&needed).or_missing(&[Capability::SysAdmin])
+        })
+    };
+    let fd = pin.open(id).map_or_else(by_number, Ok)?;
+    let info = program_info(&fd).map_err(|err| Error::other(what(), err, ""))?;
     let name = info.name.iter().take_while(|&&c| c != 0).map(|&c| char::from(c as u8)).collect();
     Ok((name, fd))
+}
+
+fn pin_of(hook: Hook, ifindex: c_int) -> ProgramPin {
+    ProgramPin::of(&PinDir::default(), hook, ifindex as u32)
 }
 
 fn check(result: c_int) -> std::result::Result<(), Errno> {
@@ -136,11 +143,13 @@ fn check(result: c_int) -> std::result::Result<(), Errno> {
 /// # Errors
 /// [`Error::XdpAttach`]: the interface cannot be asked.
 pub fn xdp_on(dev: &IfName) -> Result<Option<Attached>> {
-    let found = xdp_query(dev.index()? as c_int)
+    let ifindex = dev.index()? as c_int;
+    let found = xdp_query(ifindex)
         .map_err(|err| Error::xdp_attach(format!("ask for the XDP program of {dev}"), err, ""))?;
     let Some((id, mode)) = found else { return Ok(None) };
-    // The name needs CAP_SYS_ADMIN; without it the program is still known to be there.
-    let name = program(id).map_or_else(|_| NAMELESS.to_owned(), |(name, _)| name);
+    // Of a foreign one, the name needs CAP_SYS_ADMIN; without it the program is still known to be there.
+    let name = program(id, &pin_of(Hook::Xdp, ifindex))
+        .map_or_else(|_| NAMELESS.to_owned(), |(name, _)| name);
     Ok(Some(Attached { id, name, mode: Some(mode) }))
 }
 
@@ -182,7 +191,7 @@ fn xdp_ours(dev: &IfName, ifindex: c_int, force: bool) -> Result<Option<(OwnedFd
     let what = || format!("attach XDP to {dev}");
     let found = xdp_query(ifindex).map_err(|err| Error::xdp_attach(what(), err, ""))?;
     let Some((id, mode)) = found else { return Ok(None) };
-    let (name, fd) = program(id)?;
+    let (name, fd) = program(id, &pin_of(Hook::Xdp, ifindex))?;
     if !force && !XDP_FAMILY.contains(&name.as_str()) {
         let why = format!("the interface has another XDP program, {name} (id {id})");
         let remedy = format!("remove it first: ip link set dev {dev} xdp off");
@@ -203,7 +212,11 @@ pub fn xdp_attach(dev: &IfName, fd: BorrowedFd<'_>, mode: XdpMode, force: bool) 
         Error::xdp_attach(format!("attach XDP to {dev}"), err, remedy)
             .or_missing(&[Capability::NetAdmin])
     };
-    let place = |mode| xdp_place(ifindex, fd, mode, old.as_ref());
+    let place = |mode| {
+        let outcome = xdp_place(ifindex, fd, mode, old.as_ref())?;
+        pin_of(Hook::Xdp, ifindex).set(fd);
+        Ok(outcome)
+    };
     match mode {
         XdpMode::Skb => place(Mode::Generic).map_err(|err| failed(err, "")),
         XdpMode::Native => place(Mode::Native)
@@ -252,6 +265,7 @@ pub fn xdp_detach(dev: &IfName, force: bool) -> Result<bool> {
         Error::xdp_attach(format!("detach XDP from {dev}"), err, "")
             .or_missing(&[Capability::NetAdmin])
     })?;
+    pin_of(Hook::Xdp, ifindex).remove();
     Ok(true)
 }
 
@@ -289,11 +303,13 @@ fn tc_query(hook: &bpf_tc_hook) -> std::result::Result<Option<u32>, Errno> {
 /// # Errors
 /// [`Error::Other`]: the interface cannot be asked.
 pub fn tc_on(dev: &IfName) -> Result<Option<Attached>> {
-    let hook = egress_hook(dev.index()? as c_int);
+    let ifindex = dev.index()? as c_int;
+    let hook = egress_hook(ifindex);
     let id = tc_query(&hook)
         .map_err(|err| Error::other(format!("ask for the egress filter of {dev}"), err, ""))?;
     Ok(id.map(|id| {
-        let name = program(id).map_or_else(|_| NAMELESS.to_owned(), |(name, _)| name);
+        let found = program(id, &pin_of(Hook::Egress, ifindex));
+        let name = found.map_or_else(|_| NAMELESS.to_owned(), |(name, _)| name);
         Attached { id, name, mode: None }
     }))
 }
@@ -308,7 +324,8 @@ pub fn tc_attach(dev: &IfName, fd: BorrowedFd<'_>) -> Result<()> {
         Error::other(format!("attach the classifier to {dev}"), why, remedy)
             .or_missing(&[Capability::NetAdmin])
     };
-    let mut hook = egress_hook(dev.index()? as c_int);
+    let ifindex = dev.index()? as c_int;
+    let (mut hook, pin) = (egress_hook(ifindex), pin_of(Hook::Egress, ifindex));
     // SAFETY: the struct says its own size.
     let created = match check(unsafe { libbpf_sys::bpf_tc_hook_create(&mut hook) }) {
         Ok(()) => true,
@@ -317,7 +334,7 @@ pub fn tc_attach(dev: &IfName, fd: BorrowedFd<'_>) -> Result<()> {
     };
     let old = tc_query(&hook).map_err(|err| failed(err.into(), ""))?;
     if let Some(id) = old {
-        let (name, _) = program(id)?;
+        let (name, _) = program(id, &pin)?;
         if !TC_FAMILY.contains(&name.as_str()) {
             let why = format!("its place is taken by the filter {name} (id {id})");
             let remedy = format!("remove it: tc filter del dev {dev} egress prio 1 handle 1 bpf");
@@ -328,12 +345,14 @@ pub fn tc_attach(dev: &IfName, fd: BorrowedFd<'_>) -> Result<()> {
     opts.prog_fd = fd.as_raw_fd();
     opts.flags = if old.is_some() { BPF_TC_F_REPLACE } else { 0 };
     // SAFETY: both structs say their own size; the program is open.
-    check(unsafe { libbpf_sys::bpf_tc_attach(&hook, &mut opts) }).map_err(|err| {
-        if created {
-            hook.attach_point |= libbpf_sys::BPF_TC_INGRESS; // both: the qdisc itself
-                                                             // SAFETY: the struct says its own size. The attach error is the one to report.
-            let _ = unsafe { libbpf_sys::bpf_tc_hook_destroy(&mut hook) };
-        }
-        failed(err.into(), "")
-    })
+    let attached = check(unsafe { libbpf_sys::bpf_tc_attach(&hook, &mut opts) });
+    if attached.is_ok() {
+        pin.set(fd);
+    } else if created {
+        // Both hooks stand for the qdisc itself.
+        hook.attach_point |= libbpf_sys::BPF_TC_INGRESS;
+        // SAFETY: the struct says its own size. The attach error is the one to report.
+        let _ = unsafe { libbpf_sys::bpf_tc_hook_destroy(&mut hook) };
+    }
+    attached.map_err(|err| failed(err.into(), ""))
 }

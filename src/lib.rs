@@ -19,6 +19,7 @@ pub mod mapping;
 pub mod netlink;
 pub mod output;
 pub mod pin;
+pub mod program_pin;
 pub mod queues;
 pub mod rtt;
 pub mod skel;

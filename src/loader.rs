@@ -14,7 +14,7 @@ use libbpf_rs::{MapCore, MapHandle, OpenMapMut, PrintLevel};
 
 use crate::abi::{self, Control};
 use crate::cli::RttOptions;
-use crate::error::{Capability, Error, Result};
+use crate::error::{require_capabilities, Capability, Error, Result};
 use crate::machine;
 use crate::map::Map;
 use crate::pin::{NewPins, PinDir, Shape};
@@ -86,6 +86,7 @@ pub fn load<T>(
     rtt: &RttOptions,
     attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
+    require_capabilities(&LOAD_CAPABILITIES)?;
     crate::pin::ensure_bpffs()?;
     dir.create()?;
     let _lock = dir.lock()?;

@@ -229,7 +229,11 @@ impl Drop for NewPins<'_> {
     }
 }
 
-fn pin(object: &impl AsFd, path: &Path) -> std::result::Result<(), Errno> {
+/// Pins an object.
+///
+/// # Errors
+/// The kernel's number.
+pub fn pin(object: &impl AsFd, path: &Path) -> std::result::Result<(), Errno> {
     use std::os::fd::AsRawFd;
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;

@@ -89,8 +89,14 @@ pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) ->
 
 fn quiet_ipv6() -> io::Result<()> {
     for conf in ["all", "default"] {
-        for (key, value) in [("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0")]
-        {
+        let quiet = [
+            ("accept_dad", "0"),
+            ("accept_ra", "0"),
+            ("router_solicitations", "0"),
+            // At once, not within the next second: nobody's frames in somebody's measurement.
+            ("mldv2_unsolicited_report_interval", "1"),
+        ];
+        for (key, value) in quiet {
             write_sysctl(&format!("net.ipv6.conf.{conf}.{key}"), value)?;
         }
     }
