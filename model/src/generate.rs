@@ -104,6 +104,8 @@ pub struct Generator {
     current: usize,
     /// Changes seldom: to move from CPU to CPU takes longer than the packet.
     cpu: u32,
+    /// Short waits, hence many samples.
+    brisk: bool,
     now_ns: u64,
 }
 
@@ -119,8 +121,8 @@ impl Generator {
             250..=349 => uptime % S,
             _ => uptime,
         };
-        let cpu = rng.pick(&world.cpus);
-        Generator { rng, world, setup, connections, current: 0, cpu, now_ns }
+        let (cpu, brisk) = (rng.pick(&world.cpus), rng.per_mille(500));
+        Generator { rng, world, setup, connections, current: 0, cpu, brisk, now_ns }
     }
 
     /// What to put into the maps first.
@@ -130,6 +132,10 @@ impl Generator {
 
     fn wait(&mut self) {
         let rng = &mut self.rng;
+        if self.brisk && rng.per_mille(950) {
+            self.now_ns += rng.below(20 * MS);
+            return;
+        }
         self.now_ns += match rng.below(1000) {
             0..=399 => 0,
             400..=849 => rng.below(50 * MS),
