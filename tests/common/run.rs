@@ -244,7 +244,9 @@ impl Rig {
     pub fn steer_behind(&self, foreign: &[u8], frame: &[u8], ifindex: u32) -> XdpOutcome {
         let before = self.counters();
         let run = self.try_steer(foreign, frame, ifindex);
-        let run = run.unwrap_or_else(|error| panic!("XDP test run of {} + {} bytes: {error}", foreign.len(), frame.len()));
+        let run = run.unwrap_or_else(|error| {
+            panic!("XDP test run of {} + {} bytes: {error}", foreign.len(), frame.len())
+        });
         let counters = self.counters().since(&before);
         assert_eq!(counters.packets(), 1, "one frame, one fate: {counters:?}");
         let (metadata, content) = run.split_metadata();

@@ -41,13 +41,19 @@ impl Stage {
         let ours = sched_getaffinity(Pid::from_raw(0)).expect("sched_getaffinity");
         // One CPU of the arrays' at least is never ours.
         let ours = (0..cpus() - 1).filter(|&cpu| ours.is_set(cpu as usize).unwrap_or(false));
-        let world = World { lan, wan, elsewhere, cpus: ours.take(2).collect(), absent_cpu: cpus() - 1 };
+        let world =
+            World { lan, wan, elsewhere, cpus: ours.take(2).collect(), absent_cpu: cpus() - 1 };
         let config = Config::new(1_000_000_000 / jiffy_ns());
         let kinds = [(true, false), (true, true), (false, false)];
         Self {
             world,
             loaded: kinds.map(|(rtt, handshake)| Loaded::new(handshake, rtt)),
-            config: kinds.map(|(rtt, handshake)| Config { rtt, handshake, jiffy_ns: jiffy_ns(), ..config }),
+            config: kinds.map(|(rtt, handshake)| Config {
+                rtt,
+                handshake,
+                jiffy_ns: jiffy_ns(),
+                ..config
+            }),
             samples: 0,
             refused: 0,
         }
@@ -177,7 +183,11 @@ impl<'a> Round<'a> {
                 let _ = write!(differences, " {name}: model +{}, BPF +{risen};", wanted[index]);
             }
         }
-        if differences.is_empty() { Ok(()) } else { Err(format!("counters:{differences} the model counts {expected:?}")) }
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("counters:{differences} the model counts {expected:?}"))
+        }
     }
 
     fn compare_sample(&mut self, now_ns: u64, sample: Sample) -> Result<(), String> {
@@ -213,7 +223,7 @@ impl<'a> Round<'a> {
         same("sum of an epoch", expected.sum_ns, epoch.sum_ns)?;
         same("min of an epoch", units(expected.min_ns), epoch.min)?;
         same("max of an epoch", units(expected.max_ns), epoch.max)?;
-        let bucket = |n: usize| side.hist[index][n / 4] >> (16 * (n % 4)) & 0xffff;
+        let bucket = |n: usize| (side.hist[index][n / 4] >> (16 * (n % 4))) & 0xffff;
         for (n, &count) in expected.buckets.iter().enumerate() {
             same(&format!("bucket {n} of an epoch"), count, bucket(n))?;
         }
@@ -232,18 +242,23 @@ impl<'a> Round<'a> {
             }
         }
         for &key in self.epochs.keys() {
-            self.compare_epoch(&records[&key.0], key).map_err(|difference| format!("{key:x?}: {difference}"))?;
+            self.compare_epoch(&records[&key.0], key)
+                .map_err(|difference| format!("{key:x?}: {difference}"))?;
         }
         Ok(())
     }
 }
 
 fn epoch_number(now_ns: u64) -> u32 {
-    ((now_ns >> limits::RTT_TICK_BITS) * limits::RTT_EPOCH_FACTOR as u64 >> 32) as u32
+    (((now_ns >> limits::RTT_TICK_BITS) * limits::RTT_EPOCH_FACTOR) >> 32) as u32
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, model: T, bpf: T) -> Result<(), String> {
-    if model == bpf { Ok(()) } else { Err(format!("{what}: model {model:x?}, BPF {bpf:x?}")) }
+    if model == bpf {
+        Ok(())
+    } else {
+        Err(format!("{what}: model {model:x?}, BPF {bpf:x?}"))
+    }
 }
 
 #[test]

@@ -45,7 +45,8 @@ impl Failure {
                     return;
                 }
                 let begin = end.saturating_sub(size);
-                let without = [&self.steps[..begin], &self.steps[end.min(self.steps.len())..]].concat();
+                let without =
+                    [&self.steps[..begin], &self.steps[end.min(self.steps.len())..]].concat();
                 if let Err(difference) = stage.play(self.seed, &self.setup, &without) {
                     (self.steps, self.difference) = (without, difference);
                     self.cut_behind();
