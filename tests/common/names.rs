@@ -10,7 +10,7 @@ pub mod limits {
 }
 
 pub use cpumap_pping::skel::cpumap_pping::types::{
-    __sk_buff, control, ip_mapping, rtt_handle, txq_config, xdp_md,
+    __sk_buff, control, flow_bucket, ip_mapping, rtt_handle, txq_config, xdp_md,
 };
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,10 +1,9 @@
 //! The loaded programs, with their maps as memory: the clock, the counters and a fresh start cost no
 //! system call.
 
-use crate::common::names::{control, ip_mapping, rtt_handle, COUNTERS};
+use crate::common::names::{control, flow_bucket, ip_mapping, rtt_handle, COUNTERS};
 use crate::common::run::{as_bytes, from_bytes, get, put, Direction, Rig, Setup};
 use cpumap_pping::map::MappedArray;
-use cpumap_pping::skel::cpumap_pping::types::flow_bucket;
 use libbpf_rs::{MapCore as _, MapHandle};
 use model::Prefix;
 use std::mem::{offset_of, size_of};

@@ -204,16 +204,14 @@ impl<'a> Round<'a> {
     fn compare_side(&self, record: &rtt_handle, handle: u32, side: Side) -> Result<(), String> {
         let all = self.model.histogram(handle, side);
         let expected = all.map_or((0, 0), |all| (all.count, all.sum_ns));
-        let side = &record.side[side as usize];
-        same("total count and sum", expected, (side.total_count, side.total_sum_ns))
+        let total = &record.total[side as usize];
+        same("total count and sum", expected, (total.count, total.sum_ns))
     }
 
     /// The epoch as it is, if it is still there.
     fn compare_epoch(&self, record: &rtt_handle, key: (u32, Side, u32)) -> Result<(), String> {
         let (_, side, number) = key;
-        let side = &record.side[side as usize];
-        let index = number as usize % limits::RTT_EPOCHS as usize;
-        let epoch = &side.epoch[index];
+        let epoch = &record.epoch[side as usize][number as usize % limits::RTT_EPOCHS as usize];
         if epoch.epoch > number {
             return Ok(());
         }
@@ -223,7 +221,7 @@ impl<'a> Round<'a> {
         same("sum of an epoch", expected.sum_ns, epoch.sum_ns)?;
         same("min of an epoch", units(expected.min_ns), epoch.min)?;
         same("max of an epoch", units(expected.max_ns), epoch.max)?;
-        let bucket = |n: usize| (side.hist[index][n / 4] >> (16 * (n % 4))) & 0xffff;
+        let bucket = |n: usize| (epoch.hist[n / 4] >> (16 * (n % 4))) & 0xffff;
         for (n, &count) in expected.buckets.iter().enumerate() {
             same(&format!("bucket {n} of an epoch"), count, bucket(n))?;
         }
