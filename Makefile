@@ -105,6 +105,10 @@ test-rust: ## cargo test, the whole workspace (needs root)
 bench: deps ## what a packet costs, beside reference programs under one load (needs root)
 	$(CARGO) run --release --locked -p cpumap-pping-bench
 
+.PHONY: fuzz
+fuzz: ## the BPF programs beside the reference model, on and on (FUZZ_SEED=N repeats; needs root)
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),0) $(CARGO) test --locked --test differential fresh_seed
+
 ## -- install and package
 
 BINDIR := $(DESTDIR)$(PREFIX)/bin

@@ -166,10 +166,10 @@ static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u32 wanted)
 
 static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
 {
-	/* Epoch 0, the first 20 s after boot, is a new record's as it is. */
+	/* Number 0 is that of the first 20 s after boot, and in the window for
+	 * 80: all are epochs without a sample from the start. */
 	static const struct rtt_handle empty = {
-		.epoch[0][0].min = ~0U,
-		.epoch[1][0].min = ~0U,
+		.epoch[0 ... 1][0 ... RTT_EPOCHS - 1].min = ~0U,
 	};
 	struct rtt_handle *handle = bpf_map_lookup_elem(&cpp_rtt, &tc_handle);
 

@@ -72,6 +72,8 @@ pub enum Verdict {
 pub struct Steered {
     pub verdict: Verdict,
     pub counter: &'static str,
+    /// What TC is told of the frame's subscriber, redirected or not.
+    pub handed_on: Option<Mapping>,
 }
 
 /// What TC knows of a packet beside its bytes.
@@ -194,7 +196,8 @@ impl Model {
         self.flows.len()
     }
 
-    fn direction_of(&self, ifindex: u32) -> Direction {
+    /// What an interface faces.
+    pub fn direction_of(&self, ifindex: u32) -> Direction {
         self.directions.get(&ifindex).copied().unwrap_or(Direction::None)
     }
 }
@@ -203,13 +206,21 @@ impl Model {
 impl Model {
     /// One frame in. Steering does not depend on the time; it is here for symmetry with `classify`.
     pub fn steer(&self, frame: &[u8], ifindex: u32, _now_ns: u64) -> Steered {
-        match self.steer_to(frame, ifindex) {
-            Ok(cpu) => Steered { verdict: Verdict::Redirect { cpu }, counter: "xdp_redirected" },
-            Err(counter) => Steered { verdict: Verdict::Pass, counter },
+        let passed = |counter, handed_on| Steered { verdict: Verdict::Pass, counter, handed_on };
+        match self.subscriber_behind(frame, ifindex) {
+            Err(counter) => passed(counter, None),
+            Ok(mapping) if !self.cpus.get(&mapping.cpu).copied().unwrap_or(false) => {
+                passed("xdp_no_cpu", Some(mapping))
+            }
+            Ok(mapping) => Steered {
+                verdict: Verdict::Redirect { cpu: mapping.cpu },
+                counter: "xdp_redirected",
+                handed_on: Some(mapping),
+            },
         }
     }
 
-    fn steer_to(&self, frame: &[u8], ifindex: u32) -> Result<u32, &'static str> {
+    fn subscriber_behind(&self, frame: &[u8], ifindex: u32) -> Result<Mapping, &'static str> {
         let direction = self.direction_of(ifindex);
         if direction == Direction::None {
             return Err("xdp_no_direction");
@@ -220,11 +231,7 @@ impl Model {
             Fault::Malformed => "xdp_malformed",
         })?;
         let subscriber = if direction == Direction::Lan { ip.source } else { ip.destination };
-        let mapping = self.mappings.lookup(&subscriber).ok_or("xdp_unmapped")?;
-        if !self.cpus.get(&mapping.cpu).copied().unwrap_or(false) {
-            return Err("xdp_no_cpu");
-        }
-        Ok(mapping.cpu)
+        self.mappings.lookup(&subscriber).ok_or("xdp_unmapped")
     }
 }
 

@@ -102,6 +102,10 @@ pub struct Generator {
     setup: Setup,
     connections: Vec<Connection>,
     current: usize,
+    /// Changes seldom: to move from CPU to CPU takes longer than the packet.
+    cpu: u32,
+    /// Short waits, hence many samples.
+    brisk: bool,
     now_ns: u64,
 }
 
@@ -110,10 +114,15 @@ impl Generator {
         let mut rng = Rng::new(seed);
         let setup = setup(&mut rng, &world);
         let connections = (0..CONNECTIONS).map(|_| connection(&mut rng)).collect();
-        // Uptime; a quarter of them shortly before the 32-bit clock of 8 ns units wraps.
+        // Uptime; a quarter of them shortly before the 32-bit clock of 8 ns units wraps, some soon after boot.
         let uptime = 1 + rng.below(1 << 42);
-        let now_ns = if rng.per_mille(250) { (uptime | ((1 << 35) - 1)) - S } else { uptime };
-        Generator { rng, world, setup, connections, current: 0, now_ns }
+        let now_ns = match rng.below(1000) {
+            0..=249 => (uptime | ((1 << 35) - 1)) - S,
+            250..=349 => uptime % S,
+            _ => uptime,
+        };
+        let (cpu, brisk) = (rng.pick(&world.cpus), rng.per_mille(500));
+        Generator { rng, world, setup, connections, current: 0, cpu, brisk, now_ns }
     }
 
     /// What to put into the maps first.
@@ -123,6 +132,10 @@ impl Generator {
 
     fn wait(&mut self) {
         let rng = &mut self.rng;
+        if self.brisk && rng.per_mille(950) {
+            self.now_ns += rng.below(20 * MS);
+            return;
+        }
         self.now_ns += match rng.below(1000) {
             0..=399 => 0,
             400..=849 => rng.below(50 * MS),
@@ -153,6 +166,9 @@ impl Generator {
         let frame = spoil(&mut self.rng, frame);
 
         let (rng, world) = (&mut self.rng, &self.world);
+        if rng.per_mille(10) {
+            self.cpu = rng.pick(&world.cpus);
+        }
         let (from, to) = if way == 0 { (world.wan, world.lan) } else { (world.lan, world.wan) };
         let odd = [world.lan, world.wan, world.elsewhere];
         if rng.per_mille(250) {
@@ -163,7 +179,7 @@ impl Generator {
             ifindex: if rng.per_mille(30) { rng.pick(&odd) } else { to },
             ingress_ifindex: if rng.per_mille(30) { 0 } else { from },
             priority: if rng.per_mille(60) { priority(rng) } else { 0 },
-            cpu: rng.pick(&world.cpus),
+            cpu: self.cpu,
         };
         Step::Classify { frame, skb }
     }
@@ -386,8 +402,12 @@ fn internet_header(rng: &mut Rng, frame: &mut Frame) {
         frame.fragment_offset = rng.pick(&[0x2000, 0x4000, 0x8000, 1, 0x2001, 0x1fff, 0x0100]);
     }
     if rng.per_mille(200) {
-        let count = rng.pick(&[1, 1, 1, 2, 2, 3, 4, 5, 6, 7]);
+        let count = rng.pick(&[1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8]);
         frame.extensions = (0..count).map(|_| extension(rng)).collect();
+        if rng.per_mille(150) {
+            let long = rng.below(count) as usize;
+            frame.extensions[long].length = rng.below(130) as u8;
+        }
     }
     if rng.per_mille(20) {
         frame.protocol = rng.pick(&[17, 1, 58, 0, 43, 44, 50, 51, 59, 60]);

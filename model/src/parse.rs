@@ -10,6 +10,8 @@ use crate::mapping::{v4, Address};
 
 const MAX_TAGS: usize = 4;
 const MAX_EXTENSIONS: usize = 6;
+/// A TCP header of 60 bytes behind the extension headers must start within 512 bytes of the frame.
+const MAX_CHAIN: usize = 511 - 60;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -189,18 +191,19 @@ fn ipv4_payload(ip: &Ip) -> Reached {
     Reached { protocol: ip.protocol, header: (!ip.later_fragment).then_some(ip.end) }
 }
 
-/// RFC 8200, section 4. After six extension headers the walk ends, if need be at a seventh. `None`:
-/// the frame cuts one of them short.
+/// RFC 8200, section 4. After six extension headers the walk ends, if need be at a seventh, which is
+/// then nothing that we know. `None`: the frame cuts one of them short.
 fn extensions(frame: &[u8], ip: &Ip) -> Option<Reached> {
     let (mut protocol, mut at) = (ip.protocol, ip.end);
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(protocol) {
             break;
         }
-        match extension(frame, protocol, at)? {
-            Extension::Next(next, end) => (protocol, at) = (next, end),
-            Extension::LaterFragment => return Some(Reached { protocol, header: None }),
+        let extension = extension(frame, protocol, at)?;
+        if extension.is_later_fragment || extension.end > MAX_CHAIN {
+            return Some(Reached { protocol: extension.next, header: None });
         }
+        (protocol, at) = (extension.next, extension.end);
     }
     Some(Reached { protocol, header: Some(at) })
 }
@@ -209,26 +212,27 @@ fn is_extension(protocol: u8) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
 }
 
-/// What stands behind an extension header.
-enum Extension {
-    /// The next header's protocol and where it starts.
-    Next(u8, usize),
-    /// Nothing: an earlier fragment has it.
-    LaterFragment,
+struct Extension {
+    /// Protocol of the next header.
+    next: u8,
+    /// Where that starts.
+    end: usize,
+    /// It does not: an earlier fragment has it. (It names the fragmented part's first header all the same.)
+    is_later_fragment: bool,
 }
 
 /// `None` if the frame is cut short.
 fn extension(frame: &[u8], protocol: u8, at: usize) -> Option<Extension> {
     let header: [u8; 8] = bytes(frame, at)?;
     let length = match protocol {
-        FRAGMENT if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 => {
-            return Some(Extension::LaterFragment);
-        }
         FRAGMENT => 8,
         AUTHENTICATION => (usize::from(header[1]) + 2) * 4, // RFC 4302, section 2.2
         _ => (usize::from(header[1]) + 1) * 8,
     };
-    (at + length <= frame.len()).then_some(Extension::Next(header[0], at + length))
+    let offset = u16::from_be_bytes([header[2], header[3]]) & 0xfff8;
+    let is_later_fragment = protocol == FRAGMENT && offset != 0;
+    let end = at + length;
+    (end <= frame.len()).then_some(Extension { next: header[0], end, is_later_fragment })
 }
 
 fn tcp(frame: &[u8], ip: &Ip, at: usize) -> Result<Transport, Transport> {

@@ -1,4 +1,5 @@
-//! What the tests of the packet path share.
+//! What the tests of the packet path share; each uses its part.
+#![allow(dead_code)]
 
 pub mod names;
 pub mod run;

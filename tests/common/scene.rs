@@ -68,13 +68,9 @@ pub fn with_scene_of(setup: Setup, test: impl FnOnce(&Scene) + Send) {
 
 /// The same without a mapping.
 pub fn with_bare_scene(setup: Setup, test: impl FnOnce(&Scene) + Send) {
-    if !lab::privileged() {
-        return;
-    }
-    let (netns, [lan, wan, other]) = interfaces();
-    let run = || {
+    on_interfaces(|[lan, wan, other]| {
         run_on_cpu(0);
-        let scene = Scene { rig: Rig::new(setup), lan: *lan, wan: *wan, other: *other };
+        let scene = Scene { rig: Rig::new(setup), lan, wan, other };
         scene.direction(scene.lan, Direction::Lan);
         scene.direction(scene.wan, Direction::Wan);
         scene.txq(0, 1, 1);
@@ -82,8 +78,15 @@ pub fn with_bare_scene(setup: Setup, test: impl FnOnce(&Scene) + Send) {
         scene.redirect_to(0);
         scene.available(0, true);
         test(&scene);
-    };
-    netns.run(run).expect("setns");
+    });
+}
+
+/// Runs a test in the namespace of three interfaces, unless nobody may.
+pub fn on_interfaces(test: impl FnOnce([u32; 3]) + Send) {
+    if lab::privileged() {
+        let (netns, indices) = interfaces();
+        netns.run(|| test(*indices)).expect("setns");
+    }
 }
 
 /// Enters the scene's namespace on another CPU (test runs look interfaces up there).
@@ -101,7 +104,8 @@ pub fn spawn_in_scene<'scope>(
     });
 }
 
-fn run_on_cpu(cpu: usize) {
+/// Moves this thread.
+pub fn run_on_cpu(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu).expect("CPU number");
     sched_setaffinity(Pid::from_raw(0), &set).expect("sched_setaffinity");

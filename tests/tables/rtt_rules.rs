@@ -666,3 +666,19 @@ fn slot_times_wrap_at_34_s_without_a_false_sample() {
         check_all(scene, rows);
     });
 }
+
+/// Until 80 s after boot the untouched epochs of a new record are in the window: they have no sample.
+#[test]
+fn untouched_epochs_have_no_sample() {
+    let start = Duration::from_secs(1);
+    with_scene_of(Setup { start, ..Setup::default() }, |scene| {
+        let steps = joined(&[down(1.0, 11, 0), up(43.0, 11, 11).pure().gives(42.0)]);
+        check(scene, 1000, "1 s after boot", "", &steps);
+        for epochs in &scene.records()[&ALICE_CLASS].epoch {
+            assert_eq!(u64::from(epochs[0].min) * 8, 42_000_000);
+            for later in &epochs[1..] {
+                assert!(later.min > later.max, "no sample yet");
+            }
+        }
+    });
+}

@@ -2,7 +2,7 @@
 //!
 //! A test run takes 14 bytes or more; shorter frames do not reach either hook.
 
-use crate::common::run::{TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
+use crate::common::run::{refused, TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::common::scene::{with_scene, Scene, ALICE_CLASS, UNTOUCHED};
 use crate::fixtures;
 use lab::packet::Packet;
@@ -32,17 +32,6 @@ fn expected(frame: &[u8], packet: &Packet, length: usize) -> Expected {
     Expected { fate: ["xdp_redirected", "tc_classified"], notes }
 }
 
-/// TC test runs want a whole IP header behind an Ethernet header that says IP, and a byte behind any
-/// other. (Tags and PPPoE hide the IP header from that, so the parser's part is tested there.)
-fn refused_by_test_run(frame: &[u8], length: usize) -> bool {
-    let header = match frame[12..14] {
-        [0x08, 0x00] => 20,
-        [0x86, 0xdd] => 40,
-        _ => 1,
-    };
-    length < 14 + header
-}
-
 fn check(scene: &Scene, name: &str, packet: &Packet, up: bool) {
     let frame = packet.build();
     let (from, skb) =
@@ -57,7 +46,7 @@ fn check(scene: &Scene, name: &str, packet: &Packet, up: bool) {
         let handle = xdp.metadata.map(|metadata| metadata.tc_handle);
         assert_eq!(handle, redirected.then_some(ALICE_CLASS), "{place}");
 
-        if refused_by_test_run(&frame, length) {
+        if refused(&frame[..length]) {
             continue;
         }
         let tc = scene.classify(&frame[..length], skb);

@@ -41,12 +41,18 @@ fn forwarded(ifindex: u32, cpu: u32) -> Skb {
     Skb { ifindex, ingress_ifindex: 9, priority: 0, cpu }
 }
 
-fn passes(counter: &'static str) -> Steered {
-    Steered { verdict: Verdict::Pass, counter }
+/// Verdict, counter, and the tc handle that TC is told.
+fn steer(model: &Model, frame: &[u8], ifindex: u32) -> (Verdict, &'static str, Option<u32>) {
+    let Steered { verdict, counter, handed_on } = model.steer(frame, ifindex, 0);
+    (verdict, counter, handed_on.map(|mapping| mapping.handle))
 }
 
-fn redirects(cpu: u32) -> Steered {
-    Steered { verdict: Verdict::Redirect { cpu }, counter: "xdp_redirected" }
+fn passes(counter: &'static str) -> (Verdict, &'static str, Option<u32>) {
+    (Verdict::Pass, counter, (counter == "xdp_no_cpu").then_some(0))
+}
+
+fn redirects(cpu: u32, handle: u32) -> (Verdict, &'static str, Option<u32>) {
+    (Verdict::Redirect { cpu }, "xdp_redirected", Some(handle))
 }
 
 #[test]
@@ -54,8 +60,8 @@ fn steering_goes_by_source_on_lan_and_destination_on_wan() {
     let model = model();
     let short = &to(ALICE).build()[..33];
     let rows = [
-        ("from Bob", from(BOB).build(), LAN, redirects(1)),
-        ("to Bob", to(BOB).build(), WAN, redirects(1)),
+        ("from Bob", from(BOB).build(), LAN, redirects(1, 0x2_0020)),
+        ("to Bob", to(BOB).build(), WAN, redirects(1, 0x2_0020)),
         ("to Bob, by LAN", to(BOB).build(), LAN, passes("xdp_unmapped")),
         ("a stranger", to(STRANGER).build(), WAN, passes("xdp_unmapped")),
         ("Carol's CPU is not there", to(CAROL).build(), WAN, passes("xdp_no_cpu")),
@@ -66,7 +72,7 @@ fn steering_goes_by_source_on_lan_and_destination_on_wan() {
         ("malformed", to(BOB).length(Length::Says(3)).build(), WAN, passes("xdp_malformed")),
     ];
     for (what, frame, ifindex, expected) in rows {
-        assert_eq!(model.steer(&frame, ifindex, 0), expected, "{what}");
+        assert_eq!(steer(&model, &frame, ifindex), expected, "{what}");
     }
 }
 
@@ -74,16 +80,16 @@ fn steering_goes_by_source_on_lan_and_destination_on_wan() {
 fn the_default_entry_steers_strangers() {
     let mut model = model();
     model.map(Prefix::DEFAULT, 1, 5);
-    assert_eq!(model.steer(&to(STRANGER).build(), WAN, 0), redirects(1));
-    assert_eq!(model.steer(&to(CAROL).build(), WAN, 0), passes("xdp_no_cpu"), "no second try");
+    assert_eq!(steer(&model, &to(STRANGER).build(), WAN), redirects(1, 5));
+    assert_eq!(steer(&model, &to(CAROL).build(), WAN), passes("xdp_no_cpu"), "no second try");
     assert!(model.unmap(Prefix::DEFAULT));
-    assert_eq!(model.steer(&to(STRANGER).build(), WAN, 0), passes("xdp_unmapped"));
+    assert_eq!(steer(&model, &to(STRANGER).build(), WAN), passes("xdp_unmapped"));
 }
 
 #[test]
 fn a_mapping_of_the_all_ones_space_is_shared_by_ipv6() {
     let frame = Frame::tcp6([0x20; 16], v4(BOB)).build();
-    assert_eq!(model().steer(&frame, WAN, 0), redirects(1));
+    assert_eq!(steer(&model(), &frame, WAN), redirects(1, 0x2_0020));
 }
 
 /// Each row: what it is, the frame, the packet, expected priority, queue, counters.

@@ -227,10 +227,26 @@ fn a_later_fragment_of_ipv6_ends_the_walk() {
     let first = Extension::fragment(0);
     let hop = Extension::new(0, 0);
     check(&[
-        ("alone", tcp6().extensions(&[later]).build(), Ok(Transport::Other)),
-        ("behind another", tcp6().extensions(&[hop, later]).build(), Ok(Transport::Other)),
+        ("alone", tcp6().extensions(&[later]).build(), Ok(Transport::NoPorts)),
+        ("behind another", tcp6().extensions(&[hop, later]).build(), Ok(Transport::NoPorts)),
+        ("of UDP", tcp6().extensions(&[later]).protocol(17).build(), Ok(Transport::Other)),
+        ("of options", tcp6().extensions(&[later, hop]).build(), Ok(Transport::Other)),
     ]);
     assert!(is_segment(&tcp6().extensions(&[hop, first]).build()));
+}
+
+#[test]
+fn a_chain_that_ends_too_far_out_is_not_followed() {
+    let options = |length| Extension::new(60, length);
+    let (near, far) = (options((448 - 54) as u8 / 8 - 1), options(49)); // ends at 446 and 454
+    assert!(is_segment(&tcp6().extensions(&[near]).build()));
+    let frame = tcp6().extensions(&[far]).build();
+    check(&[
+        ("TCP", frame.clone(), Ok(Transport::NoPorts)),
+        ("UDP", tcp6().extensions(&[far]).protocol(17).build(), Ok(Transport::Other)),
+        ("yet another", tcp6().extensions(&[far, options(0)]).build(), Ok(Transport::Other)),
+        ("cut", frame[..453].to_vec(), Ok(Transport::Truncated)),
+    ]);
 }
 
 #[test]

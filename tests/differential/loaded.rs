@@ -1,0 +1,113 @@
+//! The loaded programs, with their maps as memory: the clock, the counters and a fresh start cost no
+//! system call.
+
+use crate::common::names::{control, flow_bucket, ip_mapping, rtt_handle, COUNTERS};
+use crate::common::run::{as_bytes, from_bytes, get, put, Direction, Rig, Setup};
+use cpumap_pping::map::MappedArray;
+use libbpf_rs::{MapCore as _, MapHandle};
+use model::Prefix;
+use std::mem::{offset_of, size_of};
+use std::sync::atomic::Ordering::SeqCst;
+
+/// Room for every flow of a round, and for one that falls into a busy bucket.
+const FLOW_BUCKETS: u32 = 4096;
+const COUNTERS_ROOM: usize = 64;
+
+pub type Counters = [u64; COUNTERS_ROOM];
+
+pub struct Loaded {
+    pub rig: Rig,
+    control: MappedArray,
+    stats: MappedArray,
+    flows: MappedArray,
+    cpus: u32,
+}
+
+impl Loaded {
+    pub fn new(handshake: bool, rtt: bool) -> Self {
+        let rig =
+            Rig::new(Setup { flow_buckets: FLOW_BUCKETS, handshake, rtt, ..Setup::default() });
+        let mapped = |map, writable| MappedArray::new(map, writable).expect("mmap");
+        Self {
+            control: mapped(&rig.cpp_control, true),
+            stats: mapped(&rig.cpp_stats, false),
+            flows: mapped(&rig.cpp_flow, true),
+            cpus: rig.cpp_stats.max_entries(),
+            rig,
+        }
+    }
+
+    /// Forgets everything, and sets up what `setup` says.
+    pub fn reset(&self, setup: &model::Setup) {
+        for index in 0..FLOW_BUCKETS as usize * size_of::<flow_bucket>() / 8 {
+            word(&self.flows, index).store(0, SeqCst);
+        }
+        delete_all(&self.rig.cpp_rtt);
+        delete_all(&self.rig.map_ip_hash);
+        for cpu in 0..self.cpus {
+            self.rig.txq(cpu, 0, 0);
+            self.rig.available(cpu, false);
+        }
+        for &(ifindex, direction) in &setup.directions {
+            let direction = match direction {
+                model::Direction::None => Direction::None,
+                model::Direction::Wan => Direction::Wan,
+                model::Direction::Lan => Direction::Lan,
+            };
+            self.rig.direction(ifindex, direction);
+        }
+        for &(cpu, queue, major) in &setup.txqs {
+            self.rig.txq(cpu, queue, major);
+        }
+        for &cpu in &setup.cpus {
+            self.rig.redirect_to(cpu);
+            self.rig.available(cpu, true);
+        }
+        for &(prefix, cpu, handle) in &setup.mappings {
+            self.map(prefix, cpu, handle);
+        }
+        self.end_caches();
+    }
+
+    /// Adds or replaces a mapping, as our own tools do.
+    pub fn map(&self, prefix: Prefix, cpu: u32, tc_handle: u32) {
+        let length = u32::from(prefix.length()).to_ne_bytes();
+        let key = [length.as_slice(), &prefix.address()].concat();
+        put(&self.rig.map_ip_hash, &key, &as_bytes(&ip_mapping { cpu, tc_handle }));
+        self.end_caches();
+    }
+
+    fn end_caches(&self) {
+        word(&self.control, offset_of!(control, generation) / 8).fetch_add(1, SeqCst);
+    }
+
+    pub fn set_now(&self, now_ns: u64) {
+        word(&self.control, offset_of!(control, test_now_ns) / 8).store(now_ns, SeqCst);
+    }
+
+    /// All CPUs together, in the order of include/counters.def.
+    pub fn counters(&self) -> Counters {
+        let mut sum = [0; COUNTERS_ROOM];
+        for cpu in 0..self.cpus as usize {
+            for (index, sum) in sum.iter_mut().enumerate().take(COUNTERS.len()) {
+                *sum += word(&self.stats, cpu * COUNTERS_ROOM + index).load(SeqCst);
+            }
+        }
+        sum
+    }
+
+    pub fn record(&self, handle: u32) -> Option<rtt_handle> {
+        get(&self.rig.cpp_rtt, &handle.to_ne_bytes()).map(|bytes| from_bytes(&bytes))
+    }
+}
+
+fn word(array: &MappedArray, index: usize) -> &std::sync::atomic::AtomicU64 {
+    array.word(index).expect("within the array")
+}
+
+fn delete_all(map: &MapHandle) {
+    let keys: Vec<Vec<u8>> = map.keys().collect();
+    for key in keys {
+        map.delete(&key).expect("delete");
+    }
+}

@@ -1,0 +1,267 @@
+//! One step after the other, on both sides.
+
+use crate::common::names::{counter, limits, rtt_handle, COUNTERS};
+use crate::common::run::{
+    cpus, jiffy_ns, parse_metadata, refused, Metadata, Run, SkbCtx, TC_ACT_OK, XDP_PASS,
+    XDP_REDIRECT,
+};
+use crate::common::scene::run_on_cpu;
+use crate::loaded::{Counters, Loaded};
+use model::counter::{MODELLED, UNMODELLED};
+use model::{Config, Histogram, Model, Sample, Setup, Side, Skb, Step, Verdict, World};
+use nix::sched::sched_getaffinity;
+use nix::unistd::Pid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+/// Depend on the address cache, which the model does not have. No other unmodelled counter may move.
+const CACHING: [&str; 2] = ["cache_miss", "tc_looked_up"];
+
+/// Where a sequence came to a difference, and which.
+#[derive(Debug)]
+pub struct Difference {
+    pub step: usize,
+    pub what: String,
+}
+
+/// Programs, loaded each way, and the ground they are played on.
+pub struct Stage {
+    pub world: World,
+    /// RTT; handshakes too; no RTT.
+    loaded: [Loaded; 3],
+    config: [Config; 3],
+    /// Of all rounds.
+    pub samples: u64,
+    /// Packets that the kernel did not run.
+    pub refused: u64,
+}
+
+impl Stage {
+    pub fn new(lan: u32, wan: u32, elsewhere: u32) -> Self {
+        let ours = sched_getaffinity(Pid::from_raw(0)).expect("sched_getaffinity");
+        // One CPU of the arrays' at least is never ours.
+        let ours = (0..cpus() - 1).filter(|&cpu| ours.is_set(cpu as usize).unwrap_or(false));
+        let world =
+            World { lan, wan, elsewhere, cpus: ours.take(2).collect(), absent_cpu: cpus() - 1 };
+        let config = Config::new(1_000_000_000 / jiffy_ns());
+        let kinds = [(true, false), (true, true), (false, false)];
+        Self {
+            world,
+            loaded: kinds.map(|(rtt, handshake)| Loaded::new(handshake, rtt)),
+            config: kinds.map(|(rtt, handshake)| Config {
+                rtt,
+                handshake,
+                jiffy_ns: jiffy_ns(),
+                ..config
+            }),
+            samples: 0,
+            refused: 0,
+        }
+    }
+
+    /// Plays a sequence from the beginning. The seed says which way the programs are loaded.
+    pub fn play(
+        &mut self,
+        seed: u64,
+        setup: &Setup,
+        steps: &[(u64, Step)],
+    ) -> Result<(), Difference> {
+        let kind = [0, 1, 0, 1, 0, 1, 2, 1][seed as usize % 8];
+        let mut round = Round::new(&self.loaded[kind], self.config[kind], setup);
+        let mut play = || {
+            for (step, (now_ns, what)) in steps.iter().enumerate() {
+                round.step(*now_ns, what).map_err(|what| Difference { step, what })?;
+            }
+            let step = steps.len();
+            round.compare_records().map_err(|what| Difference { step, what })
+        };
+        let result = play();
+        self.samples += round.samples;
+        self.refused += round.refused;
+        result
+    }
+
+    /// What was counted in all rounds.
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counters = self.loaded.each_ref().map(Loaded::counters);
+        let sum = move |index: usize| counters.iter().map(|counters| counters[index]).sum();
+        COUNTERS.iter().enumerate().map(move |(index, (name, _))| (*name, sum(index)))
+    }
+}
+
+/// One sequence.
+struct Round<'a> {
+    loaded: &'a Loaded,
+    model: Model,
+    counters: Counters,
+    cpu: Option<u32>,
+    /// The model's samples by the epoch that they fall into.
+    epochs: BTreeMap<(u32, Side, u32), Histogram>,
+    samples: u64,
+    refused: u64,
+}
+
+impl<'a> Round<'a> {
+    fn new(loaded: &'a Loaded, config: Config, setup: &Setup) -> Self {
+        let mut model = Model::new(config);
+        setup.apply(&mut model);
+        loaded.reset(setup);
+        let counters = loaded.counters();
+        Self { loaded, model, counters, cpu: None, epochs: BTreeMap::new(), samples: 0, refused: 0 }
+    }
+
+    fn step(&mut self, now_ns: u64, step: &Step) -> Result<(), String> {
+        self.loaded.set_now(now_ns);
+        match step {
+            Step::Steer { frame, ifindex } => self.steer(now_ns, frame, *ifindex),
+            Step::Classify { frame, skb } => self.classify(now_ns, frame, *skb),
+            Step::Map { prefix, cpu, handle } => {
+                self.model.map(*prefix, *cpu, *handle);
+                self.loaded.map(*prefix, *cpu, *handle);
+                Ok(())
+            }
+        }
+    }
+
+    fn steer(&mut self, now_ns: u64, frame: &[u8], ifindex: u32) -> Result<(), String> {
+        let expected = self.model.steer(frame, ifindex, now_ns);
+        let run = self.loaded.rig.try_steer(&[], frame, ifindex);
+        let run = run.map_err(|error| format!("XDP test run: {error}"))?;
+        let verdict = match expected.verdict {
+            Verdict::Pass => XDP_PASS,
+            Verdict::Redirect { .. } => XDP_REDIRECT,
+        };
+        same("XDP verdict", verdict, run.verdict)?;
+        let (metadata, content) = run.split_metadata();
+        same("frame", frame, content)?;
+        let handed_on = expected.handed_on.map(|mapping| Metadata {
+            tc_handle: mapping.handle,
+            cpu: mapping.cpu as u16,
+            direction: self.model.direction_of(ifindex) as u8,
+        });
+        same("metadata", handed_on, parse_metadata(metadata))?;
+        self.compare_counters(&[expected.counter])
+    }
+
+    fn classify(&mut self, now_ns: u64, packet: &[u8], skb: Skb) -> Result<(), String> {
+        if self.cpu.replace(skb.cpu) != Some(skb.cpu) {
+            run_on_cpu(skb.cpu as usize);
+        }
+        let Skb { ifindex, ingress_ifindex, priority, .. } = skb;
+        let ctx = SkbCtx { ifindex, ingress_ifindex, priority };
+        let run = match self.loaded.rig.try_classify(packet, ctx, 1) {
+            Ok(run) => run,
+            Err(_) if refused(packet) => {
+                self.refused += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(format!("TC test run: {error}")),
+        };
+        let expected = self.model.classify(packet, skb, now_ns);
+        same("TC verdict", TC_ACT_OK, run.verdict)?;
+        same("packet", packet, &run.data)?;
+        same("priority", expected.priority, Run::priority(&run))?;
+        self.compare_counters(&expected.counters)?;
+        match expected.sample {
+            Some(sample) => self.compare_sample(now_ns, sample),
+            None => Ok(()),
+        }
+    }
+
+    /// What both count has risen by the same; the rest, but for the cache's, not at all.
+    fn compare_counters(&mut self, expected: &[&'static str]) -> Result<(), String> {
+        let now = self.loaded.counters();
+        let mut wanted = [0; 64];
+        for name in expected {
+            wanted[counter(name)] += 1;
+        }
+        let before = std::mem::replace(&mut self.counters, now);
+        let mut differences = String::new();
+        for (index, (name, _)) in COUNTERS.iter().enumerate() {
+            let risen = now[index] - before[index];
+            if risen != wanted[index] && !CACHING.contains(name) {
+                let _ = write!(differences, " {name}: model +{}, BPF +{risen};", wanted[index]);
+            }
+        }
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("counters:{differences} the model counts {expected:?}"))
+        }
+    }
+
+    fn compare_sample(&mut self, now_ns: u64, sample: Sample) -> Result<(), String> {
+        self.samples += 1;
+        let units = (sample.rtt_ns / model::histogram::UNIT_NS) as u32;
+        let key = (sample.handle, sample.side, epoch_number(now_ns));
+        self.epochs.entry(key).or_default().record(units);
+        let record = self.loaded.record(sample.handle).ok_or("a sample without a record")?;
+        self.compare_side(&record, sample.handle, sample.side)
+            .map_err(|difference| format!("{sample:?}: {difference}"))?;
+        self.compare_epoch(&record, key)
+    }
+
+    fn compare_side(&self, record: &rtt_handle, handle: u32, side: Side) -> Result<(), String> {
+        let all = self.model.histogram(handle, side);
+        let expected = all.map_or((0, 0), |all| (all.count, all.sum_ns));
+        let total = &record.total[side as usize];
+        same("total count and sum", expected, (total.count, total.sum_ns))
+    }
+
+    /// The epoch as it is, if it is still there.
+    fn compare_epoch(&self, record: &rtt_handle, key: (u32, Side, u32)) -> Result<(), String> {
+        let (_, side, number) = key;
+        let epoch = &record.epoch[side as usize][number as usize % limits::RTT_EPOCHS as usize];
+        if epoch.epoch > number {
+            return Ok(());
+        }
+        let expected = &self.epochs[&key];
+        let units = |ns: u64| (ns / model::histogram::UNIT_NS) as u32;
+        same("epoch", number, epoch.epoch)?;
+        same("sum of an epoch", expected.sum_ns, epoch.sum_ns)?;
+        same("min of an epoch", units(expected.min_ns), epoch.min)?;
+        same("max of an epoch", units(expected.max_ns), epoch.max)?;
+        let bucket = |n: usize| (epoch.hist[n / 4] >> (16 * (n % 4))) & 0xffff;
+        for (n, &count) in expected.buckets.iter().enumerate() {
+            same(&format!("bucket {n} of an epoch"), count, bucket(n))?;
+        }
+        same("padding of the histogram", 0, bucket(expected.buckets.len()))
+    }
+
+    /// At the end: every record, and no record without a sample.
+    fn compare_records(&self) -> Result<(), String> {
+        let records = self.loaded.rig.records();
+        let known: BTreeSet<u32> = self.model.histograms().map(|(handle, ..)| handle).collect();
+        same("handles with samples", &known, &records.keys().copied().collect())?;
+        for (&handle, record) in &records {
+            for side in [Side::Subscriber, Side::Internet] {
+                let place = |difference| format!("handle {handle:#x}, {side:?}: {difference}");
+                self.compare_side(record, handle, side).map_err(place)?;
+            }
+        }
+        for &key in self.epochs.keys() {
+            self.compare_epoch(&records[&key.0], key)
+                .map_err(|difference| format!("{key:x?}: {difference}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn epoch_number(now_ns: u64) -> u32 {
+    (((now_ns >> limits::RTT_TICK_BITS) * limits::RTT_EPOCH_FACTOR) >> 32) as u32
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, model: T, bpf: T) -> Result<(), String> {
+    if model == bpf {
+        Ok(())
+    } else {
+        Err(format!("{what}: model {model:x?}, BPF {bpf:x?}"))
+    }
+}
+
+#[test]
+fn every_counter_is_compared_or_known_not_to_be() {
+    for (name, _) in COUNTERS {
+        assert!(MODELLED.contains(name) || UNMODELLED.contains(name), "{name}");
+    }
+}
