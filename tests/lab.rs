@@ -234,25 +234,25 @@ const NEVER: [&str; 19] = [
     "rtt_handle_full",
 ];
 
-/// What left the shaper, by class, since it was set up: every frame that the delay lines carried
-/// for a host went through the host's class, and none through a default class.
+/// What went through the shaper since the first connection: every frame that the delay lines carried for
+/// a host was steered, classified and sent in the host's class, none in a default class.
 fn check_classes(bench: &Bench) {
-    let carried = |host| bench.carried(host);
     let classes = || [LAN, WAN].map(|dev| bench.classes(dev));
-    let agree = || {
-        let (alice, bob, [lan, wan]) = (carried("alice"), carried("bob"), classes());
-        let of = |class: &(u16, u16)| [lan[class].packets, wan[class].packets];
-        of(&ALICE) == alice && of(&BOB) == bob
-    };
-    eventually("every frame of a host in the host's class", agree);
+    // The last frames may be under way.
+    eventually("every frame of a host in the host's class", || {
+        let (alice, bob) = (bench.carried("alice"), bench.carried("bob"));
+        let ([lan, wan], counts) = (classes(), bench.counters());
+        let sum: u64 = alice.iter().chain(&bob).sum();
+        let sent = |class| [lan[&class].packets, wan[&class].packets];
+        (sent(ALICE), sent(BOB)) == (alice, bob)
+            && (counts.of("xdp_redirected"), counts.of("tc_classified")) == (sum, sum)
+    });
     for stats in classes() {
         assert!([ALICE, BOB].iter().all(|class| stats[class].packets > 200), "{stats:?}");
         assert!(stats.values().all(|class| class.dropped == 0), "{stats:?}");
         assert_eq!((stats[&(1, 2)].packets, stats[&(2, 2)].packets), (0, 0), "default classes");
     }
     let counts = bench.counters();
-    let carried: u64 = carried("alice").iter().chain(&carried("bob")).sum();
-    assert_eq!((counts.of("xdp_redirected"), counts.of("tc_classified")), (carried, carried));
     for never in NEVER {
         assert_eq!(counts.of(never), 0, "{never}: {counts:?}");
     }
@@ -389,7 +389,9 @@ fn think_time_does_not_grow_the_rtt() {
             let figures = &rtts["1:5"][side];
             assert!(figures["samples"].as_u64() >= Some(9), "{side}: {figures}");
             // Not one sample holds the pause.
-            assert!(figures["max"].as_f64() < Some(250.0), "{side}: {figures}");
+            if figures["max"].as_f64() > Some(250.0) {
+                return Err(format!("{side}: {figures}"));
+            }
         }
         check_medians(bench.medians(ALICE), [5 * MS, 20 * MS], &[&report])
     });
@@ -403,11 +405,11 @@ fn without_timestamps_nothing_is_measured_and_that_is_counted() {
     let bench = Bench::new(&Encapsulation::none(), MS, MS, MS);
     bench.lab.subscriber("alice").tcp_timestamps(false).unwrap();
     everybody(&bench, steady(100));
-    let counts = bench.counters();
     let rtts = bench.lab.shaper().rtts();
     assert_eq!(rtts.keys().collect::<Vec<_>>(), ["2:6"], "bob's alone");
     // She does not offer them, so no segment of hers has them, in either direction.
-    let carried: u64 = bench.carried("alice").iter().sum();
-    assert_eq!(counts.of("rtt_no_timestamps"), carried, "{counts:?}");
-    assert!(carried > 400, "{carried}");
+    eventually("all of alice's segments are counted as without timestamps", || {
+        let carried: u64 = bench.carried("alice").iter().sum();
+        carried > 400 && bench.counters().of("rtt_no_timestamps") == carried
+    });
 }
