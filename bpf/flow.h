@@ -31,9 +31,12 @@ static __always_inline __u32 flow_tick(void)
 	return now_jiffies() >> 6;
 }
 
+/* The rotation takes the top bits, which a multiplication leaves to themselves,
+ * to where the seed decides what becomes of them. */
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	hash ^= word;
+	hash = (hash << 29 | hash >> 35) * 0x9e3779b97f4a7c15ULL;
 	return hash ^ hash >> 32;
 }
 

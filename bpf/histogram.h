@@ -145,7 +145,7 @@ static __always_inline void epoch_reset(struct rtt_epoch *epoch)
  * done, or has moved on to a later one. */
 static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u32 wanted)
 {
-	for (int try = 0; try < 64; try++) {
+	for (int try = 0; try < 32; try++) {
 		__u32 number = *(volatile __u32 *)&epoch->epoch;
 
 		if (number == wanted)

@@ -20,8 +20,11 @@ inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEB
 
 files() { (cd "$root" && find etc usr var/lib -xdev ! -path 'var/lib/dpkg/*' ! -path 'var/lib/apt/*' | sort); }
 
-printf '==> debootstrap bookworm\n'
-debootstrap --variant=minbase bookworm "$root" >"$root.log" 2>&1 || {
+# What apt would bring with the package: the first choice of each dependency, without versions.
+dependencies=$(dpkg-deb --field "$deb" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/[[:space:]]//g')
+
+printf '==> debootstrap bookworm, with %s\n' "$dependencies"
+debootstrap --variant=minbase --include="$dependencies" bookworm "$root" >"$root.log" 2>&1 || {
 	tail -n 20 "$root.log" >&2
 	fail "debootstrap failed (the whole output is in $root.log)"
 }
