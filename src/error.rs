@@ -189,6 +189,22 @@ impl Error {
         }
     }
 
+    fn detail_mut(&mut self) -> Option<&mut Detail> {
+        match self {
+            Self::Usage(d)
+            | Self::XdpAttach(d)
+            | Self::Map(d)
+            | Self::MapKey(d)
+            | Self::MapFile(d)
+            | Self::Bpffs(d)
+            | Self::BadIp(d)
+            | Self::BadCpu(d)
+            | Self::BpfLoad(d)
+            | Self::Other(d) => Some(d),
+            Self::Capabilities(_) | Self::Output(_) => None,
+        }
+    }
+
     /// The kernel's errno behind this error, if there is one, also through wrapped errors.
     pub fn errno(&self) -> Option<Errno> {
         let mut cause = self.source();
@@ -205,6 +221,14 @@ impl Error {
             cause = err.source();
         }
         None
+    }
+
+    /// Puts a place, such as a file and a line of it, in front of the message.
+    pub fn at(mut self, place: fmt::Arguments<'_>) -> Self {
+        if let Some(detail) = self.detail_mut() {
+            detail.what = format!("{place}: {}", detail.what);
+        }
+        self
     }
 
     /// Puts a missing right in the place of the `EPERM` or `EACCES` it causes.
@@ -330,6 +354,14 @@ mod tests {
         let err = Error::map_file("open /pin", Errno::ENOENT, "load first");
         assert_eq!(err.to_string(), "open /pin: ENOENT: No such file or directory; load first");
         assert_eq!(Error::other("a", "b", "").to_string(), "a: b");
+    }
+
+    #[test]
+    fn a_place_stands_in_front() {
+        let err = Error::bad_ip("--ip 'x'", "not an IP address", "give one");
+        let err = err.at(format_args!("FILE line {}", 17));
+        assert_eq!(err.to_string(), "FILE line 17: --ip 'x': not an IP address; give one");
+        assert_eq!(err.exit_code(), 30);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Facts about the running kernel and machine.
 
+use std::ffi::c_int;
+use std::time::Duration;
+
+use nix::libc;
 use nix::time::{clock_getres, clock_gettime, ClockId};
 
 use crate::error::{Error, Result};
@@ -37,4 +41,16 @@ pub fn ktime_ns() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_err(|err| Error::other("read the monotonic clock", err, ""))?;
     Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+}
+
+/// Waits until every BPF program and every look-up that is running now has ended: an RCU grace
+/// period, some 10 ms. Kernels that cannot tell (nohz_full) get as much time as that takes.
+pub fn wait_for_bpf_readers() {
+    /// include/uapi/linux/membarrier.h
+    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
+    // SAFETY: takes no pointers, changes nothing.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -4,8 +4,10 @@
 use std::sync::atomic::Ordering;
 
 use crate::abi::{IpMapping, IpPrefix};
+use crate::bulk::Changes;
 use crate::error::{Error, Result};
 use crate::loader::maps;
+use crate::machine;
 use crate::map::{Map, MappedArray};
 use crate::pin::PinDir;
 use crate::values::{Mapping, Prefix, TcHandle};
@@ -20,6 +22,13 @@ pub struct Mappings {
 fn key_of(prefix: &Prefix) -> IpPrefix {
     IpPrefix { prefixlen: prefix.prefixlen(), addr: prefix.addr() }
 }
+
+fn value_of(mapping: &Mapping) -> IpMapping {
+    IpMapping { cpu: mapping.cpu, tc_handle: mapping.tc_handle.0 }
+}
+
+/// Entries changed between two moves of the generation: some milliseconds of work.
+const CHUNK: usize = 8192;
 
 impl Mappings {
     /// Opens it.
@@ -43,8 +52,7 @@ impl Mappings {
     /// # Errors
     /// [`Error::Map`]: full, or the kernel refuses.
     pub fn set(&self, mapping: &Mapping) -> Result<()> {
-        let Mapping { prefix, cpu, tc_handle } = mapping;
-        self.map.set(&key_of(prefix), &IpMapping { cpu: *cpu, tc_handle: tc_handle.0 })?;
+        self.map.set(&key_of(&mapping.prefix), &value_of(mapping))?;
         self.end_caches();
         Ok(())
     }
@@ -72,7 +80,7 @@ impl Mappings {
         removed
     }
 
-    /// Every entry, shortest prefix of the lowest address first.
+    /// Every entry once, in the order of the prefixes: shortest prefix of the lowest address first.
     ///
     /// # Errors
     /// [`Error::Map`].
@@ -87,8 +95,67 @@ impl Mappings {
                 });
             }
         })?;
-        found.sort_by_key(|mapping| (mapping.prefix.addr(), mapping.prefix.prefixlen()));
+        found.sort_by_key(|mapping| mapping.prefix);
+        // A walk that met a deletion has seen some twice; what it saw last is newest.
+        found.dedup_by(|later, first| {
+            let same = later.prefix == first.prefix;
+            if same {
+                *first = *later;
+            }
+            same
+        });
         Ok(found)
+    }
+
+    /// Makes many changes, in the order of [`Changes`], and tells `progress` how many entries each
+    /// step did. Whoever looks up meanwhile finds the old or the new entry, never none.
+    ///
+    /// `deletions_first` is for a map that has no room for both: then there is a gap.
+    ///
+    /// # Errors
+    /// [`Error::Map`], [`Error::MapKey`]: the changes before the one that fails are made.
+    pub fn apply(
+        &self,
+        changes: &Changes,
+        deletions_first: bool,
+        mut progress: impl FnMut(usize),
+    ) -> Result<()> {
+        if deletions_first {
+            self.remove_all(&changes.deleted, &mut progress)?;
+        }
+        self.set_all(&changes.added, &mut progress)?;
+        self.set_all(&changes.changed, &mut progress)?;
+        if deletions_first || changes.deleted.is_empty() {
+            return Ok(());
+        }
+        // Without it, a look-up could pass the place of an added entry before it is there, and reach
+        // that of a deleted one after it is gone.
+        machine::wait_for_bpf_readers();
+        self.remove_all(&changes.deleted, &mut progress)
+    }
+
+    fn set_all(&self, mappings: &[Mapping], progress: &mut impl FnMut(usize)) -> Result<()> {
+        for chunk in mappings.chunks(CHUNK) {
+            let keys: Vec<_> = chunk.iter().map(|mapping| key_of(&mapping.prefix)).collect();
+            let values: Vec<_> = chunk.iter().map(value_of).collect();
+            let set = self.map.set_all(&keys, &values);
+            self.end_caches();
+            set?;
+            progress(chunk.len());
+        }
+        Ok(())
+    }
+
+    fn remove_all(&self, prefixes: &[Prefix], progress: &mut impl FnMut(usize)) -> Result<()> {
+        for chunk in prefixes.chunks(CHUNK) {
+            let keys: Vec<_> = chunk.iter().map(key_of).collect();
+            // What somebody else has deleted meanwhile is as it should be.
+            let removed = self.map.remove_all(&keys);
+            self.end_caches();
+            removed?;
+            progress(chunk.len());
+        }
+        Ok(())
     }
 
     fn end_caches(&self) {

@@ -19,6 +19,17 @@ impl QueueTable {
         dir.open(maps::TXQ_CONFIG).map(Self)
     }
 
+    /// Opens it, if there is one: the oldest predecessors had none.
+    ///
+    /// # Errors
+    /// [`Error::Map`]: it is there and cannot be opened.
+    pub fn try_open(dir: &PinDir) -> Result<Option<Self>> {
+        match dir.try_open(maps::TXQ_CONFIG)? {
+            Some(_) => Self::open(dir).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The row of a CPU; zeroes if it is not configured.
     ///
     /// # Errors
@@ -58,11 +69,19 @@ impl QueueTable {
     /// # Errors
     /// [`Error::Map`]; [`Error::Other`] beyond 65534 CPUs.
     pub fn base_setup(&self) -> Result<()> {
-        for cpu in 0..self.0.max_entries() {
+        self.base_rows()?.into_iter().try_for_each(|row| self.set(row))
+    }
+
+    /// What the base setup makes of the table.
+    ///
+    /// # Errors
+    /// [`Error::Other`] beyond 65534 CPUs.
+    pub fn base_rows(&self) -> Result<Vec<TxqRow>> {
+        let row = |cpu: u32| {
             let number = u16::try_from(cpu + 1)
                 .map_err(|err| Error::other("base setup of the queues", err, ""))?;
-            self.set(TxqRow { cpu, queue_mapping: number, htb_major: number })?;
-        }
-        Ok(())
+            Ok(TxqRow { cpu, queue_mapping: number, htb_major: number })
+        };
+        (0..self.0.max_entries()).map(row).collect()
     }
 }

@@ -222,6 +222,13 @@ pub struct TxqRow {
     pub htb_major: u16,
 }
 
+impl TxqRow {
+    /// Whether packets of that class find it behind this CPU's queue; no class is fine anywhere.
+    pub fn serves(&self, class: TcHandle) -> bool {
+        class == TcHandle::NONE || class.major() == self.htb_major
+    }
+}
+
 /// Reads a CPU number in C's base 0: decimal, `0x…` hexadecimal, `0…` octal.
 ///
 /// # Errors

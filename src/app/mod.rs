@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use crate::error::{Error, Result};
 
+mod bulk;
 pub mod check;
 pub mod cpumap_pping;
 pub mod status;
@@ -15,7 +16,7 @@ pub mod xdp_pping;
 
 /// Writes results to stdout, all of them before it returns.
 fn print(write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> io::Result<()>) -> Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     write(&mut out).and_then(|()| out.flush()).map_err(Error::Output)
 }
 

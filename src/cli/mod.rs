@@ -22,6 +22,7 @@ use crate::error::{exit, Error, Result, EXIT_CODES};
 use crate::values::parse_number;
 
 pub mod cpumap_pping;
+pub mod edits;
 pub mod tc_classify;
 pub mod xdp_iphash_to_cpu;
 pub mod xdp_iphash_to_cpu_cmdline;
