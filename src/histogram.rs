@@ -1,6 +1,9 @@
 //! The arithmetic of the RTT histogram: seven logarithmic buckets an octave, as `bpf/histogram.h`
 //! fills them. Pure.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
 use crate::abi::{
     HIST_BUCKETS, HIST_CARRIES, HIST_FIRST_OCTAVE, HIST_FIRST_SUB, HIST_PER_OCTAVE, HIST_WORDS,
     SLOT_UNIT_BITS,
@@ -9,15 +12,26 @@ use crate::abi::{
 /// Buckets: one below the range, [`HIST_BUCKETS`] − 2 within, one above.
 pub const BUCKETS: usize = HIST_BUCKETS as usize;
 
+/// Of every bucket: a snapshot asks hundreds of thousands of times.
+static REPRESENTATIVES: LazyLock<[u64; BUCKETS]> =
+    LazyLock::new(|| std::array::from_fn(|bucket| representative(bucket) as u64));
+
+/// Words of an epoch.
+const WORDS: usize = HIST_WORDS as usize;
+/// Room for whole words of four buckets.
+const ROOM: usize = WORDS * 4;
+
 /// Samples by RTT. Histograms add up, across sides, handles, CPUs and machines.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
-    counts: [u64; BUCKETS],
+    counts: [u64; ROOM],
+    /// Buckets outside are empty: samples lie close together.
+    used: Range<usize>,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: [0; BUCKETS] }
+        Self { counts: [0; ROOM], used: 0..0 }
     }
 }
 
@@ -43,48 +57,89 @@ fn representative(bucket: usize) -> f64 {
 }
 
 impl Histogram {
-    /// Adds the counters of one epoch: 16 bits each, four a word, and the carries of the buckets
-    /// that passed 65535.
-    pub fn add_epoch(&mut self, words: &[u64], carry: u64) {
-        for (bucket, count) in self.counts.iter_mut().enumerate() {
-            let word = words.get(bucket / 4).copied().unwrap_or(0);
-            *count += word >> (bucket % 4 * 16) & 0xffff;
+    /// Adds the counters of up to 65537 epochs: 16 bits each, four a word, and the carries of the
+    /// buckets that passed 65535.
+    pub fn add_epochs<'a>(&mut self, epochs: impl Iterator<Item = (&'a [u64; WORDS], u64)>) {
+        // Two counters a word, with room for the sum.
+        const LANES: u64 = 0x0000_ffff_0000_ffff;
+        let (mut even, mut odd) = ([0; WORDS], [0; WORDS]);
+        for (words, carry) in epochs {
+            for (index, word) in words.iter().enumerate() {
+                even[index] += word & LANES;
+                odd[index] += word >> 16 & LANES;
+            }
+            if carry != 0 {
+                self.add_carries(carry);
+            }
         }
+        for (index, (even, odd)) in even.into_iter().zip(odd).enumerate() {
+            if even | odd == 0 {
+                continue;
+            }
+            let buckets = index * 4..index * 4 + 4;
+            let sums = [even & 0xffff_ffff, odd & 0xffff_ffff, even >> 32, odd >> 32];
+            self.counts[buckets.clone()].iter_mut().zip(sums).for_each(|(n, sum)| *n += sum);
+            self.widen(&buckets);
+        }
+    }
+
+    fn add_carries(&mut self, carry: u64) {
         for i in 0..HIST_CARRIES {
             let pair = carry >> (16 * i) & 0xffff;
             let (bucket, times) = ((pair >> 8) as usize, pair & 0xff);
-            if let Some(count) = bucket.checked_sub(1).and_then(|b| self.counts.get_mut(b)) {
-                *count += times << 16;
+            if let Some(bucket) = bucket.checked_sub(1).filter(|bucket| *bucket < BUCKETS) {
+                self.counts[bucket] += times << 16;
+                self.widen(&(bucket..bucket + 1));
             }
         }
     }
 
+    fn widen(&mut self, buckets: &Range<usize>) {
+        self.used = match self.used.is_empty() {
+            true => buckets.clone(),
+            false => self.used.start.min(buckets.start)..self.used.end.max(buckets.end),
+        };
+    }
+
     /// Adds another histogram.
     pub fn add(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+        let used = other.used.clone();
+        if used.is_empty() {
+            return;
+        }
+        self.widen(&used);
+        for (count, more) in self.counts[used.clone()].iter_mut().zip(&other.counts[used]) {
             *count += more;
         }
     }
 
     /// Samples in all.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts[self.used.clone()].iter().sum()
     }
 
-    /// The RTT in ns that `share` (0 to 1) of the samples do not exceed, within 5 % from 0.2 ms to
-    /// 4 s and always within `min` and `max` (ns), the exact extremes. 0 without samples.
-    pub fn quantile(&self, share: f64, min: u64, max: u64) -> u64 {
+    /// For each of the ascending `shares` (0 to 1) the RTT in ns that so many of the samples do not
+    /// exceed, within 5 % from 0.2 ms to 4 s and always within `min` and `max` (ns), the exact
+    /// extremes. 0 without samples.
+    pub fn quantiles<const N: usize>(&self, shares: [f64; N], min: u64, max: u64) -> [u64; N] {
         let total = self.total();
-        let rank = ((total as f64 * share).ceil() as u64).clamp(1, total.max(1));
-        let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            seen += count;
-            if *count > 0 && seen >= rank {
-                return (representative(bucket) as u64).clamp(min, max.max(min));
+        let ranks = shares.map(|share| rank(share, total));
+        let mut found = [0; N];
+        let (mut next, mut seen) = (0, 0);
+        for bucket in self.used.clone() {
+            seen += self.counts[bucket];
+            while next < N && seen >= ranks[next] {
+                found[next] = REPRESENTATIVES[bucket.min(BUCKETS - 1)].clamp(min, max.max(min));
+                next += 1;
             }
         }
-        0
+        found
     }
+}
+
+/// Which of the samples in ascending order, from 1.
+fn rank(share: f64, total: u64) -> u64 {
+    ((total as f64 * share).ceil() as u64).clamp(1, total.max(1))
 }
 
 const _: () = assert!(HIST_WORDS * 4 >= HIST_BUCKETS);
@@ -113,35 +168,54 @@ mod tests {
     #[test]
     fn quantiles() {
         let mut hist = Histogram::default();
-        assert_eq!(hist.quantile(0.5, 0, 0), 0);
-        let mut words = [0; HIST_WORDS as usize];
+        assert_eq!(hist.quantiles([0.5], 0, 0)[0], 0);
+        let mut words = [0; WORDS];
         let (low, high) = (bucket_of(5e6), bucket_of(40e6));
         words[low / 4] += 10 << (low % 4 * 16);
         words[high / 4] += 1 << (high % 4 * 16);
-        hist.add_epoch(&words, 0);
+        hist.add_epochs([(&words, 0)].into_iter());
         assert_eq!(hist.total(), 11);
-        let median = hist.quantile(0.5, 1, u64::MAX) as f64;
+        let median = hist.quantiles([0.5], 1, u64::MAX)[0] as f64;
         assert!((median / 5e6 - 1.0).abs() < 0.05, "{median}");
-        let top = hist.quantile(1.0, 1, u64::MAX) as f64;
+        let top = hist.quantiles([1.0], 1, u64::MAX)[0] as f64;
         assert!((top / 40e6 - 1.0).abs() < 0.05, "{top}");
-        assert_eq!(hist.quantile(0.5, 4_990_000, 4_990_000), 4_990_000);
+        assert_eq!(hist.quantiles([0.5], 4_990_000, 4_990_000)[0], 4_990_000);
     }
 
     #[test]
     fn carries_count_65536_each() {
         let mut hist = Histogram::default();
-        hist.add_epoch(&[7; HIST_WORDS as usize], (4 << 8 | 2) << 16 | (1 << 8 | 1));
+        let carry = (4 << 8 | 2) << 16 | (1 << 8 | 1);
+        hist.add_epochs([(&[7; WORDS], carry)].into_iter());
         assert_eq!(hist.counts[0], 65536 + 7);
         assert_eq!(hist.counts[3], 2 * 65536);
         assert_eq!(hist.counts[4], 7);
     }
 
     #[test]
+    fn full_counters_of_all_epochs() {
+        let mut hist = Histogram::default();
+        let full = [u64::MAX; WORDS];
+        hist.add_epochs([(&full, 0); 4].into_iter());
+        assert!(hist.counts.iter().all(|count| *count == 4 * 65535));
+    }
+
+    #[test]
     fn sums_of_histograms() {
         let mut a = Histogram::default();
-        a.add_epoch(&[1 << 48], 0);
-        let mut b = a.clone();
+        let mut words = [0; WORDS];
+        words[0] = 1 << 48;
+        a.add_epochs([(&words, 0)].into_iter());
+        let mut b = Histogram::default();
+        let mut words = [0; WORDS];
+        words[3] = 1;
+        b.add_epochs([(&words, 0)].into_iter());
         b.add(&a);
-        assert_eq!(b.total(), 2);
+        b.add(&a);
+        b.add(&Histogram::default());
+        assert_eq!(b.total(), 3);
+        assert_eq!((b.counts[3], b.counts[12]), (2, 1));
+        let [low, high] = b.quantiles([0.6, 1.0], 0, u64::MAX);
+        assert_eq!((low, high), (REPRESENTATIVES[3], REPRESENTATIVES[12]));
     }
 }

@@ -16,26 +16,25 @@ struct Window {
 }
 
 impl Window {
-    /// The epochs of a side that hold a sample of the last 60 s: the current one, the three before
-    /// it, and none whose last sample is older.
-    fn of(epochs: &[RttEpoch], now_ns: u64) -> Self {
-        let mut window = Self::default();
+    /// Adds the epochs of a side that hold a sample of the last 60 s: the current one, the three
+    /// before it, and none whose last sample is older.
+    fn add_side(&mut self, epochs: &[RttEpoch], now_ns: u64) {
         let number = epoch_number(now_ns);
-        for epoch in epochs {
+        let in_window = |epoch: &&RttEpoch| {
             // An epoch that began since our clock reading is the current one.
             let age = number.saturating_sub(epoch.epoch);
             let idle_ns = idle_ns(epoch.last_tick, now_ns);
-            if age >= RTT_EPOCHS as u32 || idle_ns > RTT_WINDOW_NS || epoch.min > epoch.max {
-                continue;
-            }
-            window.histogram.add_epoch(&epoch.hist, epoch.carry);
-            window.sum_ns += epoch.sum_ns;
-            window.widen(
+            age < RTT_EPOCHS as u32 && idle_ns <= RTT_WINDOW_NS && epoch.min <= epoch.max
+        };
+        let epochs = epochs.iter().filter(in_window);
+        for epoch in epochs.clone() {
+            self.sum_ns += epoch.sum_ns;
+            self.widen(
                 u64::from(epoch.min) << SLOT_UNIT_BITS,
                 u64::from(epoch.max) << SLOT_UNIT_BITS,
             );
         }
-        window
+        self.histogram.add_epochs(epochs.map(|epoch| (&epoch.hist, epoch.carry)));
     }
 
     fn widen(&mut self, min: u64, max: u64) {
@@ -59,15 +58,15 @@ impl Window {
         if count == 0 {
             return None;
         }
-        let quantile = |share| self.histogram.quantile(share, min_ns, max_ns);
+        let [median_ns, p95_ns] = self.histogram.quantiles([0.5, 0.95], min_ns, max_ns);
         Some(Summary {
             count,
             // A sample that is being written while we read may be in one sum and not in the other.
             avg_ns: (self.sum_ns / count).clamp(min_ns, max_ns),
             min_ns,
             max_ns,
-            median_ns: quantile(0.5),
-            p95_ns: quantile(0.95),
+            median_ns,
+            p95_ns,
         })
     }
 }
@@ -88,15 +87,18 @@ fn idle_ns(tick: u32, now_ns: u64) -> u64 {
 
 /// The figures of one tc handle at `now_ns` (ktime); `None` without a sample in the window.
 pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
-    let [subscriber, internet] = record.epoch.each_ref().map(|side| Window::of(side, now_ns));
-    let mut both = subscriber.clone();
-    both.add(&internet);
-    Some(HandleReport {
-        tc_handle,
-        subscriber: subscriber.summary(),
-        internet: internet.summary(),
-        both: both.summary()?,
-    })
+    let [mut subscriber, mut internet] = [Window::default(), Window::default()];
+    subscriber.add_side(&record.epoch[0], now_ns);
+    internet.add_side(&record.epoch[1], now_ns);
+    let sides = (subscriber.summary(), internet.summary());
+    let both = match sides {
+        (Some(_), Some(_)) => {
+            subscriber.add(&internet);
+            subscriber.summary()?
+        }
+        (one, other) => one.or(other)?,
+    };
+    Some(HandleReport { tc_handle, subscriber: sides.0, internet: sides.1, both })
 }
 
 #[cfg(test)]

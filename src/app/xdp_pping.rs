@@ -33,9 +33,9 @@ pub fn run(request: Request) -> Result<()> {
 pub fn snapshot(dir: &PinDir) -> Result<Vec<HandleReport>> {
     let records = dir.open::<u32, RttHandle>(maps::RTT)?;
     let now = ktime_ns()?;
-    let mut reports = Vec::new();
-    records.walk(|handle, record| reports.extend(rtt::report(*handle, record, now)))?;
-    reports.sort_unstable_by_key(|report: &HandleReport| report.tc_handle);
+    let mut reports = records.collect(|handle, record| rtt::report(*handle, record, now))?;
+    // A report is large: its key is sorted, then each report moves once.
+    reports.sort_by_cached_key(|report: &HandleReport| report.tc_handle);
     Ok(reports)
 }
 
