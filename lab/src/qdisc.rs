@@ -10,7 +10,7 @@ use std::io;
 pub struct HtbClass {
     /// TX queue, from 1; also the major number.
     pub queue: u16,
-    /// Minor number, 3 or more: 1 is the tree's root, 2 its default.
+    /// Minor number, 4 or more: 1 is the tree's root, 2 its default, 3 the shaper's own.
     pub minor: u16,
     /// Rate as tc writes it: `100mbit`.
     pub rate: String,
@@ -36,7 +36,8 @@ pub struct ClassStats {
     pub dropped: u64,
 }
 
-/// Installs mq as 7FFF:, for each of `queues` an HTB with the default class 2, and `classes`.
+/// Installs mq as 7FFF:, for each of `queues` an HTB with the default class 2 and class 3 for the shaper's
+/// own packets (MLD, ND: minor 3 is the contract's), and `classes`.
 /// A root qdisc that is already there goes first, as in LibreQoS's reload; clsact and its filters stay.
 pub fn mq_htb(netns: &Netns, device: &str, queues: u16, classes: &[HtbClass]) -> io::Result<()> {
     // Fails when there is none.
@@ -49,6 +50,8 @@ pub fn mq_htb(netns: &Netns, device: &str, queues: u16, classes: &[HtbClass]) ->
             format!("class add {parent} classid {queue:x}:1 htb rate 10gbit ceil 10gbit quantum 60000"),
             format!("class add {parent}1 classid {queue:x}:2 htb rate 5gbit ceil 10gbit prio 5 quantum 60000"),
             format!("qdisc add {parent}2 pfifo limit 10000"),
+            format!("class add {parent}1 classid {queue:x}:3 htb rate 100mbit ceil 10gbit prio 4 quantum 60000"),
+            format!("qdisc add {parent}3 pfifo limit 1000"),
         ]);
     }
     for HtbClass { queue, minor, rate, limit } in classes {
