@@ -99,7 +99,7 @@ test-scripts: ## the three shell scripts, on veth devices of their own (needs ro
 .PHONY: test-rust
 test-rust: ## cargo test, the whole workspace (needs root)
 	$(call step,cargo test)
-	@$(CARGO) test --workspace --locked
+	@$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: bench
 bench: deps ## what a packet costs, beside reference programs under one load (needs root)

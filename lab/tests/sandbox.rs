@@ -73,7 +73,8 @@ fn the_shaper_has_queues_and_classes() {
     let stats = htb_class_stats(shaper.netns(), "lan").unwrap();
     let mut found: Vec<_> = stats.into_keys().collect();
     found.sort_unstable();
-    assert_eq!(found, [(1, 1), (1, 2), (1, 5), (2, 1), (2, 2), (2, 0x1f)]);
+    let wanted = [(1, 1), (1, 2), (1, 3), (1, 5), (2, 1), (2, 2), (2, 3), (2, 0x1f)];
+    assert_eq!(found, wanted);
 }
 
 #[test]
