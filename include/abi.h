@@ -53,8 +53,9 @@ struct control {
 	__u64 hash_seed;   /* random, drawn once */
 	__u32 meta_cookie; /* random, drawn once: marks XDP metadata as ours */
 	__u32 abi_version;
-	__u64 test_now_ns; /* the clock when config.test_clock is set, else unused */
-	__u64 reserved[4];
+	__u64 test_now_ns;    /* the clock when config.test_clock is set, else unused */
+	__u64 test_frame_len; /* frame lengths when config.test_clock is set; 0: the frame's own */
+	__u64 reserved[3];
 };
 ASSERT_SIZE(control, 64);
 
