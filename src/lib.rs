@@ -24,4 +24,5 @@ pub mod program_pin;
 pub mod queues;
 pub mod rtt;
 pub mod skel;
+pub mod stream;
 pub mod values;
