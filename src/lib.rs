@@ -7,6 +7,7 @@ pub mod abi;
 pub mod app;
 pub mod attach;
 pub mod bulk;
+pub mod capture;
 pub mod cli;
 pub mod device;
 pub mod doctor;
