@@ -20,6 +20,8 @@
 const volatile struct config config = {
 	.cache_mask = ADDR_CACHE_ENTRIES - 1,
 	.flow_mask = DEFAULT_FLOWS / FLOW_WAYS - 1,
+	.recent_mask = RECENT_LINES_LEAST - 1,
+	.recent_samples = RECENT_SAMPLES,
 	.rtt = 1,
 	.metadata = 1,
 };
@@ -100,6 +102,15 @@ struct {
 	__type(value, struct rtt_handle);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } cpp_rtt SEC(".maps");
+
+/* Samples on their way to cpp_rtt. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RECENT_LINES_LEAST); /* the loader sets: x possible CPUs */
+	__type(key, __u32);
+	__type(value, struct rtt_recent);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} cpp_rtt_recent SEC(".maps");
 
 /* Counters of each CPU. (No BTF type for the value: libbpf-cargo cannot derive
  * a Default for arrays of more than 32; include/counters.def names them. Nor

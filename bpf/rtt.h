@@ -8,7 +8,7 @@
 #define CPP_RTT_H
 
 #include "flow.h"
-#include "histogram.h"
+#include "recent.h"
 #include "slots.h"
 
 /* Where a packet was seen, and whose it is. */
@@ -108,7 +108,8 @@ static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick
 		slots_open(flow, tag, dir, tcp->tsval, time, stats);
 	if (rtt)
 		/* Data that left towards the subscriber (0) was echoed by it. */
-		rtt_record(at->tc_handle, dir ? SIDE_SUBSCRIBER : SIDE_INTERNET, rtt, now, at->cpu);
+		rtt_record(at->tc_handle, dir ? SIDE_SUBSCRIBER : SIDE_INTERNET, rtt, now, at->cpu,
+			   stats);
 }
 
 static __always_inline void count_unmeasured(struct stats *stats, enum parse_result why)

@@ -153,6 +153,23 @@ struct rtt_handle {
 };
 ASSERT_SIZE(rtt_handle, 1952);
 
+/*
+ * cpp_rtt_recent: index = CPU * lines a CPU + slot of the tc handle. A CPU's
+ * latest samples of one handle, on one cache line; they go to the handle's
+ * record together. One CPU writes a line, under disabled bottom halves; readers
+ * add what is in it to the record (src/records.rs).
+ */
+struct rtt_recent {
+	__u32 tc_handle;
+	__u32 epoch;	 /* number of the epoch that all samples here are of */
+	__u32 last_tick; /* of the last sample: ktime >> RTT_TICK_BITS */
+	__u32 state;	 /* flushes so far << RECENT_COUNT_BITS | samples in the line */
+	__u32 sample[RECENT_SAMPLES]; /* RTT, or RECENT_INTERNET | RTT; never 0: 0 is free */
+};
+ASSERT_SIZE(rtt_recent, 64);
+
+#define RECENT_INTERNET (1U << 31) /* an RTT in slot units is less: RTT_TIMEOUT_NS */
+
 /* cpp_stats: index = CPU. */
 #define MAX_COUNTERS 64
 

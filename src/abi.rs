@@ -6,7 +6,7 @@ use plain::Plain;
 pub use crate::skel::cpumap_pping::types::{
     addr_cache as AddrCache, config as Config, control as Control, flow_bucket as FlowBucket,
     ip_mapping as IpMapping, ip_prefix as IpPrefix, rtt_epoch as RttEpoch, rtt_handle as RttHandle,
-    rtt_totals as RttTotals, txq_config as TxqConfig,
+    rtt_recent as RttRecent, rtt_totals as RttTotals, txq_config as TxqConfig,
 };
 
 pub use crate::skel::pping::types::{
@@ -47,6 +47,7 @@ plain!(
     IpPrefix,
     RttEpoch,
     RttHandle,
+    RttRecent,
     RttTotals,
     StreamConfig,
     StreamCount,
