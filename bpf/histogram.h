@@ -7,11 +7,10 @@
 #ifndef CPP_HISTOGRAM_H
 #define CPP_HISTOGRAM_H
 
+#include "atomics.h"
 #include "maps.h"
+#include "shaper_maps.h"
 #include "stats.h"
-
-/* How often a lost compare-and-swap is tried again before it is counted. */
-#define CAS_TRIES 8
 
 /* ceil(2^31 * 2^(k/7)): where bucket k of an octave starts, in a mantissa whose
  * top bit is set. */
@@ -119,26 +118,6 @@ __noinline int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
 		__sync_fetch_and_add(&epoch->hist[word], -(1ULL << (shift + 16)));
 	hist_carry(epoch, bucket, cpu);
 	return 0;
-}
-
-static __always_inline void min_to(__u32 *min, __u32 value)
-{
-	for (int try = 0; try < CAS_TRIES; try++) {
-		__u32 old = *(volatile __u32 *)min;
-
-		if (old <= value || __sync_val_compare_and_swap(min, old, value) == old)
-			return;
-	}
-}
-
-static __always_inline void max_to(__u32 *max, __u32 value)
-{
-	for (int try = 0; try < CAS_TRIES; try++) {
-		__u32 old = *(volatile __u32 *)max;
-
-		if (old >= value || __sync_val_compare_and_swap(max, old, value) == old)
-			return;
-	}
 }
 
 static __always_inline void epoch_reset(struct rtt_epoch *epoch)

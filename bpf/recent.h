@@ -10,6 +10,7 @@
 
 #include "histogram.h"
 #include "maps.h"
+#include "shaper_maps.h"
 #include "stats.h"
 
 #define RECENT_COUNT(state) ((state) & ((1U << RECENT_COUNT_BITS) - 1))

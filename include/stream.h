@@ -81,6 +81,7 @@ enum stream_state {
 	STREAM_STATE_EMPTY = 0,
 	STREAM_STATE_WAIT_OPEN = 1, /* sent, not answered yet */
 	STREAM_STATE_OPEN = 2,
+	STREAM_STATE_CLOSED = 3, /* FIN or RST seen: what follows does not open it again */
 };
 
 struct stream_flow {

@@ -9,6 +9,8 @@ pub mod counters;
 pub mod event;
 pub mod flows;
 pub mod format;
+pub mod kernel;
+pub mod live;
 pub mod signals;
 pub mod source;
 pub mod writer;
