@@ -277,7 +277,7 @@ mod tests {
             hist.add_sample(ns);
         }
         assert_eq!((hist.counts()[0], hist.total()), (3, 4));
-        assert_eq!(hist.counts().len(), bucket_of(5e6) + 1);
+        assert_eq!(hist.counts().len(), bucket_of_ns(5e6) + 1);
         hist.add_sample(u64::MAX);
         assert_eq!((hist.counts().len(), hist.counts()[BUCKETS - 1]), (BUCKETS, 1));
         for (bucket, edge) in lower_edges().iter().enumerate() {
