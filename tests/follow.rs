@@ -32,6 +32,7 @@ fn talk(lab: &Lab, server: &Server, ipv6: bool) {
     let address = if ipv6 { lab.internet().v6() } else { lab.internet().v4() };
     let flow = Flow::request_response(40, Duration::ZERO);
     traffic::run(lab.subscriber("alice").netns(), server, address, &flow).unwrap();
+    std::thread::sleep(300 * MS); // the FINs are still on their way
 }
 
 /// Classifiers with a follower behind them.
