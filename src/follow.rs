@@ -44,6 +44,22 @@ pub fn flow_places(dir: &PinDir) -> Result<u32> {
     }
 }
 
+/// How many classifiers of this network namespace have a follower behind them.
+///
+/// # Errors
+/// The interfaces or programs cannot be asked.
+pub fn followed() -> Result<usize> {
+    let mut count = 0;
+    for (_, program) in classifiers()? {
+        count += usize::from(follow_array(&program)?.is_some_and(|array| is_taken(&array)));
+    }
+    Ok(count)
+}
+
+fn is_taken(array: &MapHandle) -> bool {
+    matches!(array.lookup(&0u32.to_ne_bytes(), MapFlags::ANY), Ok(Some(_)))
+}
+
 impl Following {
     /// Puts the follower behind the classifier of every interface.
     ///
@@ -116,8 +132,7 @@ fn follow_array(program: &OwnedFd) -> Result<Option<MapHandle>> {
 fn enter(array: &MapHandle, kernel: &Kernel) -> Result<()> {
     let Some(program) = kernel.program(Program::Follow) else { return Ok(()) };
     let (key, value) = (0u32.to_ne_bytes(), program.as_raw_fd().to_ne_bytes());
-    let busy = matches!(array.lookup(&key, MapFlags::ANY), Ok(Some(_)));
-    if busy {
+    if is_taken(array) {
         let why = "the shaper has a follower already";
         return Err(Error::other("--follow", why, "end it first: pkill -f 'xdp_pping.*--follow'"));
     }

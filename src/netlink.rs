@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = request(kind, 7);
+        let mut bytes = request(kind, 7, 0);
         bytes.truncate(HEADER);
         bytes.extend(payload);
         bytes[..4].copy_from_slice(&((HEADER + payload.len()) as u32).to_ne_bytes());

@@ -28,6 +28,7 @@ pub const PROGRAMS: [(&str, &str); 7] = [
     ("xdp_iphash_to_cpu_cmdline", env!("CARGO_BIN_EXE_xdp_iphash_to_cpu_cmdline")),
     ("tc_classify", env!("CARGO_BIN_EXE_tc_classify")),
     ("xdp_pping", env!("CARGO_BIN_EXE_xdp_pping")),
+    ("pping", env!("CARGO_BIN_EXE_pping")),
     ("xdp_pass", env!("CARGO_BIN_EXE_xdp_pass")),
     ("cpumap-pping", env!("CARGO_BIN_EXE_cpumap-pping")),
     ("pping", env!("CARGO_BIN_EXE_pping")),
