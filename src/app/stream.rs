@@ -20,6 +20,8 @@ use crate::stream::writer::{Output, Reopened};
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_NS: u64 = PATIENCE.as_nanos() as u64;
 const SECOND_NS: u64 = 1_000_000_000;
+/// Batches after a stop: a ring buffer and more.
+const MAX_LAST_BATCHES: usize = 32;
 
 const LOST: Counter = Counter::named("events_lost");
 const UNFOLLOWED: Counter = Counter::named("flows_unfollowed");
@@ -101,19 +103,36 @@ impl Session<'_> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let now_ns = self.source.now_ns()?;
-            let polled = self.source.poll(&mut batch, self.next_ns(now_ns));
-            // What came before a failure counts.
-            self.take(&batch)?;
-            batch.clear();
-            let progress = polled?;
+            let progress = self.step(&mut batch, self.next_ns(now_ns))?;
             if self.stopped()? {
-                return Ok(());
+                return self.drain(&mut batch);
             }
             self.tick()?;
             if progress == Progress::End {
                 return Ok(());
             }
         }
+    }
+
+    /// What happened before the stop; what happens from now on does not count.
+    fn drain(&mut self, batch: &mut Vec<StreamEvent>) -> Result<()> {
+        let now_ns = self.source.now_ns()?;
+        for _ in 0..MAX_LAST_BATCHES {
+            self.step(batch, now_ns)?;
+            if batch.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the events until then. They stay in `batch`.
+    fn step(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
+        batch.clear();
+        let polled = self.source.poll(batch, until_ns);
+        // What came before a failure counts.
+        self.take(batch)?;
+        polled
     }
 
     /// When something is to be done next.
@@ -198,6 +217,7 @@ impl Session<'_> {
 
     fn housekeeping(&mut self, now_ns: u64) -> Result<()> {
         self.clock.refresh()?;
+        self.output.check_reader()?;
         self.losses(now_ns)?;
         let Mode::Events { flows, .. } = &mut self.mode else { return Ok(()) };
         let source = &*self.source;
@@ -278,6 +298,8 @@ mod tests {
     #[derive(Default)]
     struct Script {
         steps: VecDeque<(u64, Vec<StreamEvent>)>,
+        /// What is in the ring buffer, and wakes nobody.
+        waiting: Vec<StreamEvent>,
         now_ns: u64,
         lost: u64,
         fails: bool,
@@ -286,6 +308,10 @@ mod tests {
 
     impl Source for Script {
         fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
+            if until_ns == self.now_ns {
+                batch.append(&mut self.waiting);
+                return Ok(Progress::More);
+            }
             assert!(until_ns > self.now_ns && until_ns - self.now_ns <= PATIENCE_NS);
             match self.steps.pop_front() {
                 Some((now_ns, events)) => {
@@ -413,9 +439,9 @@ mod tests {
 
     #[test]
     fn the_array_is_closed_whatever_happens() {
-        let mut script = steps(&[5, 6], events());
+        let mut script = Script { waiting: events(), ..steps(&[5, 6], events()) };
         let run = Run::new("stop", &mut script, &[Some(Signal::Stop)], Format::Json, BOTH);
-        assert!(run.result.is_ok() && run.objects().len() == 2);
+        assert!(run.result.is_ok() && run.objects().len() == 4);
         assert_eq!(script.steps.len(), 1);
 
         let mut script = Script { fails: true, ..steps(&[5], events()) };

@@ -27,7 +27,8 @@ pub trait Source {
     /// A live source need not wake up for single events: the caller's `until_ns` are never more
     /// than 100 ms ahead, and what is in the buffer then is to be appended. A replay runs the
     /// packets before `until_ns`, and leaves its clock there when the next one is later; it may put
-    /// the clock to that packet's time when that is hours away.
+    /// the clock to that packet's time when that is hours away. With an `until_ns` of now or earlier
+    /// nobody waits: what is in the buffer is appended, and no packet is run.
     ///
     /// # Errors
     /// The source has failed and gives no more; an interface that is gone, a capture that is cut

@@ -127,6 +127,17 @@ impl Output {
         self.write_out(wake, None)
     }
 
+    /// Tells that the reader went away also while there is nothing to write.
+    ///
+    /// # Errors
+    /// [`Error::Output`], of kind `BrokenPipe`.
+    pub fn check_reader(&self) -> Result<()> {
+        match self.sink.reader_is_gone() {
+            true => Err(Error::Output(io::ErrorKind::BrokenPipe.into())),
+            false => Ok(()),
+        }
+    }
+
     /// Opens the file again, once it was moved.
     ///
     /// # Errors
@@ -268,6 +279,13 @@ impl Sink {
         Ok(fds[0].any().unwrap_or(true))
     }
 
+    fn reader_is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::empty())];
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+        poll(&mut fds, PollTimeout::ZERO).is_ok()
+            && fds[0].revents().is_some_and(|events| events.intersects(gone))
+    }
+
     fn error(&self, err: io::Error) -> Error {
         let gone = err.kind() == io::ErrorKind::BrokenPipe;
         match &self.path {
@@ -377,6 +395,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(matches!(output.reopen(None).unwrap(), Reopened::Failed(_)));
         output.lost(0, 7);
+        output.check_reader().unwrap();
         output.finish().unwrap();
         assert!(fs::read_to_string(folder.file("b")).unwrap().contains("7 events lost"));
     }
@@ -394,6 +413,7 @@ mod tests {
         let (reader, writer) = pipe();
         drop(reader);
         let mut output = output_to(writer, Format::Jsonl);
+        assert!(output.check_reader().is_err());
         output.event(&event(), 1);
         let err = output.flush(None).unwrap_err();
         let Error::Output(err) = err else { panic!("{err}") };
@@ -420,7 +440,7 @@ mod tests {
         (&wake_writer).write_all(b"!").unwrap();
         let wake: OwnedFd = wake_reader.into();
         output.flush(Some(wake.as_fd())).unwrap();
-        assert!(!output.buffer.is_empty());
+        assert!(!output.buffer.is_empty() && output.check_reader().is_ok());
         let err = output.finish().unwrap_err();
         assert!(err.to_string().contains("its reader does not read"), "{err}");
         // Not a byte is missing when it goes on.
