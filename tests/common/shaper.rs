@@ -31,7 +31,6 @@ pub const PROGRAMS: [(&str, &str); 7] = [
     ("pping", env!("CARGO_BIN_EXE_pping")),
     ("xdp_pass", env!("CARGO_BIN_EXE_xdp_pass")),
     ("cpumap-pping", env!("CARGO_BIN_EXE_cpumap-pping")),
-    ("pping", env!("CARGO_BIN_EXE_pping")),
 ];
 
 /// The path of a binary under test; any other name is the system's.
