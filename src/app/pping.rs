@@ -1,13 +1,17 @@
 //! Stream the RTTs of the flows that pass an interface, or that a capture holds.
 
+use std::path::Path;
+
 use crate::abi::{StreamConfig, DEFAULT_FLOWS};
+use crate::capture::Capture;
 use crate::cli::pping::{IngressHook, Input, Request};
 use crate::device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::output::Side;
 use crate::stream::clock::Clock;
 use crate::stream::kernel::{Kernel, Program, Setup};
 use crate::stream::live::Live;
+use crate::stream::replay::Replay;
 use crate::stream::signals::ProcessSignals;
 use crate::stream::source::Source;
 use crate::stream::writer::Output;
@@ -33,8 +37,25 @@ pub fn run(request: Request) -> Result<()> {
 fn source(request: &Request) -> Result<(Box<dyn Source>, Clock)> {
     match &request.input {
         Input::Interface(dev) => Ok((Box::new(watch(request, dev)?), Clock::live()?)),
-        Input::Capture(path) => Err(Error::other(path.display().to_string(), "not yet", "")),
+        Input::Capture(path) => Ok((Box::new(replay(request, path)?), Clock::fixed(0))),
     }
+}
+
+/// The programs, in front of a capture. It does not say which of its answers were this host's own:
+/// all count.
+fn replay(request: &Request, path: &Path) -> Result<Replay> {
+    let capture = Capture::open(path)?;
+    let mut stream = StreamConfig::default();
+    request.apply(&mut stream);
+    stream.include_local = 1;
+    let kernel = Kernel::load(&Setup {
+        programs: &[Program::Ingress, Program::Egress],
+        stream,
+        handshake: request.include_syn,
+        replay: true,
+        flows: DEFAULT_FLOWS as u32,
+    })?;
+    Replay::new(kernel, capture)
 }
 
 /// The programs, on the interface.

@@ -11,6 +11,7 @@ pub mod flows;
 pub mod format;
 pub mod kernel;
 pub mod live;
+pub mod replay;
 pub mod signals;
 pub mod source;
 pub mod writer;
