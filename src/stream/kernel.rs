@@ -22,6 +22,7 @@ use crate::map::{Map, MappedArray};
 use crate::skel::pping::{OpenPpingSkel, PpingSkelBuilder};
 
 use super::counters::Counters;
+use super::source::BATCH;
 
 /// Bytes of the ring buffer: 120 000 events.
 const RING_BYTES: u32 = 16 << 20;
@@ -140,7 +141,8 @@ impl Kernel {
     pub fn wait(&self, batch: &mut Vec<StreamEvent>, patience: Duration) -> Result<()> {
         check_ring(self.ring.poll_raw(patience))?;
         batch.append(&mut self.arrived.borrow_mut());
-        Ok(())
+        // Polling takes nothing when the time is up before the ring buffer is worth waking us.
+        self.drain(batch, BATCH).map(drop)
     }
 
     /// Moves a replay's clock, and says how long the next frame was on the wire.

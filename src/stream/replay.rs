@@ -78,10 +78,17 @@ impl Replay {
             err => Err(Error::bpf_load("run a packet through the programs", err, "")),
         }
     }
+}
 
-    /// Packets so few of whose bytes were captured that the kernel did not run them.
-    pub fn refused(&self) -> u64 {
-        self.refused
+impl Drop for Replay {
+    /// What was left out is said, whatever ended the replay.
+    fn drop(&mut self) {
+        if self.refused > 0 {
+            eprintln!(
+                "WARN: {} packets were not run: the kernel takes none that end within the IP header",
+                self.refused
+            );
+        }
     }
 }
 
@@ -93,9 +100,9 @@ impl Source for Replay {
                     self.kernel.drain(batch, usize::MAX)?;
                     return Ok(Progress::End);
                 }
-                Some(frame) if frame.time_ns >= until_ns => {
-                    let pause = frame.time_ns - until_ns > LONG_NS;
-                    self.now_ns = if pause { frame.time_ns } else { until_ns };
+                Some(frame) if frame.time_ns.max(self.now_ns) >= until_ns => {
+                    let pause = frame.time_ns.saturating_sub(until_ns) > LONG_NS;
+                    self.now_ns = if pause { frame.time_ns } else { until_ns.max(self.now_ns) };
                     self.next = Some(frame);
                     break;
                 }
