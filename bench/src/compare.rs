@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::generator::Generator;
 use crate::quantile::{median, quantile};
@@ -23,6 +23,8 @@ pub struct Schedule {
     pub settle: Duration,
     /// Instead of that the first time a system is attached: flows and caches fill.
     pub warm_up: Duration,
+    /// And at least so many segments are sent then.
+    pub warm_up_segments: u64,
 }
 
 /// A system in one window.
@@ -96,7 +98,13 @@ pub fn compare(
             tell(round, &system.name);
             inside(&stage.shaper, || system.attach())?;
             generator.select(system.load);
-            sleep(if round == 0 { schedule.warm_up } else { schedule.settle });
+            if round == 0 {
+                let began = Instant::now();
+                generator.wait_for_segments(schedule.warm_up_segments)?;
+                sleep(schedule.warm_up.saturating_sub(began.elapsed()));
+            } else {
+                sleep(schedule.settle);
+            }
             series.windows.push(window(generator, system, schedule.window)?);
         }
     }
@@ -109,12 +117,11 @@ fn window(generator: &Generator, system: &System, length: Duration) -> Result<Wi
     }
     let progress = &generator.progress;
     let sent = || progress.segments.load(Relaxed) + progress.acks.load(Relaxed);
-    let possible = || progress.possible.load(Relaxed);
-    let (possible_before, samples_before) = (possible(), system.samples()?);
+    let (possible_before, samples_before) = samples(generator, system)?;
     let (sent_before, before) = (sent(), of_system(system)?);
     sleep(length);
     let (sent_after, after) = (sent(), of_system(system)?);
-    let (possible_after, samples_after) = (possible(), system.samples()?);
+    let (possible_after, samples_after) = samples(generator, system)?;
     let sum = |hook| between(system, &before, &after, |at, _| at == hook);
     let part = |hook, device| between(system, &before, &after, |at, on| at == hook && on == device);
     Ok(Window {
@@ -133,6 +140,15 @@ fn window(generator: &Generator, system: &System, length: Duration) -> Result<Wi
             .zip(samples_before)
             .map(|(after, before)| after.saturating_sub(before)),
     })
+}
+
+/// Samples that were possible so far, and those that the system took. Counting the latter takes some
+/// systems milliseconds: it is compared with what was possible in the middle of that.
+fn samples(generator: &Generator, system: &System) -> Result<(u64, Option<u64>)> {
+    let possible = || generator.progress.possible.load(Relaxed);
+    let before = possible();
+    let samples = system.samples()?;
+    Ok((before + (possible() - before) / 2, samples))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const ROOM: u32 = 4;
 pub struct FlowRow {
     /// Flows that send, each every `cycle_ms`.
     pub flows: u32,
-    /// How often each flow sends.
+    /// How often each flow sends, as it was.
     pub cycle_ms: u32,
     /// Places of the flow table.
     pub places: u32,
@@ -80,19 +80,16 @@ fn reference_places(flows: u32) -> u32 {
 }
 
 fn measure(stage: &Stage, generator: &Generator, system: &System, load: &Load) -> Result<FlowRow> {
-    let cycle = Duration::from_millis((load.flows / load.per_tick).into());
     inside(&stage.shaper, || system.attach())?;
     generator.select(system.load);
-    // Every flow is known, and those ACKs are back.
-    sleep(cycle + Duration::from_millis(800));
+    let cycle = one_cycle(generator, load)?;
+    // Who came first has a place: a whole cycle shows those who came later as well.
     let look = || {
-        Ok::<_, crate::Error>((
-            generator.progress.truth_of(system.load),
-            by_subscriber(system, load)?,
-        ))
+        let truth = generator.progress.truth_of(system.load);
+        Ok::<_, crate::Error>((truth, by_subscriber(system, load)?))
     };
     let before = look()?;
-    sleep(Duration::from_secs(3));
+    one_cycle(generator, load)?;
     let after = look()?;
     let mut sums = vec![[0; 2]; load.rtt_ticks.len()];
     for subscriber in 0..load.subscribers {
@@ -113,6 +110,13 @@ fn measure(stage: &Stage, generator: &Generator, system: &System, load: &Load) -
         kept: kept.collect(),
         ..FlowRow::default()
     })
+}
+
+/// Waits until every flow has sent and is acknowledged; how long a cycle takes.
+fn one_cycle(generator: &Generator, load: &Load) -> Result<Duration> {
+    let cycle = generator.wait_for_segments(load.flows.into())?;
+    sleep(Duration::from_millis(800));
+    Ok(cycle)
 }
 
 /// Samples of each subscriber.

@@ -4,7 +4,8 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{sleep, JoinHandle};
+use std::time::{Duration, Instant};
 
 use lab::Netns;
 use nix::libc::{self, c_int};
@@ -34,7 +35,7 @@ pub struct Progress {
     pub possible: AtomicU64,
     /// Frames that the device refused.
     pub refused: AtomicU64,
-    /// Ticks left out because the machine had no time: no burst makes up for them.
+    /// Ticks without segments because the machine had no time: no burst makes up for them.
     pub skipped: AtomicU64,
     /// The true RTTs of the samples that were possible, by load and subscriber: sum and number.
     pub truth: Vec<Vec<[AtomicU64; 2]>>,
@@ -69,6 +70,22 @@ impl Generator {
     /// Goes on with another of the loads.
     pub fn select(&self, load: usize) {
         self.progress.load.store(load, Relaxed);
+    }
+
+    /// Waits until so many more segments are sent; how long it took.
+    pub fn wait_for_segments(&self, count: u64) -> Result<Duration> {
+        let segments = || self.progress.segments.load(Relaxed);
+        let (start, end) = (Instant::now(), segments() + count);
+        while segments() < end {
+            if !self.is_running() {
+                return Err("the generator has stopped".into());
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err("the generator has too little CPU time".into());
+            }
+            sleep(Duration::from_millis(5));
+        }
+        Ok(start.elapsed())
     }
 
     /// Whether it still runs.
@@ -133,6 +150,8 @@ struct Stream<'a> {
     up: Sender,
     /// A ring that reaches back over the longest RTT.
     past: Vec<Past>,
+    /// By RTT: the segments of ticks before this one are acknowledged.
+    acked: Vec<u64>,
     drawn: Vec<Shot>,
 }
 
@@ -149,33 +168,49 @@ impl<'a> Stream<'a> {
             down: open(TO_WAN, Way::Down)?,
             up: open(TO_LAN, Way::Up)?,
             past: vec![empty; longest + 1],
+            acked: vec![0; load.rtt_ticks.len()],
             drawn: Vec::new(),
         })
     }
 
+    /// The ACKs that are due in `tick`, and those of ticks that were missed.
     fn acknowledge(&mut self, tick: u64, progress: &Progress) -> io::Result<()> {
         for (class, rtt) in self.load.rtt_ticks.iter().enumerate() {
-            let Some(then) = tick.checked_sub(*rtt) else { continue };
-            let past = &self.past[then as usize % self.past.len()];
-            if past.tick != then + 1 {
-                continue;
+            let due = (tick + 1).saturating_sub(*rtt);
+            let oldest = due.saturating_sub(self.past.len() as u64);
+            for then in self.acked[class].max(oldest)..due {
+                self.acknowledge_one(class, then, tick, progress)?;
             }
-            let list = &past.lists[class];
-            let flows = &mut self.flows;
-            self.up.fill(list, |index| ack(flows, index, tick, *rtt));
-            let true_rtt = now_ns()? - past.sent_ns;
-            add(&progress.refused, self.up.send(list.len())?);
-            add(&progress.acks, list.len() as u64);
-            let mut possible = 0;
-            for shot in list.iter().filter(|shot| shot.opens) {
-                let subscriber = self.flows.all[shot.flow as usize].subscriber;
-                let [sum, count] = &self.truth[subscriber as usize];
-                add(sum, true_rtt);
-                add(count, 1);
-                possible += 1;
-            }
-            add(&progress.possible, possible);
+            self.acked[class] = due;
         }
+        Ok(())
+    }
+
+    fn acknowledge_one(
+        &mut self,
+        class: usize,
+        then: u64,
+        tick: u64,
+        progress: &Progress,
+    ) -> io::Result<()> {
+        let past = &self.past[then as usize % self.past.len()];
+        if past.tick != then + 1 {
+            return Ok(());
+        }
+        let (flows, list) = (&mut self.flows, &past.lists[class]);
+        self.up.fill(list, |index| ack(flows, index, tick, tick - then));
+        let true_rtt = now_ns()? - past.sent_ns;
+        add(&progress.refused, self.up.send(list.len())?);
+        add(&progress.acks, list.len() as u64);
+        let mut possible = 0;
+        for shot in list.iter().filter(|shot| shot.opens) {
+            let subscriber = self.flows.all[shot.flow as usize].subscriber;
+            let [sum, count] = &self.truth[subscriber as usize];
+            add(sum, true_rtt);
+            add(count, 1);
+            possible += 1;
+        }
+        add(&progress.possible, possible);
         Ok(())
     }
 

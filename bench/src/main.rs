@@ -49,18 +49,19 @@ fn main() -> Result<()> {
     }
     let (start, cpu_time) = (Instant::now(), CpuTime::now());
     let mut report = Report { machine: Machine::look(), ..Report::default() };
+    println!("{}", text::start(&report));
     run(&options, &mut report)?;
     report.machine.seconds = start.elapsed().as_secs_f64();
     report.machine.steal_percent = CpuTime::now().steal_percent(cpu_time);
     report.targets = targets::judge(&report);
-    let text = text::whole(&report);
-    print!("{text}");
+    print!("{}\n{}", text::targets(&report.targets), text::conditions(&report.machine));
     let json = serde_json::to_string_pretty(&report)? + "\n";
     if options.is_report() {
         let folder = folder();
         std::fs::create_dir_all(&folder)?;
-        write(&folder.join("report.txt"), &text)?;
+        write(&folder.join("report.txt"), &text::whole(&report))?;
         write(&folder.join("report.json"), &json)?;
+        eprintln!("written: {}", folder.join("report.{txt,json}").display());
     }
     options.json.iter().try_for_each(|file| write(file, &json))
 }
@@ -77,6 +78,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         };
         line.clear();
         done.map_err(|err| format!("{}: {err}", part.name()))?;
+        println!("{}", text::part(part, report));
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub fn run(options: &Options, line: &Line, report: &mut Report) -> Result<()> {
     });
     let systems = systems.into_iter().collect::<Result<Vec<_>>>()?;
     systems.iter().try_for_each(System::prefer_cpumap_threads)?;
-    let generator = start(&stage, &[load.clone()], options)?;
+    let generator = start(&stage, std::slice::from_ref(&load), options)?;
     let pairs = SIZES.map(|(_, name)| (name, name::FEWEST));
     let subject = Subject {
         name: Part::Mappings.name(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::compare::Schedule;
+use crate::workload::Load;
 
 /// What a packet costs: the packet path beside reference programs, attached in turn under one load. Needs root.
 ///
@@ -94,20 +95,16 @@ impl Options {
         let ms = Duration::from_millis;
         let (rounds, window, settle) = match (self.quick, part) {
             (true, _) => (3, 300, 200),
-            (_, Part::LiveMix) => (10, 800, 250),
+            (_, Part::LiveMix) => (10, 700, 250),
             _ => (6, 400, 200),
-        };
-        let warm_up = match part {
-            Part::LiveMix => 2000,
-            // Its cycle is 3.3 s.
-            Part::Cold => 3600,
-            _ => 1200,
         };
         Schedule {
             rounds: self.rounds.map_or(rounds, usize::from),
             window: ms(self.window.unwrap_or(window)),
             settle: ms(settle),
-            warm_up: ms(warm_up),
+            warm_up: ms(if part == Part::LiveMix { 2000 } else { 1000 }),
+            // The whole cycle: every flow is known.
+            warm_up_segments: if part == Part::Cold { Load::cold().flows.into() } else { 0 },
         }
     }
 }

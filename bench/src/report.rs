@@ -238,8 +238,13 @@ mod tests {
         let all =
             [series("textbook", &[100, 400, 200], None), series("ours", &[50, 100, 300], Some(95))];
         let zero = Duration::ZERO;
-        let schedule =
-            Schedule { rounds: 3, window: Duration::from_millis(5), settle: zero, warm_up: zero };
+        let schedule = Schedule {
+            rounds: 3,
+            window: Duration::from_millis(5),
+            settle: zero,
+            warm_up: zero,
+            warm_up_segments: 0,
+        };
         let pairs = [("ours", "textbook"), ("ours", "absent")];
         let subject = Subject {
             name: "live-mix".into(),

@@ -10,7 +10,7 @@ pub struct Target {
     /// What is measured.
     pub what: &'static str,
     /// How a figure is written, and which way is good.
-    pub kind: Kind,
+    pub unit: Unit,
     /// The bound.
     pub bound: f64,
     /// A better one that is hoped for.
@@ -26,21 +26,21 @@ pub struct Target {
 /// The kinds of figures; fewer is better but for shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum Unit {
     /// A multiple of something.
-    AtMostTimes,
+    Times,
     /// A share of all there is.
-    AtLeastShare,
+    Share,
     /// Memory.
-    AtMostBytes,
+    Bytes,
     /// Time.
-    AtMostMs,
+    Ms,
 }
 
-impl Kind {
+impl Unit {
     fn holds(self, measured: f64, bound: f64) -> bool {
         match self {
-            Self::AtLeastShare => measured >= bound,
+            Self::Share => measured >= bound,
             _ => measured <= bound,
         }
     }
@@ -77,7 +77,7 @@ pub mod name {
 /// A target before it is measured.
 struct Wanted {
     what: &'static str,
-    kind: Kind,
+    unit: Unit,
     bound: f64,
     stretch: Option<f64>,
     measured: fn(&Report) -> Option<f64>,
@@ -85,46 +85,46 @@ struct Wanted {
 
 const fn want(
     what: &'static str,
-    kind: Kind,
+    unit: Unit,
     bound: f64,
     measured: fn(&Report) -> Option<f64>,
 ) -> Wanted {
-    Wanted { what, kind, bound, stretch: None, measured }
+    Wanted { what, unit, bound, stretch: None, measured }
 }
 
 const WANTED: [Wanted; 12] = [
     Wanted {
         stretch: Some(0.85),
-        ..want("live mix: ours / textbook pair", Kind::AtMostTimes, 1.0, |report| {
+        ..want("live mix: ours / textbook pair", Unit::Times, 1.0, |report| {
             ratio(report, name::LIVE_MIX, name::OURS, "textbook")
         })
     },
-    want("live mix: ours / predecessor-shaped", Kind::AtMostTimes, 0.4, |report| {
+    want("live mix: ours / predecessor-shaped", Unit::Times, 0.4, |report| {
         ratio(report, name::LIVE_MIX, name::OURS, "predecessor-shaped")
     }),
-    want("live mix: RTT on / RTT off", Kind::AtMostTimes, 1.8, |report| {
+    want("live mix: RTT on / RTT off", Unit::Times, 1.8, |report| {
         ratio(report, name::LIVE_MIX, name::OURS, name::RTT_OFF)
     }),
-    want("1 000 000 mappings / 1000 mappings", Kind::AtMostTimes, 1.1, |report| {
+    want("1 000 000 mappings / 1000 mappings", Unit::Times, 1.1, |report| {
         ratio(report, name::MAPPINGS, name::MOST, name::FEWEST)
     }),
-    want("ours: cold / live mix", Kind::AtMostTimes, 2.0, |report| {
+    want("ours: cold / live mix", Unit::Times, 2.0, |report| {
         ratio(report, name::COLD, name::OURS, name::OURS_LIVE_MIX)
     }),
-    want("live mix: samples kept of those possible", Kind::AtLeastShare, 0.92, |report| {
+    want("live mix: samples kept of those possible", Unit::Share, 0.92, |report| {
         report.comparison(name::LIVE_MIX)?.row(name::OURS)?.kept
     }),
-    want("live mix: flows with traffic that are reported", Kind::AtLeastShare, 0.99, |report| {
+    want("live mix: flows with traffic that are reported", Unit::Share, 0.99, |report| {
         let accuracy = report.accuracy.as_ref()?;
         Some(accuracy.reported as f64 / accuracy.flows as f64)
     }),
-    want("memory of a flow, RTT records included", Kind::AtMostBytes, 192.0, |report| {
+    want("memory of a flow, RTT records included", Unit::Bytes, 192.0, |report| {
         Some(report.memory.as_ref()?.all_bytes_a_flow())
     }),
-    want(name::ADD_65K, Kind::AtMostMs, 300.0, |report| best(report, name::ADD_65K)),
-    want(name::ADD_1M, Kind::AtMostMs, 6000.0, |report| best(report, name::ADD_1M)),
-    want(name::LIST, Kind::AtMostMs, 150.0, |report| best(report, name::LIST)),
-    want(name::SNAPSHOT, Kind::AtMostMs, 100.0, |report| best(report, name::SNAPSHOT)),
+    want(name::ADD_65K, Unit::Ms, 300.0, |report| best(report, name::ADD_65K)),
+    want(name::ADD_1M, Unit::Ms, 6000.0, |report| best(report, name::ADD_1M)),
+    want(name::LIST, Unit::Ms, 150.0, |report| best(report, name::LIST)),
+    want(name::SNAPSHOT, Unit::Ms, 100.0, |report| best(report, name::SNAPSHOT)),
 ];
 
 fn ratio(report: &Report, part: &str, of: &str, to: &str) -> Option<f64> {
@@ -139,15 +139,15 @@ fn best(report: &Report, what: &str) -> Option<f64> {
 pub fn judge(report: &Report) -> Vec<Target> {
     let judged = WANTED.iter().filter_map(|wanted| {
         let measured = (wanted.measured)(report).filter(|figure| figure.is_finite())?;
-        let Wanted { what, kind, bound, stretch, .. } = *wanted;
+        let Wanted { what, unit, bound, stretch, .. } = *wanted;
         Some(Target {
             what,
-            kind,
+            unit,
             bound,
             stretch,
             measured,
-            met: kind.holds(measured, bound),
-            stretch_met: stretch.map(|bound| kind.holds(measured, bound)),
+            met: unit.holds(measured, bound),
+            stretch_met: stretch.map(|bound| unit.holds(measured, bound)),
         })
     });
     judged.collect()

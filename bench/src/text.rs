@@ -2,72 +2,91 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum;
+
 use crate::accuracy::Accuracy;
 use crate::bulk::BulkRow;
 use crate::flows::FlowRow;
 use crate::machine::Machine;
 use crate::memory::Memory;
+use crate::options::Part;
 use crate::report::{Comparison, Report};
 use crate::table::{grouped, number, percent, Table};
-use crate::targets::{Kind, Target};
+use crate::targets::{Target, Unit};
 
 /// What the columns of the comparisons are.
 const LEGEND: &str = "\
 All systems of a table are attached in turn under the same load, round after round; each figure is the median of the
 rounds. Costs are nanoseconds a run, by the kernel's bpf_stats (which itself costs what the empty pair shows).
 
-  XDP, TC        a run of the program, both interfaces; below, each by itself: XDP on lan sees ACKs, on wan data, TC the other way round
+  XDP, TC        a run of the program, both interfaces; to the right each by itself: XDP on lan sees ACKs, on wan data,
+                 TC the other way round
   packet         XDP + TC: what a forwarded packet costs
   quiet          the same in the quietest tenth of the rounds
-  x ...          packet, as a multiple of that system: the median of the rounds' ratios
-  samples kept   RTT samples of those possible (a TSval's first ACK, but for a flow's first TSval)
+  times ...      packet, as a multiple of that system's: the median of the rounds' ratios
+  samples kept   RTT samples of those possible: one a TSval, but for a flow's first. (Ours keeps two TSvals a direction
+                 outstanding: of a hot flow with a new one each ms, two an RTT.)
   forwarded      packets that TC saw of the frames sent
   empty          programs that do nothing
-  textbook       XDP: one hash look-up by address. TC: one LRU look-up by 5-tuple and an update in place. No class, no RTT
+  textbook       XDP: one hash look-up by address. TC: one LRU look-up by 5-tuple and an update in place. No class,
+                 no RTT
   predecessor-   the map operations of the C cpumap-pping: LPM in XDP; LPM, per-handle LRU, flow LRU, timestamp LRU
   shaped         insert and delete in TC
 ";
 
 /// All of it.
 pub fn whole(report: &Report) -> String {
-    let mut parts = vec![machine(&report.machine), LEGEND.to_owned()];
-    parts.extend(sections(report));
-    parts.push(targets(&report.targets));
-    parts.retain(|part| !part.is_empty());
-    parts.join("\n")
+    let mut texts = vec![machine(&report.machine), LEGEND.to_owned()];
+    texts.extend(Part::value_variants().iter().map(|each| part(*each, report)));
+    texts.extend([targets(&report.targets), conditions(&report.machine)]);
+    texts.retain(|text| !text.is_empty());
+    texts.join("\n")
 }
 
-/// What was measured: a text each.
-pub fn sections(report: &Report) -> Vec<String> {
-    let mut parts: Vec<_> = report.comparisons.iter().map(comparison).collect();
-    // Both are of the first comparison, the live mix.
-    let live_mix = parts.len().min(1);
-    let details = [report.accuracy.as_ref().map(accuracy), report.memory.as_ref().map(memory)];
-    let details: String = details.into_iter().flatten().collect();
-    if !details.is_empty() {
-        parts.insert(live_mix, details);
+/// What a part found; nothing if it did not run.
+pub fn part(part: Part, report: &Report) -> String {
+    let mut text = match part {
+        Part::Flows => flows(&report.flows),
+        Part::Bulk => bulk(&report.bulk),
+        _ => report.comparison(&part.name()).map_or_else(String::new, comparison),
+    };
+    if part == Part::LiveMix {
+        text.extend(report.accuracy.as_ref().map(accuracy));
+        text.extend(report.memory.as_ref().map(memory));
     }
-    parts.extend([flows(&report.flows), bulk(&report.bulk)]);
-    parts.retain(|part| !part.is_empty());
-    parts
+    text
 }
 
-/// Where and when.
-pub fn machine(machine: &Machine) -> String {
+/// Where and when; and what the figures are.
+pub fn start(report: &Report) -> String {
+    machine(&report.machine) + "\n" + LEGEND
+}
+
+fn machine(machine: &Machine) -> String {
     let Machine { date, commit, kernel, clang, cpu, cpus, .. } = machine;
     let kind = if machine.virtual_machine { " (virtual)" } else { "" };
     format!(
         "cpumap-pping bench, {date}, commit {commit}\n\
-         {cpus} CPUs{kind}: {cpu}, {} MiB, Linux {kernel}, {clang}\n\
-         load average {:.2} at the start; {:.1} % of the CPU time stolen by the hypervisor during the run of {:.0} s\n",
-        machine.memory_mib, machine.load_before, machine.steal_percent, machine.seconds
+         {cpus} CPUs{kind}: {cpu}, {} MiB, Linux {kernel}, {clang}\n",
+        machine.memory_mib
+    )
+}
+
+/// How disturbed it was.
+pub fn conditions(machine: &Machine) -> String {
+    format!(
+        "the run took {:.0} s; load average before it {:.2}; {:.1} % of the CPU time stolen by the hypervisor meanwhile\n",
+        machine.seconds, machine.load_before, machine.steal_percent
     )
 }
 
 fn comparison(found: &Comparison) -> String {
     let Comparison { name, about, rounds, window_ms, beside, generator, .. } = found;
-    let times = if beside.starts_with("ours") { "x first" } else { "x text-" };
-    let row = if beside.starts_with("ours") { "row" } else { "book" };
+    let beside = if found.rows.first().is_some_and(|row| row.system == *beside) {
+        "first row"
+    } else {
+        beside
+    };
     let mut costs = Table::new([
         [
             "",
@@ -75,7 +94,7 @@ fn comparison(found: &Comparison) -> String {
             "TC",
             "packet",
             "quiet",
-            times,
+            "times",
             "XDP",
             "XDP",
             "TC",
@@ -83,7 +102,7 @@ fn comparison(found: &Comparison) -> String {
             "samples",
             "forwarded",
         ],
-        ["system", "ns", "ns", "ns", "ns", row, "ACK", "data", "data", "ACK", "kept", ""],
+        ["system", "ns", "ns", "ns", "ns", beside, "ACK", "data", "data", "ACK", "kept", ""],
     ]);
     for row in &found.rows {
         let ns = |value| number(value, 0);
@@ -102,17 +121,19 @@ fn comparison(found: &Comparison) -> String {
             percent(Some(row.forwarded)),
         ]);
     }
-    let mut text = format!("{name}: {about}\n{rounds} rounds of {window_ms} ms\n\n{costs}\n");
+    let about = about.replacen("; ", "\n", 1);
+    let mut text =
+        format!("{name}: {about}\n{rounds} rounds of {window_ms} ms a system\n\n{costs}\n");
     for ratio in &found.ratios {
         let _ = writeln!(
             text,
-            "  {} / {}: {:.2} ({:.2} to {:.2} in the middle half of the rounds)",
+            "  {} / {}: {:.2} (middle half of the rounds: {:.2} to {:.2})",
             ratio.of, ratio.to, ratio.median, ratio.low, ratio.high
         );
     }
     let _ = writeln!(
         text,
-        "  generator: {} frames down, {} up, {} refused, {} ms without frames for want of CPU time",
+        "  generator: {} frames down, {} up, {} refused; {} ms without segments for want of CPU time",
         grouped(generator.segments),
         grouped(generator.acks),
         generator.refused,
@@ -123,10 +144,10 @@ fn comparison(found: &Comparison) -> String {
 
 fn accuracy(found: &Accuracy) -> String {
     format!(
-        "live mix, a tc handle for each flow: {} of the {} flows for which a sample was possible in 4 s have one\n\
-         mean RTT of a flow, measured beside true ({:.3} ms on average): off by {:.0} us (median), {:.0} us (95 % of flows)\n",
-        grouped(found.reported as u64),
+        "  with a tc handle for each flow: of {} flows for which a sample was possible within 4 s, {} have one\n  \
+           mean RTT of a flow, measured beside true ({:.3} ms on average): off by {:.0} us (median), {:.0} us (95 % of flows)\n",
         grouped(found.flows as u64),
+        grouped(found.reported as u64),
         found.true_rtt_ms,
         found.median_error_us,
         found.p95_error_us
@@ -135,8 +156,8 @@ fn accuracy(found: &Accuracy) -> String {
 
 fn memory(found: &Memory) -> String {
     format!(
-        "memory, by the kernel's account: flow table {} bytes for {} flows, {:.0} a flow; with the RTT records of {} \
-         handles ({} bytes) shared out among them {:.0} a flow\n",
+        "  memory, by the kernel's account: flow table {} bytes for {} flows, {:.0} a flow;\n    \
+           with the RTT records of {} handles ({} bytes) shared out among the places {:.0} a flow\n",
         grouped(found.flow_table_bytes),
         grouped(found.flow_capacity),
         found.table_bytes_a_flow(),
@@ -151,18 +172,8 @@ fn flows(rows: &[FlowRow]) -> String {
     let rtts: Vec<_> = first.kept.iter().map(|kept| format!("{} ms", kept.rtt_ms)).collect();
     let [short, long] = [rtts.first(), rtts.last()].map(|rtt| rtt.map_or("", String::as_str));
     let mut table = Table::new([
-        [
-            "",
-            "each sends",
-            "table",
-            "places",
-            "kept of",
-            "possible",
-            "beside the",
-            "reference",
-            "long beside",
-        ],
-        ["flows", "every ms", "places", "taken", short, long, short, long, "short RTTs"],
+        ["", "each sends", "table", "places", "kept:", "", "beside", "reference:", "kept:"],
+        ["flows", "every ms", "places", "taken", short, long, short, long, "long/short"],
     ]);
     for row in rows {
         let [short, long] = [row.kept.first(), row.kept.last()];
@@ -217,16 +228,16 @@ fn bulk(rows: &[BulkRow]) -> String {
 pub fn targets(all: &[Target]) -> String {
     let mut table = Table::new([["", "target", "measured", "", "stretch"]]);
     for target in all {
-        let bound = |bound| match target.kind {
-            Kind::AtLeastShare => format!(">= {}", figure(target.kind, bound)),
-            _ => format!("<= {}", figure(target.kind, bound)),
+        let bound = |bound| match target.unit {
+            Unit::Share => format!(">= {}", figure(target.unit, bound)),
+            _ => format!("<= {}", figure(target.unit, bound)),
         };
         let met = |met| if met { "met" } else { "NOT MET" };
         let stretch = target.stretch.zip(target.stretch_met);
         table.row([
             target.what.to_owned(),
             bound(target.bound),
-            figure(target.kind, target.measured),
+            figure(target.unit, target.measured),
             met(target.met).to_owned(),
             stretch.map_or_else(String::new, |(at, is)| format!("{} {}", bound(at), met(is))),
         ]);
@@ -240,12 +251,12 @@ pub fn targets(all: &[Target]) -> String {
     )
 }
 
-fn figure(kind: Kind, value: f64) -> String {
-    match kind {
-        Kind::AtMostTimes => number(value, 2),
-        Kind::AtLeastShare => percent(Some(value)),
-        Kind::AtMostBytes => format!("{} bytes", number(value, 0)),
-        Kind::AtMostMs => format!("{} ms", number(value, 0)),
+fn figure(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Times => number(value, 2),
+        Unit::Share => percent(Some(value)),
+        Unit::Bytes => format!("{} bytes", number(value, 0)),
+        Unit::Ms => format!("{} ms", number(value, 0)),
     }
 }
 
@@ -286,13 +297,16 @@ mod tests {
         let text = comparison(&live_mix());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "live-mix: some flows");
-        assert_eq!(lines[1], "3 rounds of 500 ms");
+        assert_eq!(lines[1], "3 rounds of 500 ms a system");
         assert!(lines[4].starts_with("  system "), "{text}");
         let cells: Vec<_> = lines[6].split_whitespace().collect();
         assert_eq!(cells[..6], ["ours", "280", "0", "0", "0", "0.98"]);
-        assert!(lines[6].ends_with("95.1 %     100.0 %"), "{text}");
+        assert!(lines[6].ends_with("95.1 %    100.0 %"), "{text}");
         assert_eq!(lines[5].len(), lines[6].len(), "{text}");
-        assert!(text.contains("ours / textbook: 0.98 (0.90 to 1.00 "), "{text}");
+        assert!(
+            text.contains("ours / textbook: 0.98 (middle half of the rounds: 0.90 to 1.00"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -313,10 +327,11 @@ targets: 2 of 2 met (ratios: median of paired rounds; times: the best run)
 
     #[test]
     fn parts_that_did_not_run_leave_no_trace() {
-        assert_eq!(sections(&Report::default()), Vec::<String>::new());
+        let nothing = Report::default();
+        assert!(Part::value_variants().iter().all(|each| part(*each, &nothing).is_empty()));
         let report = Report { comparisons: vec![live_mix()], ..Report::default() };
-        assert_eq!(sections(&report).len(), 1);
-        assert!(whole(&report).contains("textbook"));
+        assert!(whole(&report).contains("\nlive-mix: some flows\n"));
+        assert_eq!(part(Part::Cold, &report), "");
     }
 
     #[test]

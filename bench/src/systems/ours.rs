@@ -63,7 +63,10 @@ pub fn ours(stage: &Stage, wanted: &Ours<'_>) -> Result<System> {
                 pinned.push((name.to_owned(), map));
             }
         }
-        let samples = our_samples(&pinned)?;
+        let samples = match wanted.rtt.enabled {
+            true => our_samples(&pinned)?,
+            false => Samples::None,
+        };
         Ok(System { name: wanted.name.to_owned(), load: 0, programs, maps: pinned, samples })
     })
 }
