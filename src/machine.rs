@@ -54,3 +54,26 @@ pub fn wait_for_bpf_readers() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Hour, minute and second of a time since 1970, in the time zone of `TZ` or of the machine; that
+/// of universal time if the year does not fit.
+pub fn local_time(unix_seconds: i64) -> [u8; 3] {
+    let mut parts = libc::tm {
+        tm_hour: (unix_seconds.rem_euclid(86_400) / 3600) as c_int,
+        tm_min: (unix_seconds.rem_euclid(3600) / 60) as c_int,
+        tm_sec: unix_seconds.rem_euclid(60) as c_int,
+        tm_mday: 0,
+        tm_mon: 0,
+        tm_year: 0,
+        tm_wday: 0,
+        tm_yday: 0,
+        tm_isdst: 0,
+        tm_gmtoff: 0,
+        tm_zone: std::ptr::null(),
+    };
+    let seconds = unix_seconds as libc::time_t;
+    // SAFETY: both pointers are to values that live here; the zone's name is not used. On failure
+    // nothing is written.
+    unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) };
+    [parts.tm_hour, parts.tm_min, parts.tm_sec].map(|part| part as u8)
+}
