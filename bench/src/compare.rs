@@ -115,8 +115,7 @@ fn window(generator: &Generator, system: &System, length: Duration) -> Result<Wi
     if !generator.is_running() {
         return Err("the generator has stopped".into());
     }
-    let progress = &generator.progress;
-    let sent = || progress.segments.load(Relaxed) + progress.acks.load(Relaxed);
+    let sent = || generator.progress.frames();
     let (possible_before, samples_before) = samples(generator, system)?;
     let (sent_before, before) = (sent(), of_system(system)?);
     sleep(length);

@@ -16,7 +16,8 @@ use crate::options::Options;
 use crate::progress::Line;
 use crate::report::Report;
 use crate::stage::Stage;
-use crate::systems::{inside, ours, Ours, System};
+use crate::stats::{between, of_system, Runs};
+use crate::systems::{inside, ours, Hook, Ours, System};
 use crate::workload::{tc_handle, Load};
 use crate::Result;
 
@@ -37,6 +38,8 @@ pub struct FlowRow {
     pub has_room: bool,
     /// Places taken.
     pub taken: u64,
+    /// TC runs of the frames sent.
+    pub forwarded: f64,
     /// By RTT: samples taken of those possible.
     pub kept: Vec<Kept>,
 }
@@ -65,7 +68,9 @@ pub fn run(options: &Options, line: &Line, report: &mut Report) -> Result<()> {
             let rtt = RttOptions { flows: Some(flows), ..RttOptions::default() };
             let system = ours(&stage, &Ours { rtt, ..Ours::new(load) })?.under(index);
             system.prefer_cpumap_threads()?;
-            let mut row = measure(&stage, &generator, &system, load)?;
+            // Who came first has a place: a whole cycle shows those who came later as well.
+            let part = if flows == RttOptions::DEFAULT_FLOWS { 1 } else { 3 };
+            let mut row = measure(&stage, &generator, &system, load, part)?;
             row.places = flows;
             rows.push(row);
         }
@@ -79,17 +84,27 @@ fn reference_places(flows: u32) -> u32 {
     (flows * ROOM).next_power_of_two().max(RttOptions::DEFAULT_FLOWS)
 }
 
-fn measure(stage: &Stage, generator: &Generator, system: &System, load: &Load) -> Result<FlowRow> {
+/// Measures one `part`-th of a cycle, after a whole one.
+fn measure(
+    stage: &Stage,
+    generator: &Generator,
+    system: &System,
+    load: &Load,
+    part: u32,
+) -> Result<FlowRow> {
     inside(&stage.shaper, || system.attach())?;
     generator.select(system.load);
-    let cycle = one_cycle(generator, load)?;
-    // Who came first has a place: a whole cycle shows those who came later as well.
+    let cycle = generator.wait_for_segments(load.flows.into())?;
+    // Their ACKs come back.
+    sleep(Duration::from_millis(300));
     let look = || {
         let truth = generator.progress.truth_of(system.load);
-        Ok::<_, crate::Error>((truth, by_subscriber(system, load)?))
+        let forwarded = [generator.progress.frames(), tc_runs(system)?];
+        Ok::<_, crate::Error>((truth, by_subscriber(system, load)?, forwarded))
     };
     let before = look()?;
-    one_cycle(generator, load)?;
+    generator.wait_for_segments((load.flows / part).into())?;
+    sleep(Duration::from_millis(800));
     let after = look()?;
     let mut sums = vec![[0; 2]; load.rtt_ticks.len()];
     for subscriber in 0..load.subscribers {
@@ -107,16 +122,15 @@ fn measure(stage: &Stage, generator: &Generator, system: &System, load: &Load) -
         flows: load.flows,
         cycle_ms: cycle.as_millis() as u32,
         taken: system.flows_in_table()?,
+        forwarded: (after.2[1] - before.2[1]) as f64 / (after.2[0] - before.2[0]).max(1) as f64,
         kept: kept.collect(),
         ..FlowRow::default()
     })
 }
 
-/// Waits until every flow has sent and is acknowledged; how long a cycle takes.
-fn one_cycle(generator: &Generator, load: &Load) -> Result<Duration> {
-    let cycle = generator.wait_for_segments(load.flows.into())?;
-    sleep(Duration::from_millis(800));
-    Ok(cycle)
+fn tc_runs(system: &System) -> Result<u64> {
+    let runs = of_system(system)?;
+    Ok(between(system, &vec![Runs::default(); runs.len()], &runs, |hook, _| hook == Hook::Tc).count)
 }
 
 /// Samples of each subscriber.

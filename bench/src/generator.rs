@@ -20,6 +20,10 @@ use crate::workload::{Flow, Flows, Load, Shot};
 use crate::Result;
 
 const TICK_NS: u64 = 1_000_000;
+/// Ticks whose ACKs are sent in one: more at once would not fit into the queues.
+const CATCH_UP: u64 = 3;
+/// Ticks that are remembered beyond the longest RTT, for ACKs that are late.
+const LATE: usize = 200;
 
 /// What the generator has done so far; read while it runs.
 #[derive(Default)]
@@ -42,6 +46,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Frames sent both ways.
+    pub fn frames(&self) -> u64 {
+        self.segments.load(Relaxed) + self.acks.load(Relaxed)
+    }
+
     /// A load's [`truth`](Self::truth) now.
     pub fn truth_of(&self, load: usize) -> Vec<[u64; 2]> {
         let all = self.truth[load].iter();
@@ -148,7 +157,7 @@ struct Stream<'a> {
     flows: Flows,
     down: Sender,
     up: Sender,
-    /// A ring that reaches back over the longest RTT.
+    /// A ring that reaches back over the longest RTT and [`LATE`].
     past: Vec<Past>,
     /// By RTT: the segments of ticks before this one are acknowledged.
     acked: Vec<u64>,
@@ -167,7 +176,7 @@ impl<'a> Stream<'a> {
             flows: Flows::new(load),
             down: open(TO_WAN, Way::Down)?,
             up: open(TO_LAN, Way::Up)?,
-            past: vec![empty; longest + 1],
+            past: vec![empty; longest + LATE],
             acked: vec![0; load.rtt_ticks.len()],
             drawn: Vec::new(),
         })
@@ -177,11 +186,13 @@ impl<'a> Stream<'a> {
     fn acknowledge(&mut self, tick: u64, progress: &Progress) -> io::Result<()> {
         for (class, rtt) in self.load.rtt_ticks.iter().enumerate() {
             let due = (tick + 1).saturating_sub(*rtt);
-            let oldest = due.saturating_sub(self.past.len() as u64);
-            for then in self.acked[class].max(oldest)..due {
+            let kept = (tick + 1).saturating_sub(self.past.len() as u64);
+            let from = self.acked[class].max(kept);
+            let until = due.min(from + CATCH_UP);
+            for then in from..until {
                 self.acknowledge_one(class, then, tick, progress)?;
             }
-            self.acked[class] = due;
+            self.acked[class] = until.max(from);
         }
         Ok(())
     }

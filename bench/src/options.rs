@@ -96,7 +96,7 @@ impl Options {
         let (rounds, window, settle) = match (self.quick, part) {
             (true, _) => (3, 300, 200),
             (_, Part::LiveMix) => (10, 700, 250),
-            _ => (6, 400, 200),
+            _ => (5, 400, 200),
         };
         Schedule {
             rounds: self.rounds.map_or(rounds, usize::from),

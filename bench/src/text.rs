@@ -172,8 +172,19 @@ fn flows(rows: &[FlowRow]) -> String {
     let rtts: Vec<_> = first.kept.iter().map(|kept| format!("{} ms", kept.rtt_ms)).collect();
     let [short, long] = [rtts.first(), rtts.last()].map(|rtt| rtt.map_or("", String::as_str));
     let mut table = Table::new([
-        ["", "each sends", "table", "places", "kept:", "", "beside", "reference:", "kept:"],
-        ["flows", "every ms", "places", "taken", short, long, short, long, "long/short"],
+        ["", "each sends", "table", "places", "kept:", "", "beside", "reference:", "kept:", ""],
+        [
+            "flows",
+            "every ms",
+            "places",
+            "taken",
+            short,
+            long,
+            short,
+            long,
+            "long/short",
+            "forwarded",
+        ],
     ]);
     for row in rows {
         let [short, long] = [row.kept.first(), row.kept.last()];
@@ -193,6 +204,7 @@ fn flows(rows: &[FlowRow]) -> String {
             beside(short),
             beside(long),
             number(bias, 2),
+            percent(Some(row.forwarded)),
         ]);
     }
     format!(
@@ -340,6 +352,6 @@ targets: 2 of 2 met (ratios: median of paired rounds; times: the best run)
         let row = FlowRow { kept: vec![kept(20, 0.5), kept(200, 0.25)], ..FlowRow::default() };
         let text = flows(&[row]);
         let last: Vec<_> = text.lines().last().unwrap().split_whitespace().collect();
-        assert_eq!(last[4..], ["50.0", "%", "25.0", "%", "50.0", "%", "25.0", "%", "0.50"]);
+        assert_eq!(last[4..13], ["50.0", "%", "25.0", "%", "50.0", "%", "25.0", "%", "0.50"]);
     }
 }
