@@ -17,7 +17,7 @@ pub struct Memory {
     pub flow_table_bytes: u64,
     /// Flows that it has places for.
     pub flow_capacity: u64,
-    /// `memlock` of the RTT records.
+    /// `memlock` of the RTT records, and of the samples on their way there.
     pub rtt_bytes: u64,
     /// tc handles that have one.
     pub handles: u64,
@@ -42,7 +42,7 @@ pub fn memory(ours: &System) -> Result<Memory> {
     Ok(Memory {
         flow_table_bytes: memlock(flow_table)?,
         flow_capacity: u64::from(flow_table.max_entries()) * FLOW_WAYS,
-        rtt_bytes: memlock(map(maps::RTT)?)?,
+        rtt_bytes: memlock(map(maps::RTT)?)? + memlock(map(maps::RTT_RECENT)?)?,
         handles: ours.rtt_totals()?.len() as u64,
     })
 }

@@ -12,6 +12,7 @@ use cpumap_pping::attach::{tc_attach, xdp_attach};
 use cpumap_pping::cli::XdpMode;
 use cpumap_pping::loader::maps;
 use cpumap_pping::map::{Map, MappedArray};
+use cpumap_pping::records::Records;
 use cpumap_pping::values::IfName;
 use lab::Sandbox;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapInfo};
@@ -126,12 +127,13 @@ impl System {
 
     /// RTT totals of the subscriber side by tc handle: samples and the sum of their times. Ours only.
     pub fn rtt_totals(&self) -> Result<BTreeMap<u32, [u64; 2]>> {
-        let mut totals = BTreeMap::new();
-        self.typed::<u32, RttHandle>(maps::RTT)?.walk(|handle, record| {
+        let recent = self.map(maps::RTT_RECENT).ok_or("a system without our maps")?;
+        let records = Records::new(self.typed::<u32, RttHandle>(maps::RTT)?, recent)?;
+        let totals = records.collect(|handle, record| {
             let total = &record.total[0];
-            totals.insert(*handle, [total.count, total.sum_ns]);
+            Some((handle, [total.count, total.sum_ns]))
         })?;
-        Ok(totals)
+        Ok(totals.into_iter().collect())
     }
 
     /// Places of the flow table that hold a flow. Ours only.
