@@ -26,6 +26,8 @@ pub struct Machine {
     pub memory_mib: u64,
     /// Processes ready to run at the start, as a mean of the last minute: others' work.
     pub load_before: f64,
+    /// The same at the end, the bench's own work included.
+    pub load_after: f64,
     /// CPU time that the hypervisor kept from the machine during the run, in percent.
     pub steal_percent: f64,
     /// Time that the run took.
@@ -38,7 +40,6 @@ impl Machine {
         let file = |path| read_to_string(path).unwrap_or_default();
         let cpuinfo = file("/proc/cpuinfo");
         let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
-        let load = file("/proc/loadavg").split(' ').next().and_then(|word| word.parse().ok());
         Self {
             date: said("date", &["-u", "+%F %T UTC"]).unwrap_or_else(unknown),
             commit: commit(),
@@ -49,10 +50,16 @@ impl Machine {
             virtual_machine: after_colon(&cpuinfo, "flags")
                 .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
             memory_mib: memory_mib(&file("/proc/meminfo")),
-            load_before: load.unwrap_or(f64::NAN),
+            load_before: load_average(),
             ..Self::default()
         }
     }
+}
+
+/// Processes ready to run, as a mean of the last minute.
+pub fn load_average() -> f64 {
+    let text = read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
 }
 
 /// First line of what a program says, if it says anything.

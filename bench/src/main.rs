@@ -52,6 +52,7 @@ fn main() -> Result<()> {
     println!("{}", text::start(&report));
     run(&options, &mut report)?;
     report.machine.seconds = start.elapsed().as_secs_f64();
+    report.machine.load_after = machine::load_average();
     report.machine.steal_percent = CpuTime::now().steal_percent(cpu_time);
     report.targets = targets::judge(&report);
     print!("{}\n{}", text::targets(&report.targets), text::conditions(&report.machine));

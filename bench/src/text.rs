@@ -75,8 +75,9 @@ fn machine(machine: &Machine) -> String {
 /// How disturbed it was.
 pub fn conditions(machine: &Machine) -> String {
     format!(
-        "the run took {:.0} s; load average before it {:.2}; {:.1} % of the CPU time stolen by the hypervisor meanwhile\n",
-        machine.seconds, machine.load_before, machine.steal_percent
+        "the run took {:.0} s; load average {:.2} before and {:.2} at the end (its own is 1 to 2); {:.1} % of the CPU time \
+         stolen by the hypervisor meanwhile\n",
+        machine.seconds, machine.load_before, machine.load_after, machine.steal_percent
     )
 }
 
