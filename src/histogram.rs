@@ -16,9 +16,11 @@ pub const BUCKETS: usize = HIST_BUCKETS as usize;
 static REPRESENTATIVES: LazyLock<[u64; BUCKETS]> =
     LazyLock::new(|| std::array::from_fn(|bucket| representative(bucket) as u64));
 
-/// Of every bucket: the least whole number of nanoseconds in it.
-static EDGES: LazyLock<[u64; BUCKETS]> =
-    LazyLock::new(|| std::array::from_fn(|bucket| lower_edge(bucket).ceil() as u64));
+/// Of every bucket: the least RTT in it, which is a whole number of slot units.
+static EDGES: LazyLock<[u64; BUCKETS]> = LazyLock::new(|| {
+    let unit = f64::from(1 << SLOT_UNIT_BITS);
+    std::array::from_fn(|bucket| ((lower_edge(bucket) / unit).ceil() as u64) << SLOT_UNIT_BITS)
+});
 
 /// The least RTT of each bucket in ns; the last bucket has no end.
 pub fn lower_edges() -> &'static [u64] {
@@ -147,7 +149,7 @@ impl Histogram {
 
     /// Adds one sample.
     pub fn add_sample(&mut self, ns: u64) {
-        let bucket = EDGES.partition_point(|edge| *edge <= ns) - 1;
+        let bucket = bucket_of(u32::try_from(ns >> SLOT_UNIT_BITS).unwrap_or(u32::MAX));
         self.counts[bucket] += 1;
         self.widen(&(bucket..bucket + 1));
     }
@@ -277,13 +279,16 @@ mod tests {
             hist.add_sample(ns);
         }
         assert_eq!((hist.counts()[0], hist.total()), (3, 4));
-        assert_eq!(hist.counts().len(), bucket_of(5e6) + 1);
+        assert_eq!(hist.counts().len(), bucket_of_ns(5e6) + 1);
         hist.add_sample(u64::MAX);
         assert_eq!((hist.counts().len(), hist.counts()[BUCKETS - 1]), (BUCKETS, 1));
         for (bucket, edge) in lower_edges().iter().enumerate() {
             let mut hist = Histogram::default();
             hist.add_sample(*edge);
             assert_eq!(hist.counts().len(), bucket + 1);
+            let mut hist = Histogram::default();
+            hist.add_sample(edge.saturating_sub(1));
+            assert_eq!(hist.counts().len(), bucket.max(1));
         }
     }
 

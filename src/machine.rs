@@ -1,6 +1,7 @@
 //! Facts about the running kernel and machine.
 
 use std::ffi::c_int;
+use std::io::Read;
 use std::time::Duration;
 
 use nix::libc;
@@ -41,6 +42,18 @@ pub fn ktime_ns() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_err(|err| Error::other("read the monotonic clock", err, ""))?;
     Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+}
+
+/// Random bits.
+///
+/// # Errors
+/// /dev/urandom cannot be read.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|err| Error::other("read /dev/urandom", err, ""))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Waits until every BPF program and every look-up that is running now has ended: an RCU grace

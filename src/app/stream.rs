@@ -88,6 +88,10 @@ enum Mode {
 impl Session<'_> {
     /// What every file begins with.
     fn preamble(&mut self, now_ns: u64) {
+        if let Some(path) = self.output.replaced() {
+            let path = path.display();
+            super::warn(format_args!("{path}: begun anew: an array cannot be appended to"));
+        }
         if let Mode::Aggregates { aggregator, .. } = &self.mode {
             self.output.metadata(&aggregator.metadata(), self.clock.wall_ns(now_ns));
         }

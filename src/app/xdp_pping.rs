@@ -3,16 +3,19 @@
 use std::io::Write;
 use std::thread::sleep;
 
+use crate::abi::StreamConfig;
 use crate::cli::xdp_pping::{Follow, Request, Snapshot};
 use crate::error::{Error, Result};
+use crate::follow::{self, Following};
 use crate::machine::ktime_ns;
 use crate::output::{write_report, HandleReport};
 use crate::pin::PinDir;
 use crate::records::Records;
 use crate::rtt;
 use crate::stream::clock::Clock;
+use crate::stream::kernel::{Kernel, Program, Setup};
+use crate::stream::live::Live;
 use crate::stream::signals::ProcessSignals;
-use crate::stream::source::Source;
 use crate::stream::writer::Output;
 
 use super::stream::{self, Report};
@@ -43,12 +46,21 @@ fn follow(request: &Follow) -> Result<()> {
     let mut signals = ProcessSignals::block()?;
     let mut source = follower(request)?;
     let report = Report::Events(request.side);
-    stream::run(source.as_mut(), &mut signals, output, Clock::live()?, report)
+    stream::run(&mut source, &mut signals, output, Clock::live()?, report)
 }
 
-/// The follower's programs behind those of the shaper.
-fn follower(_: &Follow) -> Result<Box<dyn Source>> {
-    Err(Error::other("--follow", "the follower's programs are not part of this build", ""))
+/// The follower's program behind the classifiers of the shaper.
+fn follower(request: &Follow) -> Result<Live<Following>> {
+    let mut stream = StreamConfig { events: 1, ..StreamConfig::default() };
+    request.events.apply(&mut stream);
+    let kernel = Kernel::load(&Setup {
+        programs: &[Program::Follow],
+        stream,
+        handshake: false,
+        replay: false,
+        flows: follow::flow_places(&PinDir::default())?,
+    })?;
+    Ok(Live::new(Following::begin(&kernel)?, kernel))
 }
 
 /// Every tc handle with samples, in the order of the handles.

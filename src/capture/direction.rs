@@ -87,11 +87,11 @@ mod tests {
     const HIGH: [u8; 4] = [192, 0, 2, 1];
 
     fn v4(from: [u8; 4], to: [u8; 4], protocol: u8, transport: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0; 20];
+        let mut packet = [0; 20];
         (packet[0], packet[9]) = (0x45, protocol);
         packet[12..16].copy_from_slice(&from);
         packet[16..20].copy_from_slice(&to);
-        [&packet[..], transport].concat()
+        [&packet, transport].concat()
     }
 
     fn v6(from: u8, to: u8) -> Vec<u8> {

@@ -64,3 +64,27 @@ impl Signals for ProcessSignals {
         Some(self.0.as_fd())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    #[test]
+    fn signals_wait_to_be_taken() {
+        let mut signals = ProcessSignals::block().unwrap();
+        assert_eq!(signals.take().unwrap(), None);
+        let table = [
+            (Number::SIGHUP, Signal::Reopen),
+            (Number::SIGTERM, Signal::Stop),
+            (Number::SIGINT, Signal::Stop),
+        ];
+        for (number, signal) in table {
+            // To this thread, which blocks it.
+            raise(number).unwrap();
+            assert_eq!(signals.take().unwrap(), Some(signal));
+            assert_eq!(signals.take().unwrap(), None);
+        }
+    }
+}

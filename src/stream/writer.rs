@@ -74,6 +74,11 @@ impl Output {
         self.formatter.format()
     }
 
+    /// The file held something else, which is gone: an array cannot be appended to.
+    pub fn replaced(&self) -> Option<&Path> {
+        self.sink.path.as_deref().filter(|_| self.sink.replaced)
+    }
+
     /// Somebody looks at it: a hang-up means that they went away.
     pub fn is_terminal(&self) -> bool {
         self.sink.terminal
@@ -177,6 +182,8 @@ struct Sink {
     /// Writing never waits for a reader.
     regular: bool,
     terminal: bool,
+    /// There was something in the file.
+    replaced: bool,
 }
 
 impl Sink {
@@ -187,19 +194,20 @@ impl Sink {
 
     fn file(path: &Path, format: Format) -> Result<Self> {
         let fresh = format == Format::Json;
+        let held = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
         let mut options = OpenOptions::new();
         options.create(true).write(true).append(!fresh).truncate(fresh);
         let opened = options.open(path).map_err(|err| {
             let what = format!("open {}", path.display());
             Error::other(what, err, "is its directory there and writable?")
         });
-        Ok(Self::new(opened?, Some(path.to_owned())))
+        Ok(Self { replaced: fresh && held, ..Self::new(opened?, Some(path.to_owned())) })
     }
 
     fn new(file: File, path: Option<PathBuf>) -> Self {
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let terminal = file.is_terminal();
-        Self { file, path, regular, terminal }
+        Self { file, path, regular, terminal, replaced: false }
     }
 
     /// The file that is open is still to be found at `path`.
@@ -329,11 +337,13 @@ mod tests {
         let (path, moved) = (folder.file("a.json"), folder.file("a.json.1"));
         fs::write(&path, "an earlier array").unwrap();
         let mut output = Output::open(Some(&path), Format::Json, false).unwrap();
+        assert_eq!(output.replaced(), Some(path.as_path()));
         output.event(&event(), 1);
         output.event(&event(), 2);
         assert!(matches!(output.reopen(None).unwrap(), Reopened::Same));
         fs::rename(&path, &moved).unwrap();
         assert!(matches!(output.reopen(None).unwrap(), Reopened::Fresh));
+        assert_eq!(output.replaced(), None);
         output.event(&event(), 3);
         output.finish().unwrap();
         assert_eq!((objects(&moved), objects(&path)), (2, 1));

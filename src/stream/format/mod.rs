@@ -228,6 +228,10 @@ fn by(trigger: Trigger) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::{StreamCount, StreamSubnet, StreamSubnetKey};
+    use crate::stream::aggregate::{AggregateOptions, Aggregator};
+    use crate::stream::counters::tests::stats;
+    use crate::stream::counters::{Counter, Counters};
     use crate::stream::event::tests::{opening_record, rtt_record};
 
     const WALL: u64 = 1_623_420_121_083_727_575;
@@ -339,6 +343,65 @@ mod tests {
             let start = plain.trim_end_matches('}');
             assert_eq!(line, format!(r#"{start},"tc":"18:171","side":"internet"}}"#));
         }
+    }
+
+    /// One subnet with an RTT, one with traffic only, and the whole.
+    fn aggregates(format: Format) -> String {
+        const TCP: Counter = Counter::named("tcp_packets");
+        const TCP_BYTES: Counter = Counter::named("tcp_bytes");
+        const CE: Counter = Counter::named("ecn_ce");
+        const CUT: Counter = Counter::named("error_truncated");
+        let mut aggregator = Aggregator::new(AggregateOptions::default(), 0);
+        let edges_ns = &aggregator.metadata().edges_ns[..3];
+        let metadata = Metadata { edges_ns, ..aggregator.metadata() };
+        let mut rtt = rtt_record();
+        rtt.rtt_ns = edges_ns[2];
+        aggregator.add(&Event::from_abi(&rtt).unwrap());
+        let mut addr = [0; 16];
+        addr[..2].copy_from_slice(&[0x20, 0x01]);
+        let mut subnet = StreamSubnet::default();
+        subnet.sent[1] = StreamCount { packets: 3, bytes: 300 };
+        subnet.received[2] = StreamCount { packets: 4, bytes: 400 };
+        let counters = Counters::sum(&[stats(&[(TCP, 7), (TCP_BYTES, 700), (CE, 2), (CUT, 1)])]);
+        let counts = [(StreamSubnetKey { addr }, subnet)];
+        let interval = aggregator.interval(1_000_000_000, &counts, counters);
+
+        let mut formatter = formatter(format, false);
+        let mut out = Vec::new();
+        formatter.begin(&mut out);
+        formatter.metadata(&mut out, &metadata, WALL);
+        for record in &interval.subnets {
+            formatter.subnet(&mut out, record, WALL);
+        }
+        formatter.global(&mut out, &interval.global, WALL);
+        formatter.end(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn aggregates_for_people() {
+        let golden = "\
+Aggregating RTTs of IPv4 /24 and IPv6 /48 in 3 logarithmic bins every 1 seconds
+14:02:01.083727575: 2001::/48 -> rxpkts=3, rxbytes=300, txpkts=4, txbytes=400
+14:02:01.083727575: 10.11.1.0/24 -> rxpkts=0, rxbytes=0, txpkts=0, txbytes=0, rtt-count=1, \
+min=0.215048 ms, mean=0.215048 ms, median=0.215048 ms, p95=0.215048 ms, max=0.215048 ms
+14:02:01.083727575: TCP=(pkts=7, bytes=700), ECN=(CE=2), errors=(truncated=1)
+";
+        assert_eq!(aggregates(Format::Standard), golden);
+    }
+
+    #[test]
+    fn aggregates_in_json() {
+        let golden = [
+            r#"{"timestamp":1623420121083727575,"format_version":1,"aggregation_interval_ns":1000000000,"timeout_interval_ns":30000000000,"ipv4_prefix_len":24,"ipv6_prefix_len":48,"aggregated_by":"src","bins":3,"bin_edges_ns":[0,194776,215048]}"#,
+            r#"{"timestamp":1623420121083727575,"ip_prefix":"2001::/48","rx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":3,"bytes":300},"other":{"packets":0,"bytes":0}},"tx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":4,"bytes":400}}}"#,
+            r#"{"timestamp":1623420121083727575,"ip_prefix":"10.11.1.0/24","rx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"tx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"count_rtt":1,"min_rtt":215048,"mean_rtt":215048,"median_rtt":215048,"p95_rtt":215048,"max_rtt":215048,"histogram":[0,0,1]}"#,
+            r#"{"timestamp":1623420121083727575,"duration_ns":1000000000,"protocol_counters":{"non_IP":{"packets":0,"bytes":0},"TCP":{"packets":7,"bytes":700},"UDP":{"packets":0,"bytes":0},"ICMP":{"packets":0,"bytes":0},"ICMPv6":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"ecn_counters":{"no_ECT":0,"ECT1":0,"ECT0":0,"CE":2},"errors":{"events_lost":0,"flows_unfollowed":0,"subnets_full":0,"rtts_unplaced":0,"truncated":1,"malformed":0}}"#,
+        ];
+        let text = aggregates(Format::Json);
+        assert_eq!(text, format!("[{}]\n", golden.join(",")));
+        assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&text).unwrap().len(), 4);
+        assert_eq!(aggregates(Format::Jsonl), golden.map(|object| format!("{object}\n")).concat());
     }
 
     #[test]
