@@ -102,8 +102,9 @@ test-rust: ## cargo test, the whole workspace (needs root)
 	@$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: bench
-bench: deps ## what a packet costs, beside reference programs under one load (needs root)
-	$(CARGO) run --release --locked -p cpumap-pping-bench
+bench: deps ## what a packet costs, beside reference programs: a report in benches/ (BENCH="--only NAME"; needs root)
+	$(CARGO) build --release --locked -p cpumap-pping --bins -p cpumap-pping-bench
+	$(RELEASE)/cpumap-pping-bench $(BENCH)
 
 .PHONY: fuzz
 fuzz: ## the BPF programs beside the reference model, on and on (FUZZ_SEED=N repeats; needs root)

@@ -1,5 +1,5 @@
 //! Many entries at once: `--batch`, `--replace`, `--list` and the snapshot, on real maps, while
-//! others read and write. `cargo test --release --test bulk -- --ignored --nocapture` prints figures.
+//! others read and write. How long that takes is the bench's to say (`--only bulk`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,18 +14,14 @@ use cpumap_pping::abi::{
     IpMapping, IpPrefix, RttHandle, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS,
 };
 use cpumap_pping::app::xdp_pping::snapshot;
-use cpumap_pping::cli::edits::{self, Allowed};
-use cpumap_pping::cli::xdp_iphash_to_cpu_cmdline;
 use cpumap_pping::loader::maps;
 use cpumap_pping::machine::ktime_ns;
 use cpumap_pping::map::Map;
 use cpumap_pping::pin::PinDir;
 use cpumap_pping::values::parse_cidr;
 use lab::Sandbox;
-use nix::libc;
 
 const CMDLINE: &str = env!("CARGO_BIN_EXE_xdp_iphash_to_cpu_cmdline");
-const XDP_PPING: &str = env!("CARGO_BIN_EXE_xdp_pping");
 const STEER: &str = env!("CARGO_BIN_EXE_xdp_iphash_to_cpu");
 
 const XDP_REDIRECT: u32 = 4;
@@ -466,117 +462,5 @@ fn a_snapshot_misses_and_doubles_no_handle_while_writers_run() {
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         eprintln!("{} records written meanwhile, {last} handles at last", written.load(Relaxed));
         assert!(written.load(Relaxed) > 1000);
-    });
-}
-
-// --- figures
-
-/// CPU time of this process and of the commands that it ran.
-fn cpu_time() -> Duration {
-    let used = |who| {
-        // SAFETY: any bytes are an rusage, and it outlives the call.
-        let usage = unsafe {
-            let mut usage: libc::rusage = std::mem::zeroed();
-            assert_eq!(libc::getrusage(who, &mut usage), 0);
-            usage
-        };
-        let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-        time(usage.ru_utime) + time(usage.ru_stime)
-    };
-    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
-}
-
-/// The fastest and the middle one of several runs, and the least CPU time of one: what the fastest
-/// would take on an idle machine.
-fn time(what: &str, runs: usize, mut run: impl FnMut()) {
-    let mut times: Vec<_> = (0..runs)
-        .map(|_| {
-            let (start, cpu) = (Instant::now(), cpu_time());
-            run();
-            (start.elapsed(), cpu_time() - cpu)
-        })
-        .collect();
-    let cpu = times.iter().map(|(_, cpu)| *cpu).min().unwrap();
-    times.sort();
-    let (best, median) = (times[0].0, times[runs / 2].0);
-    let ms = |time: Duration| time.as_millis();
-    println!("{what}: {} ms, median {}, CPU time {}", ms(best), ms(median), ms(cpu));
-}
-
-fn subscribers(count: u32, class: u32) -> String {
-    let mut file = String::new();
-    for n in 0..count {
-        let [_, a, b, c] = n.to_be_bytes();
-        writeln!(
-            file,
-            "--add --ip 100.{a}.{b}.{c} --cpu 0x0 --classid 0x1:0x{:x}",
-            1 + (n + class) % 0xfff0
-        )
-        .unwrap();
-    }
-    file
-}
-
-#[test]
-#[ignore = "figures: run it alone, in release"]
-fn figures() {
-    if !lab::privileged() {
-        return;
-    }
-    let other = |name: &str, own: &str| std::env::var(name).unwrap_or_else(|_| own.to_owned());
-    let (cmdline, pping) = (other("CMDLINE", CMDLINE), other("XDP_PPING", XDP_PPING));
-    let sandbox = loaded();
-    let path = std::env::temp_dir().join(format!("cpumap-pping-figures-{}", std::process::id()));
-    let run = |program: &str, args: &[&str]| {
-        let (code, _, err) = run(&sandbox, program, args, "");
-        assert_eq!((code, err.as_str()), (0, ""));
-    };
-    let path_text = path.to_str().unwrap();
-    let file = subscribers(65_000, 0);
-    time("65000 lines read by edits::read", 5, || {
-        assert_eq!(edits::read("FILE", &file, Allowed::AddOnly, 1).unwrap().len(), 65_000);
-    });
-    time("65000 lines read by clap", 1, || {
-        for line in file.lines() {
-            let words = std::iter::once("prog").chain(line.split(' '));
-            xdp_iphash_to_cpu_cmdline::parse(words).unwrap();
-        }
-    });
-    for count in [65_000, 1_000_000] {
-        let write = |class| std::fs::write(&path, subscribers(count, class)).unwrap();
-        write(0);
-        let replace = |what: &str| {
-            time(&format!("--replace of {count}, {what}"), 1, || {
-                run(&cmdline, &["--replace", path_text])
-            });
-        };
-        for _ in 0..3 {
-            time(&format!("--clear of {count} or none"), 1, || run(&cmdline, &["--clear"]));
-            replace("all added");
-        }
-        (0..3).for_each(|_| replace("all unchanged"));
-        for class in 1..4 {
-            write(class);
-            replace("all changed");
-        }
-        time(&format!("--list of {count}"), 9, || run(&cmdline, &["--list"]));
-    }
-    run(&cmdline, &["--clear"]);
-    std::fs::remove_file(&path).unwrap();
-    sandbox.run(|| fill_rtt(0..65_000)).unwrap();
-    time("xdp_pping of 65000", 9, || run(&pping, &[]));
-    sandbox.run(|| fill_rtt(0..65_000)).unwrap();
-    time("snapshot of 65000", 9, || {
-        let reports = sandbox.run(|| snapshot(&PinDir::default()).unwrap()).unwrap();
-        assert_eq!(reports.len(), 65_000);
-    });
-    time("walk of 65000 records", 9, || {
-        let walk = || {
-            let map: Map<u32, RttHandle> = PinDir::default().open(maps::RTT).unwrap();
-            let mut sum = 0;
-            map.walk(|key, _| sum += u64::from(*key)).unwrap();
-            sum
-        };
-        assert!(sandbox.run(walk).unwrap() > 0);
     });
 }

@@ -29,15 +29,20 @@ pub struct Template {
 /// What differs beside the flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Variable {
+    /// Timestamp of the sender.
     pub tsval: u32,
+    /// Timestamp that it echoes.
     pub tsecr: u32,
+    /// Sequence number.
     pub seq: u32,
+    /// What it acknowledges.
     pub ack: u32,
 }
 
 impl Template {
-    pub fn new(shape: &Shape, way: Way, bridged: bool) -> Self {
-        let (to, from) = match (way, bridged) {
+    /// A template of one way.
+    pub fn new(shape: &Shape, way: Way) -> Self {
+        let (to, from) = match (way, shape.is_bridged()) {
             (Way::Down, false) => (WAN_MAC, NET_MAC),
             (Way::Up, false) => (LAN_MAC, SUBSCRIBER_MAC),
             (Way::Down, true) => (SUBSCRIBER_MAC, NET_MAC),
@@ -154,4 +159,48 @@ fn put16(frame: &mut [u8], at: usize, value: u16) {
 
 fn put32(frame: &mut [u8], at: usize, value: u32) {
     frame[at..at + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Flows, Load};
+
+    fn frame(shape: Shape, way: Way) -> Vec<u8> {
+        let flows = Flows::new(&Load::live_mix());
+        let template = Template::new(&shape, way);
+        let mut frame = template.blank();
+        template.fill(&mut frame, &flows.all[5], Variable { tsval: 7, tsecr: 8, seq: 9, ack: 10 });
+        frame
+    }
+
+    #[test]
+    fn a_routed_segment() {
+        let frame = frame(Shape::default(), Way::Down);
+        assert_eq!(frame.len(), 14 + 20 + 32 + 120);
+        assert_eq!(frame[12..14], [8, 0]);
+        assert_eq!(frame[30..34], [100, 64, 0, 6], "to the sixth subscriber");
+        assert_eq!(checksum(&frame[14..34]), 0, "the header's checksum is right");
+        assert_eq!(frame[58..66], [0, 0, 0, 7, 0, 0, 0, 8]);
+    }
+
+    #[test]
+    fn a_tagged_acknowledgement() {
+        let shape = Shape { tags: vec![(0x88a8, 100), (0x8100, 200)], ..Shape::default() };
+        let frame = frame(shape, Way::Up);
+        assert_eq!(frame.len(), 14 + 8 + 20 + 32);
+        assert_eq!(frame[12..22], [0x88, 0xa8, 0, 100, 0x81, 0, 0, 200, 8, 0]);
+        assert_eq!(frame[..6], NET_MAC);
+    }
+
+    #[test]
+    fn udp_has_payload_both_ways_and_no_timestamps() {
+        let shape = Shape { udp: true, ipv6: true, ..Shape::default() };
+        for way in [Way::Down, Way::Up] {
+            let frame = frame(shape.clone(), way);
+            assert_eq!(frame.len(), 14 + 40 + 8 + 120);
+            assert_eq!(frame[20], 17);
+            assert_eq!(frame[18..20], 128u16.to_be_bytes());
+        }
+    }
 }

@@ -1,12 +1,11 @@
-//! The frame generator: a thread of its own that sends every tick's segments and the ACKs of those of
-//! `rtt_ticks` ago, and knows when it did.
+//! The frame generator: a thread of its own that sends every tick's segments and the ACKs of those of an
+//! RTT ago, and knows when it did.
 
 use std::io;
-use std::mem::{size_of, zeroed};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{sleep, JoinHandle};
+use std::time::{Duration, Instant};
 
 use lab::Netns;
 use nix::libc::{self, c_int};
@@ -15,42 +14,87 @@ use nix::time::{clock_gettime, clock_nanosleep, ClockId, ClockNanosleepFlags};
 use nix::unistd::Pid;
 
 use crate::frame::{Template, Variable, Way};
+use crate::sender::Sender;
 use crate::stage::{TO_LAN, TO_WAN};
-use crate::workload::{Flows, Load};
+use crate::workload::{Flow, Flows, Load, Shot};
 use crate::Result;
 
 const TICK_NS: u64 = 1_000_000;
-/// Frames of one system call.
-const BATCH: usize = 64;
+/// Ticks whose ACKs are sent in one: more at once would not fit into the queues.
+const CATCH_UP: u64 = 3;
+/// Ticks that are remembered beyond the longest RTT, for ACKs that are late.
+const LATE: usize = 200;
 
 /// What the generator has done so far; read while it runs.
 #[derive(Default)]
 pub struct Progress {
     stop: AtomicBool,
+    /// Which of the loads is being sent.
+    load: AtomicUsize,
+    /// Frames down.
     pub segments: AtomicU64,
+    /// Frames up.
     pub acks: AtomicU64,
+    /// ACKs that could end a sample: the first one of a TSval that was not its flow's first.
+    pub possible: AtomicU64,
     /// Frames that the device refused.
     pub refused: AtomicU64,
-    /// Ticks left out because the machine had no time: no burst makes up for them.
+    /// Ticks without segments because the machine had no time: no burst makes up for them.
     pub skipped: AtomicU64,
-    /// Sum of the true RTTs of the segments acknowledged.
-    pub rtt_ns: AtomicU64,
-    /// The same by subscriber: sum and number.
-    pub by_subscriber: Vec<[AtomicU64; 2]>,
+    /// The true RTTs of the samples that were possible, by load and subscriber: sum and number.
+    pub truth: Vec<Vec<[AtomicU64; 2]>>,
 }
 
+impl Progress {
+    /// Frames sent both ways.
+    pub fn frames(&self) -> u64 {
+        self.segments.load(Relaxed) + self.acks.load(Relaxed)
+    }
+
+    /// A load's [`truth`](Self::truth) now.
+    pub fn truth_of(&self, load: usize) -> Vec<[u64; 2]> {
+        let all = self.truth[load].iter();
+        all.map(|[sum, count]| [sum.load(Relaxed), count.load(Relaxed)]).collect()
+    }
+}
+
+/// The running generator; dropping it stops it.
 pub struct Generator {
+    /// What it has done.
     pub progress: Arc<Progress>,
     thread: Option<JoinHandle<io::Result<io::Result<()>>>>,
 }
 
 impl Generator {
-    pub fn start(edge: &Netns, load: &Load, bridged: bool, cpu: usize) -> Result<Self> {
-        let by_subscriber = (0..load.subscribers).map(|_| Default::default()).collect();
-        let progress = Arc::new(Progress { by_subscriber, ..Progress::default() });
-        let (shared, load) = (progress.clone(), load.clone());
-        let thread = edge.spawn("generator", move || run(&load, bridged, cpu, &shared))?;
+    /// Starts with the first of the loads, on `cpu`.
+    pub fn start(edge: &Netns, loads: &[Load], cpu: usize) -> Result<Self> {
+        let counters = |load: &Load| (0..load.subscribers).map(|_| Default::default()).collect();
+        let truth = loads.iter().map(counters).collect();
+        let progress = Arc::new(Progress { truth, ..Progress::default() });
+        let (shared, loads) = (progress.clone(), loads.to_vec());
+        let thread = edge.spawn("generator", move || run(&loads, cpu, &shared))?;
         Ok(Self { progress, thread: Some(thread) })
+    }
+
+    /// Goes on with another of the loads.
+    pub fn select(&self, load: usize) {
+        self.progress.load.store(load, Relaxed);
+    }
+
+    /// Waits until so many more segments are sent; how long it took.
+    pub fn wait_for_segments(&self, count: u64) -> Result<Duration> {
+        let segments = || self.progress.segments.load(Relaxed);
+        let (start, end) = (Instant::now(), segments() + count);
+        while segments() < end {
+            if !self.is_running() {
+                return Err("the generator has stopped".into());
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err("the generator has too little CPU time".into());
+            }
+            sleep(Duration::from_millis(5));
+        }
+        Ok(start.elapsed())
     }
 
     /// Whether it still runs.
@@ -70,51 +114,137 @@ impl Drop for Generator {
     }
 }
 
-fn run(load: &Load, bridged: bool, cpu: usize, progress: &Progress) -> io::Result<()> {
+fn run(loads: &[Load], cpu: usize, progress: &Progress) -> io::Result<()> {
+    let mut streams = loads
+        .iter()
+        .zip(&progress.truth)
+        .map(|(load, truth)| Stream::new(load, truth))
+        .collect::<io::Result<Vec<_>>>()?;
     go_first(cpu)?;
-    let mut flows = Flows::new(load);
-    let mut down = Sender::open(TO_WAN, Template::new(&load.shape, Way::Down, bridged), load)?;
-    let mut up = Sender::open(TO_LAN, Template::new(&load.shape, Way::Up, bridged), load)?;
-    let slots = load.rtt_ticks as usize + 1;
-    let mut history: Vec<(u64, Vec<u32>)> = vec![(0, Vec::new()); slots];
     let start = now_ns()?;
-    let mut tick = 0u64;
+    let mut tick = 0;
     while !progress.stop.load(Relaxed) {
         let due = start + tick * TICK_NS;
         wait_until(due)?;
-        let began = now_ns()?;
-        let missed = (began - due) / TICK_NS;
+        let missed = (now_ns()? - due) / TICK_NS;
         if missed > 0 {
-            for skipped in tick..tick + missed.min(slots as u64) {
-                history[(skipped % slots as u64) as usize].1.clear();
-            }
             add(&progress.skipped, missed);
             tick += missed;
             continue;
         }
-        if tick >= load.rtt_ticks {
-            let (sent, list) = &history[((tick - load.rtt_ticks) % slots as u64) as usize];
-            up.fill(list, |list_index| ack(&mut flows, list_index, tick, load.rtt_ticks));
-            progress.refused.fetch_add(up.send(list.len())?, Relaxed);
-            count_acks(progress, &flows, list, began - sent);
-        }
-        let (sent, list) = &mut history[(tick % slots as u64) as usize];
-        flows.draw(tick, list);
-        down.fill(list, |index| segment(&mut flows, index, tick, load.shape.payload));
-        *sent = now_ns()?;
-        progress.refused.fetch_add(down.send(list.len())?, Relaxed);
-        add(&progress.segments, list.len() as u64);
+        let stream = &mut streams[progress.load.load(Relaxed)];
+        stream.acknowledge(tick, progress)?;
+        stream.send(tick, progress)?;
         tick += 1;
     }
     Ok(())
 }
 
-fn segment(
-    flows: &mut Flows,
-    index: u32,
+/// The segments of a tick.
+#[derive(Clone, Default)]
+struct Past {
+    /// Tick + 1; 0: none.
     tick: u64,
-    payload: usize,
-) -> (crate::workload::Flow, Variable) {
+    sent_ns: u64,
+    /// By RTT.
+    lists: Vec<Vec<Shot>>,
+}
+
+/// A load while it is sent.
+struct Stream<'a> {
+    load: &'a Load,
+    truth: &'a [[AtomicU64; 2]],
+    flows: Flows,
+    down: Sender,
+    up: Sender,
+    /// A ring that reaches back over the longest RTT and [`LATE`].
+    past: Vec<Past>,
+    /// By RTT: the segments of ticks before this one are acknowledged.
+    acked: Vec<u64>,
+    drawn: Vec<Shot>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(load: &'a Load, truth: &'a [[AtomicU64; 2]]) -> io::Result<Self> {
+        let room = load.per_tick as usize;
+        let open = |device, way| Sender::open(device, Template::new(&load.shape, way), room);
+        let longest = load.rtt_ticks.iter().max().copied().unwrap_or_default() as usize;
+        let empty = Past { lists: vec![Vec::new(); load.rtt_ticks.len()], ..Past::default() };
+        Ok(Self {
+            load,
+            truth,
+            flows: Flows::new(load),
+            down: open(TO_WAN, Way::Down)?,
+            up: open(TO_LAN, Way::Up)?,
+            past: vec![empty; longest + LATE],
+            acked: vec![0; load.rtt_ticks.len()],
+            drawn: Vec::new(),
+        })
+    }
+
+    /// The ACKs that are due in `tick`, and those of ticks that were missed.
+    fn acknowledge(&mut self, tick: u64, progress: &Progress) -> io::Result<()> {
+        for (class, rtt) in self.load.rtt_ticks.iter().enumerate() {
+            let due = (tick + 1).saturating_sub(*rtt);
+            let kept = (tick + 1).saturating_sub(self.past.len() as u64);
+            let from = self.acked[class].max(kept);
+            let until = due.min(from + CATCH_UP);
+            for then in from..until {
+                self.acknowledge_one(class, then, tick, progress)?;
+            }
+            self.acked[class] = until.max(from);
+        }
+        Ok(())
+    }
+
+    fn acknowledge_one(
+        &mut self,
+        class: usize,
+        then: u64,
+        tick: u64,
+        progress: &Progress,
+    ) -> io::Result<()> {
+        let past = &self.past[then as usize % self.past.len()];
+        if past.tick != then + 1 {
+            return Ok(());
+        }
+        let (flows, list) = (&mut self.flows, &past.lists[class]);
+        self.up.fill(list, |index| ack(flows, index, tick, tick - then));
+        let true_rtt = now_ns()? - past.sent_ns;
+        add(&progress.refused, self.up.send(list.len())?);
+        add(&progress.acks, list.len() as u64);
+        let mut possible = 0;
+        for shot in list.iter().filter(|shot| shot.opens) {
+            let subscriber = self.flows.all[shot.flow as usize].subscriber;
+            let [sum, count] = &self.truth[subscriber as usize];
+            add(sum, true_rtt);
+            add(count, 1);
+            possible += 1;
+        }
+        add(&progress.possible, possible);
+        Ok(())
+    }
+
+    fn send(&mut self, tick: u64, progress: &Progress) -> io::Result<()> {
+        self.flows.draw(tick, &mut self.drawn);
+        let place = tick as usize % self.past.len();
+        let past = &mut self.past[place];
+        past.tick = tick + 1;
+        past.lists.iter_mut().for_each(Vec::clear);
+        for shot in &self.drawn {
+            let subscriber = self.flows.all[shot.flow as usize].subscriber;
+            past.lists[self.load.class_of(subscriber)].push(*shot);
+        }
+        let (flows, payload) = (&mut self.flows, self.load.shape.payload);
+        self.down.fill(&self.drawn, |index| segment(flows, index, tick, payload));
+        past.sent_ns = now_ns()?;
+        add(&progress.refused, self.down.send(self.drawn.len())?);
+        add(&progress.segments, self.drawn.len() as u64);
+        Ok(())
+    }
+}
+
+fn segment(flows: &mut Flows, index: u32, tick: u64, payload: usize) -> (Flow, Variable) {
     let flow = &mut flows.all[index as usize];
     let tsecr = match flow.last_up {
         0 => 0,
@@ -126,23 +256,12 @@ fn segment(
     (flow.clone(), variable)
 }
 
-fn ack(flows: &mut Flows, index: u32, tick: u64, rtt: u64) -> (crate::workload::Flow, Variable) {
+fn ack(flows: &mut Flows, index: u32, tick: u64, rtt: u64) -> (Flow, Variable) {
     let flow = &mut flows.all[index as usize];
     flow.last_up = tick + 1;
     let tsval = flow.clock_up.wrapping_add(tick as u32);
     let tsecr = flow.clock_down.wrapping_add((tick - rtt) as u32);
     (flow.clone(), Variable { tsval, tsecr, seq: 1, ack: flow.bytes_down })
-}
-
-fn count_acks(progress: &Progress, flows: &Flows, list: &[u32], rtt: u64) {
-    add(&progress.acks, list.len() as u64);
-    add(&progress.rtt_ns, rtt * list.len() as u64);
-    for index in list {
-        let subscriber = flows.all[*index as usize].subscriber;
-        let [sum, count] = &progress.by_subscriber[subscriber as usize];
-        add(sum, rtt);
-        add(count, 1);
-    }
 }
 
 /// One writer only.
@@ -162,7 +281,10 @@ fn go_first(cpu: usize) -> io::Result<()> {
 pub fn run_first(thread: i32, priority: c_int) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: priority };
     // SAFETY: plain system call on a struct that outlives it.
-    check(unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameter) })
+    match unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameter) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn now_ns() -> io::Result<u64> {
@@ -177,112 +299,5 @@ fn wait_until(due: u64) -> io::Result<()> {
     {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// A packet socket that injects frames of one template into one device, past its queueing discipline.
-struct Sender {
-    fd: OwnedFd,
-    template: Template,
-    frames: Vec<Vec<u8>>,
-}
-
-impl Sender {
-    fn open(device: &str, template: Template, load: &Load) -> io::Result<Self> {
-        let index = nix::net::if_::if_nametoindex(device)? as c_int;
-        // SAFETY: plain system call; protocol 0 receives nothing.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and owned by nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let on: c_int = 1;
-        // SAFETY: the pointer and the length describe `on`.
-        let result = unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_QDISC_BYPASS,
-                (&raw const on).cast(),
-                size_of::<c_int>() as _,
-            )
-        };
-        check(result)?;
-        // SAFETY: sockaddr_ll is plain data; all zeroes is a valid value.
-        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = index;
-        // SAFETY: the pointer and the length describe `address`.
-        let result = unsafe {
-            libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as _)
-        };
-        check(result)?;
-        let frames = vec![template.blank(); load.per_tick as usize];
-        Ok(Self { fd, template, frames })
-    }
-
-    fn fill(
-        &mut self,
-        list: &[u32],
-        mut next: impl FnMut(u32) -> (crate::workload::Flow, Variable),
-    ) {
-        for (frame, index) in self.frames.iter_mut().zip(list) {
-            let (flow, variable) = next(*index);
-            self.template.fill(frame, &flow, variable);
-        }
-    }
-
-    /// Sends the first `count` frames; how many were refused.
-    fn send(&self, count: usize) -> io::Result<u64> {
-        let mut refused = 0;
-        for frames in self.frames[..count].chunks(BATCH) {
-            refused += self.send_batch(frames)?;
-        }
-        Ok(refused)
-    }
-
-    fn send_batch(&self, frames: &[Vec<u8>]) -> io::Result<u64> {
-        // SAFETY: iovec and mmsghdr are plain data; all zeroes is a valid value.
-        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
-            unsafe { (zeroed(), zeroed()) };
-        for (index, frame) in frames.iter().enumerate() {
-            vectors[index] =
-                libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
-            headers[index].msg_hdr.msg_iov = &raw mut vectors[index];
-            headers[index].msg_hdr.msg_iovlen = 1;
-        }
-        let (mut done, mut refused) = (0, 0);
-        while done < frames.len() {
-            // SAFETY: the headers point to frames that outlive the call and are only read.
-            let sent = unsafe {
-                libc::sendmmsg(
-                    self.fd.as_raw_fd(),
-                    headers[done..].as_mut_ptr(),
-                    (frames.len() - done) as u32,
-                    0 as _,
-                )
-            };
-            if sent > 0 {
-                done += sent as usize;
-                continue;
-            }
-            match io::Error::last_os_error() {
-                error if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    refused += 1;
-                    done += 1;
-                }
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error => return Err(error),
-            }
-        }
-        Ok(refused)
-    }
-}
-
-fn check(result: c_int) -> io::Result<()> {
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }

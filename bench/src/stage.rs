@@ -8,23 +8,33 @@ use lab::{offload, Netns, Sandbox, LAN, WAN};
 
 use crate::Result;
 
+/// A hardware address.
 pub type Mac = [u8; 6];
+/// Of the shaper's `lan`.
 pub const LAN_MAC: Mac = [2, 0, 0, 0, 0, 1];
+/// Of the shaper's `wan`.
 pub const WAN_MAC: Mac = [2, 0, 0, 0, 0, 2];
 /// Next hops. No device has these addresses, so that the edge drops what arrives at the first glance.
+/// This one stands for the subscribers.
 pub const SUBSCRIBER_MAC: Mac = [2, 0, 0, 0, 0, 3];
+/// And this one for the internet.
 pub const NET_MAC: Mac = [2, 0, 0, 0, 0, 4];
 
-/// Peers of `lan` and `wan`, in the edge's namespace.
+/// Peer of `lan`, in the edge's namespace.
 pub const TO_LAN: &str = "to-lan";
+/// Peer of `wan`, in the edge's namespace.
 pub const TO_WAN: &str = "to-wan";
 
+/// The two namespaces; gone when dropped.
 pub struct Stage {
+    /// Where the programs are attached.
     pub shaper: Sandbox,
+    /// Where the generator runs.
     pub edge: Netns,
 }
 
 impl Stage {
+    /// Builds it, as a bridge or as a router.
     pub fn build(bridged: bool) -> Result<Self> {
         let (shaper, edge) = (Sandbox::new()?, Netns::new()?);
         edge.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;

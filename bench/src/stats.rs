@@ -13,6 +13,7 @@ pub struct BpfStats {
 }
 
 impl BpfStats {
+    /// Switches it on.
     pub fn enable() -> Result<Self> {
         // SAFETY: plain system call that returns a new descriptor.
         let fd = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
@@ -27,11 +28,14 @@ impl BpfStats {
 /// Time and runs of a program or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Runs {
+    /// Run time.
     pub ns: u64,
+    /// Runs.
     pub count: u64,
 }
 
 impl Runs {
+    /// Mean time of a run.
     pub fn ns_per_run(self) -> f64 {
         self.ns as f64 / self.count.max(1) as f64
     }

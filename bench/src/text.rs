@@ -1,0 +1,358 @@
+//! The report as text.
+
+use std::fmt::Write as _;
+
+use clap::ValueEnum;
+
+use crate::accuracy::Accuracy;
+use crate::bulk::BulkRow;
+use crate::flows::FlowRow;
+use crate::machine::Machine;
+use crate::memory::Memory;
+use crate::options::Part;
+use crate::report::{Comparison, Report};
+use crate::table::{grouped, number, percent, Table};
+use crate::targets::{Target, Unit};
+
+/// What the columns of the comparisons are.
+const LEGEND: &str = "\
+All systems of a table are attached in turn under the same load, round after round; each figure is the median of the
+rounds. Costs are nanoseconds a run, by the kernel's bpf_stats (which itself costs what the empty pair shows).
+
+  XDP, TC        a run of the program, both interfaces; to the right each by itself: XDP on lan sees ACKs, on wan data,
+                 TC the other way round
+  packet         XDP + TC: what a forwarded packet costs
+  quiet          the same in the quietest tenth of the rounds
+  times ...      packet, as a multiple of that system's: the median of the rounds' ratios
+  samples kept   RTT samples of those possible: one a TSval, but for a flow's first. (Ours keeps two TSvals a direction
+                 outstanding: of a hot flow with a new one each ms, two an RTT.)
+  forwarded      packets that TC saw of the frames sent
+  empty          programs that do nothing
+  textbook       XDP: one hash look-up by address. TC: one LRU look-up by 5-tuple and an update in place. No class,
+                 no RTT
+  predecessor-   the map operations of the C cpumap-pping: LPM in XDP; LPM, per-handle LRU, flow LRU, timestamp LRU
+  shaped         insert and delete in TC
+";
+
+/// All of it.
+pub fn whole(report: &Report) -> String {
+    let mut texts = vec![machine(&report.machine), LEGEND.to_owned()];
+    texts.extend(Part::value_variants().iter().map(|each| part(*each, report)));
+    texts.extend([targets(&report.targets), conditions(&report.machine)]);
+    texts.retain(|text| !text.is_empty());
+    texts.join("\n")
+}
+
+/// What a part found; nothing if it did not run.
+pub fn part(part: Part, report: &Report) -> String {
+    let mut text = match part {
+        Part::Flows => flows(&report.flows),
+        Part::Bulk => bulk(&report.bulk),
+        _ => report.comparison(&part.name()).map_or_else(String::new, comparison),
+    };
+    if part == Part::LiveMix {
+        text.extend(report.accuracy.as_ref().map(accuracy));
+        text.extend(report.memory.as_ref().map(memory));
+    }
+    text
+}
+
+/// Where and when; and what the figures are.
+pub fn start(report: &Report) -> String {
+    machine(&report.machine) + "\n" + LEGEND
+}
+
+fn machine(machine: &Machine) -> String {
+    let Machine { date, commit, kernel, clang, cpu, cpus, .. } = machine;
+    let kind = if machine.virtual_machine { " (virtual)" } else { "" };
+    format!(
+        "cpumap-pping bench, {date}, commit {commit}\n\
+         {cpus} CPUs{kind}: {cpu}, {} MiB, Linux {kernel}, {clang}\n",
+        machine.memory_mib
+    )
+}
+
+/// How disturbed it was.
+pub fn conditions(machine: &Machine) -> String {
+    format!(
+        "the run took {:.0} s; load average {:.2} before and {:.2} at the end (its own is 1 to 2); {:.1} % of the CPU time \
+         stolen by the hypervisor meanwhile\n",
+        machine.seconds, machine.load_before, machine.load_after, machine.steal_percent
+    )
+}
+
+fn comparison(found: &Comparison) -> String {
+    let Comparison { name, about, rounds, window_ms, beside, generator, .. } = found;
+    let beside = if found.rows.first().is_some_and(|row| row.system == *beside) {
+        "first row"
+    } else {
+        beside
+    };
+    let mut costs = Table::new([
+        [
+            "",
+            "XDP",
+            "TC",
+            "packet",
+            "quiet",
+            "times",
+            "XDP",
+            "XDP",
+            "TC",
+            "TC",
+            "samples",
+            "forwarded",
+        ],
+        ["system", "ns", "ns", "ns", "ns", beside, "ACK", "data", "data", "ACK", "kept", ""],
+    ]);
+    for row in &found.rows {
+        let ns = |value| number(value, 0);
+        costs.row([
+            row.system.clone(),
+            ns(row.xdp_ns),
+            ns(row.tc_ns),
+            ns(row.packet_ns),
+            ns(row.quiet_ns),
+            number(row.times, 2),
+            ns(row.xdp_ack_ns),
+            ns(row.xdp_data_ns),
+            ns(row.tc_data_ns),
+            ns(row.tc_ack_ns),
+            percent(row.kept),
+            percent(Some(row.forwarded)),
+        ]);
+    }
+    let about = about.replacen("; ", "\n", 1);
+    let mut text =
+        format!("{name}: {about}\n{rounds} rounds of {window_ms} ms a system\n\n{costs}\n");
+    for ratio in &found.ratios {
+        let _ = writeln!(
+            text,
+            "  {} / {}: {:.2} (middle half of the rounds: {:.2} to {:.2})",
+            ratio.of, ratio.to, ratio.median, ratio.low, ratio.high
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  generator: {} frames down, {} up, {} refused; {} ms without segments for want of CPU time",
+        grouped(generator.segments),
+        grouped(generator.acks),
+        generator.refused,
+        grouped(generator.ticks_skipped)
+    );
+    text
+}
+
+fn accuracy(found: &Accuracy) -> String {
+    format!(
+        "  with a tc handle for each flow: of {} flows for which a sample was possible within 4 s, {} have one\n  \
+           mean RTT of a flow, measured beside true ({:.3} ms on average): off by {:.0} us (median), {:.0} us (95 % of flows)\n",
+        grouped(found.flows as u64),
+        grouped(found.reported as u64),
+        found.true_rtt_ms,
+        found.median_error_us,
+        found.p95_error_us
+    )
+}
+
+fn memory(found: &Memory) -> String {
+    format!(
+        "  memory, by the kernel's account: flow table {} bytes for {} flows, {:.0} a flow;\n    \
+           with the RTT records of {} handles ({} bytes) shared out among the places {:.0} a flow\n",
+        grouped(found.flow_table_bytes),
+        grouped(found.flow_capacity),
+        found.table_bytes_a_flow(),
+        grouped(found.handles),
+        grouped(found.rtt_bytes),
+        found.all_bytes_a_flow()
+    )
+}
+
+fn flows(rows: &[FlowRow]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let rtts: Vec<_> = first.kept.iter().map(|kept| format!("{} ms", kept.rtt_ms)).collect();
+    let [short, long] = [rtts.first(), rtts.last()].map(|rtt| rtt.map_or("", String::as_str));
+    let mut table = Table::new([
+        ["", "each sends", "table", "places", "kept:", "", "beside", "reference:", "kept:", ""],
+        [
+            "flows",
+            "every ms",
+            "places",
+            "taken",
+            short,
+            long,
+            short,
+            long,
+            "long/short",
+            "forwarded",
+        ],
+    ]);
+    for row in rows {
+        let [short, long] = [row.kept.first(), row.kept.last()];
+        let of = |kept: Option<&crate::flows::Kept>| percent(kept.map(|kept| kept.share));
+        let beside = |kept: Option<&crate::flows::Kept>| match row.has_room {
+            true => "reference".to_owned(),
+            false => percent(kept.map(|kept| kept.of_reference)),
+        };
+        let bias = long.zip(short).map_or(f64::NAN, |(long, short)| long.share / short.share);
+        table.row([
+            grouped(row.flows.into()),
+            row.cycle_ms.to_string(),
+            grouped(row.places.into()),
+            grouped(row.taken),
+            of(short),
+            of(long),
+            beside(short),
+            beside(long),
+            number(bias, 2),
+            percent(Some(row.forwarded)),
+        ]);
+    }
+    format!(
+        "flows: samples kept of so many flows, half of them with an RTT of {short}, half of {long}; every flow sends in \
+         turn\nThe reference is a table with room for all: what it loses is not for want of room. Long beside short \
+         below 1: long RTTs\nare lost more than short ones.\n\n{table}"
+    )
+}
+
+fn bulk(rows: &[BulkRow]) -> String {
+    let mut table =
+        Table::new([["", "best", "median", "CPU", ""], ["command", "ms", "ms", "ms", "runs"]]);
+    for row in rows {
+        let ms = |value| number(value, 0);
+        table.row([
+            row.what.clone(),
+            ms(row.best_ms),
+            ms(row.median_ms),
+            ms(row.cpu_ms),
+            row.runs.to_string(),
+        ]);
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    format!(
+        "bulk: whole runs of the release programs, the output down a pipe; CPU: the least user and system time of a \
+         run\n\n{table}"
+    )
+}
+
+/// Met or not.
+pub fn targets(all: &[Target]) -> String {
+    let mut table = Table::new([["", "target", "measured", "", "stretch"]]);
+    for target in all {
+        let bound = |bound| match target.unit {
+            Unit::Share => format!(">= {}", figure(target.unit, bound)),
+            _ => format!("<= {}", figure(target.unit, bound)),
+        };
+        let met = |met| if met { "met" } else { "NOT MET" };
+        let stretch = target.stretch.zip(target.stretch_met);
+        table.row([
+            target.what.to_owned(),
+            bound(target.bound),
+            figure(target.unit, target.measured),
+            met(target.met).to_owned(),
+            stretch.map_or_else(String::new, |(at, is)| format!("{} {}", bound(at), met(is))),
+        ]);
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    let (met, all) = (all.iter().filter(|target| target.met).count(), all.len());
+    format!(
+        "targets: {met} of {all} met (ratios: median of paired rounds; times: the best run)\n\n{table}"
+    )
+}
+
+fn figure(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Times => number(value, 2),
+        Unit::Share => percent(Some(value)),
+        Unit::Bytes => format!("{} bytes", number(value, 0)),
+        Unit::Ms => format!("{} ms", number(value, 0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Ratio, Row};
+
+    fn live_mix() -> Comparison {
+        let row = |system: &str, times, kept| Row {
+            system: system.into(),
+            xdp_ns: 280.4,
+            times,
+            kept,
+            forwarded: 1.0,
+            ..Row::default()
+        };
+        Comparison {
+            name: "live-mix".into(),
+            about: "some flows".into(),
+            rounds: 3,
+            window_ms: 500,
+            beside: "textbook".into(),
+            rows: vec![row("textbook", 1.0, None), row("ours", 0.984, Some(0.9512))],
+            ratios: vec![Ratio {
+                of: "ours".into(),
+                to: "textbook".into(),
+                median: 0.984,
+                low: 0.9,
+                high: 1.0,
+            }],
+            ..Comparison::default()
+        }
+    }
+
+    #[test]
+    fn a_comparison() {
+        let text = comparison(&live_mix());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "live-mix: some flows");
+        assert_eq!(lines[1], "3 rounds of 500 ms a system");
+        assert!(lines[4].starts_with("  system "), "{text}");
+        let cells: Vec<_> = lines[6].split_whitespace().collect();
+        assert_eq!(cells[..6], ["ours", "280", "0", "0", "0", "0.98"]);
+        assert!(lines[6].ends_with("95.1 %    100.0 %"), "{text}");
+        assert_eq!(lines[5].len(), lines[6].len(), "{text}");
+        assert!(
+            text.contains("ours / textbook: 0.98 (middle half of the rounds: 0.90 to 1.00"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn targets_are_met_or_not() {
+        let report = Report { comparisons: vec![live_mix()], ..Report::default() };
+        let text = targets(&crate::targets::judge(&report));
+        let expected = "\
+targets: 2 of 2 met (ratios: median of paired rounds; times: the best run)
+
+                                             target  measured                stretch
+  live mix: ours / textbook pair            <= 1.00      0.98  met   <= 0.85 NOT MET
+  live mix: samples kept of those possible  >= 92.0 %    95.1 %  met
+";
+        let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(squeeze(&text), squeeze(expected));
+        assert_eq!(targets(&[]), "");
+    }
+
+    #[test]
+    fn parts_that_did_not_run_leave_no_trace() {
+        let nothing = Report::default();
+        assert!(Part::value_variants().iter().all(|each| part(*each, &nothing).is_empty()));
+        let report = Report { comparisons: vec![live_mix()], ..Report::default() };
+        assert!(whole(&report).contains("\nlive-mix: some flows\n"));
+        assert_eq!(part(Part::Cold, &report), "");
+    }
+
+    #[test]
+    fn flows_of_both_rtts() {
+        let kept = |rtt_ms, share| crate::flows::Kept { rtt_ms, share, of_reference: share };
+        let row = FlowRow { kept: vec![kept(20, 0.5), kept(200, 0.25)], ..FlowRow::default() };
+        let text = flows(&[row]);
+        let last: Vec<_> = text.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(last[4..13], ["50.0", "%", "25.0", "%", "50.0", "%", "25.0", "%", "0.50"]);
+    }
+}
