@@ -121,11 +121,23 @@ static __always_inline __u32 opening_reason(const struct tcp_segment *tcp)
 	return tcp->ack ? STREAM_REASON_SYN_ACK : STREAM_REASON_SYN;
 }
 
+/* Nothing was sent for so long that user space has said its end. */
+static __always_inline bool is_over(const struct stream_packet *at,
+				    const struct stream_direction *own)
+{
+	__u64 timeout =
+		at->ip->protocol == IPPROTO_TCP ? STREAM_TIMEOUT_NS : STREAM_ICMP_TIMEOUT_NS;
+
+	return own->last_seen_ns && (__s64)(at->now - own->last_seen_ns) > (__s64)timeout;
+}
+
 /* The sender's flow: it begins to wait for an answer. A SYN after the end is
  * another connection between the same ports. */
-static __always_inline void flow_sent(struct stream_direction *own, const struct tcp_segment *tcp)
+static __always_inline void flow_sent(const struct stream_packet *at, struct stream_direction *own)
 {
-	if (own->state == STREAM_STATE_CLOSED && tcp->syn)
+	const struct tcp_segment *tcp = at->tcp;
+
+	if ((own->state == STREAM_STATE_CLOSED && tcp->syn) || is_over(at, own))
 		__builtin_memset(own, 0, sizeof(*own));
 	if (own->state == STREAM_STATE_EMPTY && !tcp->fin && !tcp->rst) {
 		own->opening_reason = opening_reason(tcp);
@@ -222,7 +234,7 @@ static __always_inline void stream_segment(const struct stream_packet *at)
 	own = &flow->end[at->dir & 1];
 	other = &flow->end[(at->dir ^ 1) & 1];
 	if (opens_flows(at))
-		flow_sent(own, at->tcp);
+		flow_sent(at, own);
 	__sync_fetch_and_add(&own->packets, at->packets);
 	__sync_fetch_and_add(&own->bytes, at->bytes);
 	own->last_seen_ns = at->now;

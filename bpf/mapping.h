@@ -25,6 +25,9 @@ static __always_inline __u32 addr_cache_slot(const struct ip_addr *addr)
 {
 	__u64 hash = (addr->half[0] ^ (addr->half[1] >> 29)) + addr->half[1];
 
+	/* Both halves are in network order: what tells subscribers apart is in the
+	 * high bits, which a multiplication does not carry down. */
+	hash ^= hash >> 32;
 	hash *= 0x9e3779b97f4a7c15ULL; /* 2^64 / golden ratio: the high bits mix best */
 	return (__u32)(hash >> 40) & config.cache_mask;
 }

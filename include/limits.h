@@ -73,4 +73,11 @@
 #define HIST_WORDS	  26 /* four 16-bit counters a word */
 #define HIST_CARRIES	  4  /* buckets that may pass 65535 in an epoch */
 
+/*
+ * A flow of the stream that nobody has sent in for so long has ended: user space
+ * says so, and what comes after begins anew. As eBPF pping has it.
+ */
+#define STREAM_TIMEOUT_NS      300000000000ULL
+#define STREAM_ICMP_TIMEOUT_NS 30000000000ULL
+
 #endif

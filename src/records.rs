@@ -5,15 +5,15 @@
 //! line before and the record after would see its samples twice, so a line's number of flushes is
 //! compared after its record was read; if it moved, that handle is read again.
 
-use std::collections::HashMap;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use libbpf_rs::{MapCore, MapHandle};
 
 use crate::abi::{RttHandle, RttRecent, RECENT_COUNT_BITS, RECENT_SAMPLES};
 use crate::error::Result;
 use crate::loader::maps;
+use crate::machine::possible_cpus;
 use crate::map::{Map, MappedArray};
 use crate::pin::PinDir;
 use crate::rtt;
@@ -28,6 +28,8 @@ const TRIES: usize = 100;
 pub struct Records {
     records: Map<u32, RttHandle>,
     recent: MappedArray,
+    cpus: usize,
+    /// Lines of each CPU, a power of two.
     lines: usize,
 }
 
@@ -38,11 +40,11 @@ struct Line {
     content: RttRecent,
 }
 
-/// The lines of a handle, and whether its record was met among the others.
-#[derive(Default)]
-struct Pending {
-    lines: Vec<Line>,
-    settled: AtomicBool,
+/// Whose a line was.
+struct Owner {
+    handle: u32,
+    flushes: u32,
+    samples: u32,
 }
 
 impl Records {
@@ -53,16 +55,17 @@ impl Records {
     pub fn open(dir: &PinDir) -> Result<Self> {
         let records = dir.open::<u32, RttHandle>(maps::RTT)?;
         let recent = dir.open::<u32, RttRecent>(maps::RTT_RECENT)?;
-        Self::new(records, recent.handle())
+        Self::new(records, recent.handle(), possible_cpus()?)
     }
 
-    /// Takes open maps.
+    /// Takes open maps, made for so many CPUs.
     ///
     /// # Errors
     /// [`Error::Map`](crate::error::Error::Map): the lines cannot be mapped into memory.
-    pub fn new(records: Map<u32, RttHandle>, recent: &MapHandle) -> Result<Self> {
-        let lines = recent.max_entries() as usize;
-        Ok(Self { records, recent: MappedArray::new(recent, false)?, lines })
+    pub fn new(records: Map<u32, RttHandle>, recent: &MapHandle, cpus: u32) -> Result<Self> {
+        let per_cpu = (recent.max_entries() / cpus.max(1)).max(1);
+        let (cpus, lines) = (cpus as usize, 1 << per_cpu.ilog2());
+        Ok(Self { records, recent: MappedArray::new(recent, false)?, cpus, lines })
     }
 
     /// Collects what `visit` makes of each handle's record, in no order. No handle is missed or
@@ -74,65 +77,77 @@ impl Records {
         &self,
         visit: impl Fn(u32, &RttHandle) -> Option<T> + Sync,
     ) -> Result<Vec<T>> {
-        let pending = self.pending();
+        // Before any record: who flushes from now on is read again.
+        let before: Vec<Owner> = (0..self.cpus * self.lines).map(|at| self.owner(at)).collect();
+        let met: Vec<AtomicBool> = before.iter().map(|_| AtomicBool::new(false)).collect();
         let moved = Mutex::new(Vec::new());
         let mut found = self.records.collect(|&handle, record| {
-            let Some(pending) = pending.get(&handle) else { return visit(handle, record) };
-            pending.settled.store(true, Ordering::Relaxed);
             let mut record = *record;
-            pending.lines.iter().for_each(|line| rtt::add_recent(&mut record, &line.content));
-            if pending.lines.iter().all(|line| self.flushes(line.index) == line.flushes) {
+            let mut stayed = true;
+            for index in self.lines_of(handle) {
+                met[index].fetch_or(before[index].handle == handle, Ordering::Relaxed);
+                match self.line(index).filter(|line| line.flushes == before[index].flushes) {
+                    Some(line) if line.content.tc_handle == handle => {
+                        rtt::add_recent(&mut record, &line.content);
+                    }
+                    Some(_) => {}
+                    None => stayed = false,
+                }
+            }
+            if stayed {
                 return visit(handle, &record);
             }
-            moved.lock().unwrap_or_else(|poison| poison.into_inner()).push(handle);
+            moved.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
             None
         })?;
-        let mut again = moved.into_inner().unwrap_or_else(|poison| poison.into_inner());
-        let unmet = pending.iter().filter(|(_, pending)| !pending.settled.load(Ordering::Relaxed));
-        again.extend(unmet.map(|(handle, _)| *handle));
+        let mut again = moved.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Handles that had samples, but no record when the walk came by.
+        let lines = before.iter().zip(&met);
+        let unmet = lines.filter(|(line, met)| line.samples > 0 && !met.load(Ordering::Relaxed));
+        again.extend(unmet.map(|(line, _)| line.handle));
+        again.sort_unstable();
+        again.dedup();
         for handle in again {
-            let lines = pending[&handle].lines.iter().map(|line| line.index);
-            found.extend(visit(handle, &self.one(handle, &lines.collect::<Vec<_>>())?));
+            found.extend(visit(handle, &self.one(handle)?));
         }
         Ok(found)
     }
 
-    /// One handle's record with the samples of `lines`.
-    fn one(&self, handle: u32, lines: &[usize]) -> Result<RttHandle> {
+    /// One handle's record with its samples that are on their way.
+    fn one(&self, handle: u32) -> Result<RttHandle> {
         let mut record = RttHandle::default();
         for _ in 0..TRIES {
-            let before: Vec<Line> = lines.iter().filter_map(|index| self.line(*index)).collect();
+            let before: Vec<Option<Line>> = self.lines_of(handle).map(|at| self.line(at)).collect();
             record = self.records.get(&handle)?.unwrap_or_default();
-            let own = before.iter().filter(|line| line.content.tc_handle == handle);
+            let lines = before.iter().flatten();
+            let own = lines.clone().filter(|line| line.content.tc_handle == handle);
             own.for_each(|line| rtt::add_recent(&mut record, &line.content));
-            if before.len() == lines.len()
-                && before.iter().all(|line| self.flushes(line.index) == line.flushes)
-            {
+            let stayed = lines.filter(|line| self.flushes(line.index) == line.flushes);
+            if stayed.count() == self.cpus {
                 break;
             }
         }
         Ok(record)
     }
 
-    /// Every line that holds samples, by its handle.
-    fn pending(&self) -> HashMap<u32, Pending> {
-        let mut pending: HashMap<u32, Pending> = HashMap::new();
-        for index in 0..self.lines {
-            if self.state(index) & ((1 << RECENT_COUNT_BITS) - 1) == 0 {
-                continue;
-            }
-            // A line that is just being flushed may come as what it was or as what it becomes.
-            if let Some(line) = (0..TRIES).find_map(|_| self.line(index)) {
-                pending.entry(line.content.tc_handle).or_default().lines.push(line);
-            }
-        }
-        pending
+    /// Where a handle's samples wait, on each CPU: `recent_slot()` of `bpf/recent.h`.
+    fn lines_of(&self, handle: u32) -> impl Iterator<Item = usize> {
+        let (minor, major) = (handle & 0xffff, handle >> 16);
+        let (lines, slot) = (self.lines, (minor ^ (major << 10)) as usize & (self.lines - 1));
+        (0..self.cpus).map(move |cpu| cpu * lines + slot)
     }
 
     /// `rtt_recent.state`, before whatever is read after it.
     fn state(&self, line: usize) -> u32 {
         let word = self.recent.word(line * WORDS + 1);
         word.map_or(0, |word| (word.load(Ordering::Acquire) >> 32) as u32)
+    }
+
+    fn owner(&self, line: usize) -> Owner {
+        let state = self.state(line);
+        let handle = self.recent.word(line * WORDS).map_or(0, |w| w.load(Ordering::Relaxed) as u32);
+        let (flushes, samples) = (state >> RECENT_COUNT_BITS, state % (1 << RECENT_COUNT_BITS));
+        Owner { handle, flushes, samples }
     }
 
     /// After whatever was read before.

@@ -9,14 +9,9 @@
 
 use std::collections::HashMap;
 
-use crate::abi::{StreamEvent, StreamFlow};
+use crate::abi::{StreamEvent, StreamFlow, STREAM_ICMP_TIMEOUT_NS, STREAM_TIMEOUT_NS};
 
 use super::event::{Event, Kind};
-
-/// Nothing was seen of a flow for so long: it has ended.
-const LIFETIME_NS: u64 = 300_000_000_000;
-/// The same, of ICMP.
-const ICMP_LIFETIME_NS: u64 = 30_000_000_000;
 
 /// Flows by their place in the flow table: two at most for each index, which bounds the memory.
 #[derive(Debug, Default)]
@@ -114,8 +109,8 @@ impl Open {
 
 fn lifetime_ns(event: &Event) -> u64 {
     match event.flow.protocol {
-        1 | 58 => ICMP_LIFETIME_NS,
-        _ => LIFETIME_NS,
+        1 | 58 => STREAM_ICMP_TIMEOUT_NS,
+        _ => STREAM_TIMEOUT_NS,
     }
 }
 

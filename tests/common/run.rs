@@ -149,7 +149,8 @@ impl Rig {
         let skel = open.load().expect("load");
         let handle = |map| MapHandle::try_from(map).expect("map handle");
         let rtts = Map::new("cpp_rtt", handle(&skel.maps.cpp_rtt));
-        let records = Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent)).expect("records");
+        let records =
+            Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent), cpus()).expect("records");
         let rig = Self {
             records,
             xdp: skel.progs.xdp_iphash_to_cpu.as_fd().try_clone_to_owned().expect("fd"),
