@@ -11,6 +11,7 @@ use cpumap_pping::abi::{FlowBucket, RttHandle, COUNTERS};
 use cpumap_pping::attach::{tc_attach, xdp_attach};
 use cpumap_pping::cli::XdpMode;
 use cpumap_pping::loader::maps;
+use cpumap_pping::machine::possible_cpus;
 use cpumap_pping::map::{Map, MappedArray};
 use cpumap_pping::records::Records;
 use cpumap_pping::values::IfName;
@@ -128,7 +129,8 @@ impl System {
     /// RTT totals of the subscriber side by tc handle: samples and the sum of their times. Ours only.
     pub fn rtt_totals(&self) -> Result<BTreeMap<u32, [u64; 2]>> {
         let recent = self.map(maps::RTT_RECENT).ok_or("a system without our maps")?;
-        let records = Records::new(self.typed::<u32, RttHandle>(maps::RTT)?, recent)?;
+        let records =
+            Records::new(self.typed::<u32, RttHandle>(maps::RTT)?, recent, possible_cpus()?)?;
         let totals = records.collect(|handle, record| {
             let total = &record.total[0];
             Some((handle, [total.count, total.sum_ns]))
