@@ -105,6 +105,11 @@ test-rust: ## cargo test, the whole workspace (needs root)
 bench: deps ## what a packet costs, beside reference programs under one load (needs root)
 	$(CARGO) run --release --locked -p cpumap-pping-bench
 
+.PHONY: accuracy
+accuracy: deps ## how right the RTTs are, beside known delays and the kernel: writes docs/ACCURACY.md (needs root)
+	$(CARGO) build --release --locked --bins -p cpumap-pping -p cpumap-pping-accuracy
+	$(RELEASE)/cpumap-pping-accuracy
+
 .PHONY: fuzz
 fuzz: ## the BPF programs beside the reference model, on and on (FUZZ_SEED=N repeats; needs root)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),0) $(CARGO) test --locked --test differential fresh_seed
