@@ -32,7 +32,7 @@ struct Options {
     #[arg(long, default_value = "docs/ACCURACY.md", value_name = "FILE")]
     output: PathBuf,
     /// Seconds of traffic per pair of delays; three times as long for 600 ms
-    #[arg(long, default_value_t = 12, value_name = "N")]
+    #[arg(long, default_value_t = 9, value_name = "N")]
     seconds: u64,
 }
 

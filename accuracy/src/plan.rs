@@ -14,13 +14,6 @@ pub enum Side {
 pub const SIDES: [Side; 2] = [Side::Subscriber, Side::Internet];
 
 impl Side {
-    pub fn other(self) -> Self {
-        match self {
-            Self::Subscriber => Self::Internet,
-            Self::Internet => Self::Subscriber,
-        }
-    }
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Subscriber => "subscriber",

@@ -7,9 +7,6 @@ use crate::machine::Machine;
 use crate::plan::{Side, Traffic, SIDES, TRAFFICS};
 use crate::row::Row;
 
-/// Steal from which on a row is marked.
-const DISTURBED: f64 = 0.01;
-
 /// Everything measured.
 pub struct Report {
     pub machine: Machine,
@@ -32,7 +29,7 @@ impl Report {
         let samples: u64 = all().map(Row::samples).sum();
         let held = self.prompt.iter().filter(|row| row.held()).count();
         let again = self.prompt.iter().filter(|row| row.tries > 1).count();
-        let stolen = all().filter(|row| row.stolen > DISTURBED).count();
+        let stolen = all().filter(|row| row.disturbed()).count();
         format!(
             "The bound held in {held} of {} rows, {again} of them only when repeated alone, {stolen} rows were \
              measured while the machine's host took more than 1 % of its time; {false_samples} false samples \
@@ -80,10 +77,14 @@ subscriber, until its echo came back) and the internet's.
   side, asked at the sender when each ended: the median of their smoothed RTTs, the smallest of their minima. The
   kernel measures the whole path, we measure each side.
 * **held**: median within 1 ms + 5 % of the true delay, from at least 20 samples, none false. A row that does not hold is
-  measured again alone, up to three times (that is said), since this machine is not ours alone; a false sample is never
-  repeated away. *stolen*: the share of the machine's time that its host gave to others meanwhile, if above 1 %.
+  measured again alone, up to three times (that is said), since others may keep the machine busy; a false sample is never
+  repeated away. *stolen*: the share of the machine's time that its host gave to others meanwhile, if above 1 %: hosts,
+  shaper and delay lines are late then, and the RTT is longer in truth.
 
 Samples a second: a flow has at most two TSvals outstanding each way, so at long RTTs it gives two samples a round trip.
+Only the first packet of a TSval opens a sample, and only if it has payload: a server that acknowledges a request at once
+and answers within the same millisecond gives none (both have one TSval), so the one here answers 2 ms later. Linux usually
+lets the ACK ride on the answer.
 The shaper's own queue would be in the RTT of the direction that it delays; the traffic stays below the class's rate, so
 that there is none. p95 under *loss* and *reorder* is not noise: what is held back or sent again does take longer.
 ";
@@ -161,7 +162,7 @@ fn verdict(row: &Row, side: Side) -> String {
     if row.tries > 1 {
         let _ = write!(text, "; try {}", row.tries);
     }
-    if row.stolen > DISTURBED {
+    if row.disturbed() {
         let _ = write!(text, "; stolen {:.0} %", row.stolen * 100.0);
     }
     text

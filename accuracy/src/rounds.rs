@@ -10,7 +10,18 @@ use crate::stage::Stage;
 use crate::Result;
 
 /// Measurements of a row at most: others keep this machine busy, too.
-const TRIES: u32 = 4;
+fn tries(acks: Acks) -> u32 {
+    match acks {
+        Acks::Prompt => 4,
+        Acks::Delayed => 2,
+    }
+}
+
+/// Whether a repetition may tell more. Not of a sample that is too low; and what a delayed ACK adds
+/// to a median is there each time, unless the machine was disturbed.
+fn is_final(row: &Row, acks: Acks) -> bool {
+    row.held() || row.has_false_samples() || (acks == Acks::Delayed && !row.disturbed())
+}
 
 pub fn measure_all(acks: Acks, usual: Duration) -> Result<Vec<Row>> {
     let cases = Case::all(acks);
@@ -60,8 +71,7 @@ fn measure_at_once(
     })
 }
 
-/// Measures a row again, alone, if something disturbed it: the bound is the same each time. What a
-/// sample too low says no repetition takes back; what a delayed ACK adds is there each time.
+/// Measures a row again, alone, as long as that may tell more: the bound is the same each time.
 fn patiently(
     stage: &Stage,
     case: Case,
@@ -71,13 +81,35 @@ fn patiently(
     progress: &mut Progress,
 ) -> Result<Row> {
     let mut row = first;
-    for tries in 2..=TRIES {
+    for tries in 2..=tries(acks) {
         match &row {
-            Ok(row) if row.held() || row.has_false_samples() || acks == Acks::Delayed => break,
+            Ok(row) if is_final(row, acks) => break,
             Ok(_) => progress.say(&format!("{}: {} again", describe(&case), stage.traffic.name())),
             Err(err) => progress.say(&format!("{}: again: {err}", stage.traffic.name())),
         }
         row = stage.measure(case, usual).map(|row| Row { tries, ..row });
     }
     row.map_err(|err| format!("{}, {}: {err}", stage.traffic.name(), describe(&case)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Traffic;
+    use crate::row::tests::row;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_is_measured_again() {
+        let late = row(Traffic::Bulk, [62 * MS, 5 * MS], 47 * MS);
+        assert!(!is_final(&late, Acks::Prompt));
+        assert!(is_final(&late, Acks::Delayed), "a delayed ACK is there each time");
+        assert!(!is_final(&Row { stolen: 0.2, ..late.clone() }, Acks::Delayed));
+        let good = row(Traffic::Bulk, [42 * MS, 5 * MS], 47 * MS);
+        assert!(is_final(&Row { stolen: 0.2, ..good }, Acks::Prompt));
+        let mut low = late;
+        low.figures[0].false_samples = 1;
+        assert!(is_final(&low, Acks::Prompt), "a false sample stays");
+    }
 }

@@ -27,6 +27,9 @@ impl Kernel {
     }
 }
 
+/// Share of the machine's time stolen from which on a row is disturbed.
+const DISTURBED: f64 = 0.01;
+
 /// One measurement.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -46,6 +49,11 @@ pub struct Row {
 impl Row {
     pub fn held(&self) -> bool {
         self.figures.iter().all(|figures| figures.verdict() == Verdict::Held)
+    }
+
+    /// Whether the machine's host took more time meanwhile than a measurement bears.
+    pub fn disturbed(&self) -> bool {
+        self.stolen > DISTURBED
     }
 
     /// No repetition makes up for a sample that cannot be.
