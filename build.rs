@@ -10,7 +10,11 @@ use std::{env, fs, io};
 use libbpf_cargo::SkeletonBuilder;
 
 /// Each becomes `$OUT_DIR/<name>.skel.rs`.
-const OBJECTS: [&str; 2] = ["cpumap_pping", "xdp_pass"];
+const OBJECTS: [&str; 3] = ["cpumap_pping", "pping", "xdp_pass"];
+
+/// `include/<list>.def`, the macro of its lines, and the Rust table made of it.
+const COUNTER_LISTS: [(&str, &str, &str); 2] =
+    [("counters", "COUNTER", "COUNTERS"), ("stream_counters", "STREAM_COUNTER", "STREAM_COUNTERS")];
 
 fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| missing("OUT_DIR"))?);
@@ -20,10 +24,10 @@ fn main() -> io::Result<()> {
     for object in OBJECTS {
         build_skeleton(object, &out)?;
     }
-    fs::write(
-        out.join("counters.rs"),
-        counter_table(&fs::read_to_string("include/counters.def")?),
-    )?;
+    for (list, macro_name, table) in COUNTER_LISTS {
+        let source = fs::read_to_string(format!("include/{list}.def"))?;
+        fs::write(out.join(format!("{list}.rs")), counter_table(&source, macro_name, table))?;
+    }
     fs::write(out.join("limits.rs"), constants(&fs::read_to_string("include/limits.h")?)?)
 }
 
@@ -65,12 +69,13 @@ fn system_includes() -> Vec<String> {
         .collect()
 }
 
-/// `COUNTER(name, "help")` lines, in order.
-fn counter_table(source: &str) -> String {
+/// `MACRO(name, "help")` lines, in order.
+fn counter_table(source: &str, macro_name: &str, table_name: &str) -> String {
     let mut table =
-        String::from("/// Name and meaning of each counter, in the order of `enum counter`.\n");
-    table.push_str("pub const COUNTERS: &[(&str, &str)] = &[\n");
-    for line in source.lines().filter_map(|line| line.strip_prefix("COUNTER(")) {
+        String::from("/// Name and meaning of each counter, in the order of the C side's enum.\n");
+    let _ = writeln!(table, "pub const {table_name}: &[(&str, &str)] = &[");
+    let start = format!("{macro_name}(");
+    for line in source.lines().filter_map(|line| line.strip_prefix(&start)) {
         if let Some((name, help)) = line.trim_end_matches(')').split_once(", ") {
             let _ = writeln!(table, "    (\"{name}\", {help}),");
         }

@@ -10,8 +10,12 @@
 #define CPP_CLASSIFY_H
 
 #include "ctx_tc.h"
+#include "follow.h"
 #include "mapping.h"
+#include "packet.h"
+#include "recent.h"
 #include "rtt.h"
+#include "shaper_maps.h"
 #include "stats.h"
 
 #define TC_HANDLE_MINOR(handle) ((handle)&0xffff)
@@ -104,68 +108,6 @@ static __always_inline void count_unclassified(struct stats *stats, enum parse_r
 		count(stats, COUNT_tc_not_ip);
 }
 
-struct egress_packet {
-	struct ip_packet ip;
-	struct tcp_segment tcp;	     /* valid with transport == PARSE_OK */
-	enum parse_result network;   /* how far parse_ip() came */
-	enum parse_result transport; /* how far parse_transport() came */
-};
-
-/* find_tcp_timestamps() for the packets that do not have them where every
- * kernel puts them: global, so that the verifier follows it once. */
-__noinline int tc_find_timestamps(struct __sk_buff *skb, __u32 offset, __u32 length)
-{
-	struct cursor cur = tc_cursor(skb);
-
-	return find_tcp_timestamps(&cur, offset, length);
-}
-
-/* find_transport() for the few packets that have extension headers: global for
- * the same reason. */
-__noinline int tc_find_transport(struct __sk_buff *skb, __u32 offset, __u32 protocol)
-{
-	struct cursor cur = tc_cursor(skb);
-
-	return find_transport(&cur, offset, protocol);
-}
-
-static __always_inline void parse_linear(struct __sk_buff *skb, struct egress_packet *packet)
-{
-	struct cursor cur = tc_cursor(skb);
-
-	packet->transport = PARSE_OTHER;
-	packet->network = parse_ip(&cur, &packet->ip);
-	if (!config.rtt || packet->network != PARSE_OK)
-		return;
-	if (packet->ip.is_ipv6 && is_ipv6_extension(packet->ip.protocol)) {
-		int found = tc_find_transport(skb, cur.offset, packet->ip.protocol);
-
-		packet->transport = enter_transport(&cur, found, &packet->ip);
-		if (packet->transport != PARSE_OK)
-			return;
-	}
-	packet->transport = parse_transport(&cur, &packet->ip, skb->len, &packet->tcp);
-	if (packet->transport == PARSE_OK && packet->tcp.options_len) {
-		int found = tc_find_timestamps(skb, cur.offset, packet->tcp.options_len);
-
-		packet->transport = parse_timestamps(&cur, found, &packet->tcp);
-	}
-}
-
-/* What is linear, and once more when headers turn out to be in a page fragment.
- * A loop, so that there is one copy of the parser in the program. */
-static __always_inline void parse_packet(struct __sk_buff *skb, struct egress_packet *packet)
-{
-#pragma clang loop unroll(disable)
-	for (int try = 0; try < 2; try++) {
-		parse_linear(skb, packet);
-		if (packet->network != PARSE_TRUNCATED && packet->transport != PARSE_TRUNCATED)
-			return;
-		if (!tc_pull_headers(skb))
-			return;
-	}
-}
-
 /* Class of a packet whose direction and subscriber are known: its tc handle. */
 static __always_inline __u32 classify_packet(struct egress *egress, const struct ip_packet *ip)
 {
@@ -181,10 +123,43 @@ static __always_inline __u32 classify_packet(struct egress *egress, const struct
 	return mapping.tc_handle;
 }
 
+static __always_inline void hand_to_follower(struct __sk_buff *skb, const struct rtt_result *result,
+					     int dir, __u32 tc_handle)
+{
+	skb->cb[FOLLOW_FLOW] = FOLLOW_FLOW_MADE(result->flow, dir);
+	skb->cb[FOLLOW_RTT] = result->rtt;
+	skb->cb[FOLLOW_TAG_LOW] = (__u32)result->tag;
+	skb->cb[FOLLOW_TAG_HIGH] = result->tag >> 32;
+	skb->cb[FOLLOW_HANDLE] = tc_handle;
+	bpf_tail_call(skb, &cpp_follow, 0);
+}
+
+/* The RTT of a TCP packet of a classified subscriber, and whoever follows. */
+static __always_inline void measure(const struct egress *egress, const struct packet *packet,
+				    __u32 tc_handle)
+{
+	struct rtt_result result = {};
+	struct rtt_context at = {
+		.stats = egress->stats,
+		.cpu = egress->cpu,
+		.dir = egress->direction == DIRECTION_LAN ? 0 : 1,
+		.answers = true,
+	};
+
+	rtt_packet(&packet->ip, &packet->tcp, packet->transport, &at, &result);
+	if (result.rtt)
+		/* Data that left towards the subscriber (0) was echoed by it. */
+		rtt_record(tc_handle, at.dir ? SIDE_SUBSCRIBER : SIDE_INTERNET, result.rtt,
+			   result.now, at.cpu, at.stats);
+	if (result.tag)
+		hand_to_follower(egress->skb, &result, at.dir, tc_handle);
+}
+
 static __always_inline void classify(struct __sk_buff *skb)
 {
 	struct egress egress = { .skb = skb, .cpu = bpf_get_smp_processor_id() };
-	struct egress_packet packet = {}; /* the verifier: some of it may stay unset */
+	struct packet packet = {}; /* the verifier: some of it may stay unset */
+	struct hook hook = { .ctx = skb, .frame_len = skb->len };
 	__u32 tc_handle;
 	__u16 major;
 
@@ -199,22 +174,14 @@ static __always_inline void classify(struct __sk_buff *skb)
 		count(egress.stats, COUNT_tc_no_direction);
 		return;
 	}
-	parse_packet(skb, &packet);
+	parse_packet(&hook, &packet);
 	if (packet.network != PARSE_OK) {
 		count_unclassified(egress.stats, packet.network);
 		return;
 	}
 	tc_handle = classify_packet(&egress, &packet.ip);
-	if (config.rtt && tc_handle && packet.transport != PARSE_OTHER) {
-		struct rtt_context at = {
-			.stats = egress.stats,
-			.egress = egress.direction,
-			.tc_handle = tc_handle,
-			.cpu = egress.cpu,
-		};
-
-		rtt_packet(&packet.ip, &packet.tcp, packet.transport, &at);
-	}
+	if (config.rtt && tc_handle && packet.transport != PARSE_OTHER)
+		measure(&egress, &packet, tc_handle);
 }
 
 #endif

@@ -31,4 +31,16 @@ static __always_inline __u64 now_jiffies(void)
 	return bpf_jiffies64();
 }
 
+/* A frame's length: replayed captures may hold less than was on the wire. */
+static __always_inline __u32 frame_len(__u32 len)
+{
+	__u32 zero = 0;
+	struct control *control;
+
+	if (!config.test_clock)
+		return len;
+	control = bpf_map_lookup_elem(&cpp_control, &zero);
+	return control && control->test_frame_len ? control->test_frame_len : len;
+}
+
 #endif

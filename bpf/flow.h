@@ -17,13 +17,11 @@
 #ifndef CPP_FLOW_H
 #define CPP_FLOW_H
 
+#include "atomics.h"
 #include "clock.h"
-#include "mapping.h"
 #include "maps.h"
 #include "parse.h"
 #include "stats.h"
-
-#define READ_U64(x) (*(volatile __u64 *)&(x))
 
 /* Coarse time of flows: 64 jiffies, at most 0.64 s. */
 static __always_inline __u32 flow_tick(void)
@@ -40,16 +38,15 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 	return hash ^ hash >> 32;
 }
 
-/* Hash of the 5-tuple with the subscriber's end first, the same in both
- * directions. 64 bits, seeded: it stands for the tuple. */
+/* Hash of the 5-tuple with the end first that packets of direction 0 go to (the
+ * subscriber's), the same in both directions. 64 bits, seeded: it stands for the tuple. */
 static __always_inline __u64 flow_hash(const struct ip_packet *ip, const struct tcp_segment *tcp,
-				       enum direction egress)
+				       int dir)
 {
-	bool to_subscriber = egress == DIRECTION_LAN;
-	struct ip_addr near = select_addr(to_subscriber, &ip->dst, &ip->src);
-	struct ip_addr far = select_addr(to_subscriber, &ip->src, &ip->dst);
-	__u32 near_port = to_subscriber ? tcp->dest : tcp->source;
-	__u32 far_port = to_subscriber ? tcp->source : tcp->dest;
+	struct ip_addr near = select_addr(!dir, &ip->dst, &ip->src);
+	struct ip_addr far = select_addr(!dir, &ip->src, &ip->dst);
+	__u32 near_port = dir ? tcp->source : tcp->dest;
+	__u32 far_port = dir ? tcp->dest : tcp->source;
 	__u64 hash = config.hash_seed;
 
 	if (ip->is_ipv6) {
@@ -60,7 +57,8 @@ static __always_inline __u64 flow_hash(const struct ip_packet *ip, const struct 
 	} else {
 		hash = mix(hash, (near.half[1] & ~0xffffffffULL) | far.half[1] >> 32);
 	}
-	hash = mix(hash, (__u64)ip->is_ipv6 << 32 | near_port << 16 | far_port);
+	hash = mix(hash, (__u64)ip->protocol << 33 | (__u64)ip->is_ipv6 << 32 | near_port << 16 |
+				 far_port);
 	hash *= 0xd6e8feb86659fd93ULL;
 	hash ^= hash >> 32;
 	return hash > FLOW_TAG_BUSY ? hash : hash + 2;
@@ -79,16 +77,21 @@ static __always_inline struct flow *flow_way(struct flow_bucket *bucket, __u64 t
 	return &bucket->way[((tag >> 61) + i) % FLOW_WAYS];
 }
 
-static __always_inline struct flow *flow_find(struct flow_bucket *bucket, __u64 tag)
+/* Which way to probe has the flow, or -1. */
+static __always_inline int flow_find(struct flow_bucket *bucket, __u64 tag)
 {
 #pragma unroll
 	for (__u32 i = 0; i < FLOW_WAYS; i++) {
-		struct flow *flow = flow_way(bucket, tag, i);
-
-		if (READ_U64(flow->tag) == tag)
-			return flow;
+		if (READ_U64(flow_way(bucket, tag, i)->tag) == tag)
+			return i;
 	}
-	return NULL;
+	return -1;
+}
+
+/* The flow's number in the whole table. */
+static __always_inline __u32 flow_index(__u64 tag, __u32 i)
+{
+	return ((__u32)tag & config.flow_mask) * FLOW_WAYS + ((tag >> 61) + i) % FLOW_WAYS;
 }
 
 static __always_inline bool flow_is_established(const struct flow *flow)

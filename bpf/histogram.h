@@ -7,11 +7,10 @@
 #ifndef CPP_HISTOGRAM_H
 #define CPP_HISTOGRAM_H
 
+#include "atomics.h"
 #include "maps.h"
+#include "shaper_maps.h"
 #include "stats.h"
-
-/* How often a lost compare-and-swap is tried again before it is counted. */
-#define CAS_TRIES 8
 
 /* ceil(2^31 * 2^(k/7)): where bucket k of an octave starts, in a mantissa whose
  * top bit is set. */
@@ -72,9 +71,14 @@ static __always_inline __u32 hist_bucket(__u32 rtt)
 	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
 }
 
-/* Bucket passed 65535: remember 65536 of it beside the histogram. */
-static __always_inline void hist_carry(struct rtt_epoch *epoch, __u32 bucket, struct stats *stats)
+/* Bucket passed 65535: remember 65536 of it beside the histogram. Global for
+ * the verifier's sake, as flow_insert() is. */
+__noinline int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
 {
+	struct stats *stats = stats_of(cpu);
+
+	if (!epoch || !stats)
+		return 0;
 	for (int try = 0; try < CAS_TRIES; try++) {
 		__u64 old = *(volatile __u64 *)&epoch->carry, add = 0;
 
@@ -90,45 +94,30 @@ static __always_inline void hist_carry(struct rtt_epoch *epoch, __u32 bucket, st
 		if (!add)
 			break;
 		if (__sync_val_compare_and_swap(&epoch->carry, old, old + add) == old)
-			return;
+			return 0;
 	}
 	count(stats, COUNT_rtt_carry_lost);
+	return 0;
 }
 
-/* Four 16-bit counters share a word, since BPF has no smaller atomics. */
-static __always_inline void hist_add(struct rtt_epoch *epoch, __u32 bucket, struct stats *stats)
+/*
+ * One sample into an epoch's histogram. Four 16-bit counters share a word, since
+ * BPF has no smaller atomics. Global for the verifier's sake.
+ */
+__noinline int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
 {
-	__u32 shift = bucket % 4 * 16, word = bucket / 4;
+	__u32 bucket = hist_bucket(rtt), shift = bucket % 4 * 16, word = bucket / 4;
 	__u64 old;
 
-	if (word >= HIST_WORDS)
-		return;
+	if (!epoch || word >= HIST_WORDS)
+		return 0;
 	old = __sync_fetch_and_add(&epoch->hist[word], 1ULL << shift);
 	if ((old >> shift & 0xffff) != 0xffff)
-		return;
+		return 0;
 	if (shift < 48) /* take the overflow back out of the next counter */
 		__sync_fetch_and_add(&epoch->hist[word], -(1ULL << (shift + 16)));
-	hist_carry(epoch, bucket, stats);
-}
-
-static __always_inline void min_to(__u32 *min, __u32 value)
-{
-	for (int try = 0; try < CAS_TRIES; try++) {
-		__u32 old = *(volatile __u32 *)min;
-
-		if (old <= value || __sync_val_compare_and_swap(min, old, value) == old)
-			return;
-	}
-}
-
-static __always_inline void max_to(__u32 *max, __u32 value)
-{
-	for (int try = 0; try < CAS_TRIES; try++) {
-		__u32 old = *(volatile __u32 *)max;
-
-		if (old >= value || __sync_val_compare_and_swap(max, old, value) == old)
-			return;
-	}
+	hist_carry(epoch, bucket, cpu);
+	return 0;
 }
 
 static __always_inline void epoch_reset(struct rtt_epoch *epoch)
@@ -139,6 +128,12 @@ static __always_inline void epoch_reset(struct rtt_epoch *epoch)
 	epoch->min = ~0U;
 	epoch->max = 0;
 	epoch->last_tick = 0;
+}
+
+/* The number of the epoch that a tick lies in. */
+static __always_inline __u32 epoch_number(__u64 tick)
+{
+	return tick * RTT_EPOCH_FACTOR >> 32;
 }
 
 /* Makes `epoch` number `wanted`. False: another CPU is at it and does not get
@@ -180,58 +175,59 @@ static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
 	return bpf_map_lookup_elem(&cpp_rtt, &tc_handle);
 }
 
+/* The samples of one side of a line, added up. */
+struct side_sum {
+	__u64 sum; /* in slot units */
+	__u32 count;
+	__u32 min;
+	__u32 max;
+};
+
 /*
- * Load the lines that a sample is going to change. The atomic operations below
- * wait for their line one after the other; plain loads wait together.
+ * Adds a line's samples of one side to the handle's record: each of them to the
+ * histogram, the rest at once. An epoch that the window has left behind gets
+ * none, the totals all.
  */
-static __always_inline void touch(const struct rtt_totals *total, const struct rtt_epoch *epoch,
-				  __u32 bucket)
+__noinline int side_record(struct rtt_handle *handle, const struct rtt_recent *line, __u32 side,
+			   __u32 cpu)
 {
-	__u32 word = bucket / 4;
-
-	(void)*(volatile __u64 *)&total->count;
-	(void)*(volatile __u64 *)&epoch->sum_ns;
-	if (word < HIST_WORDS)
-		(void)*(volatile __u64 *)&epoch->hist[word];
-}
-
-/* One sample into a side's current epoch. */
-static __always_inline bool side_record(struct rtt_handle *handle, __u32 side, __u32 rtt, __u64 now,
-					struct stats *stats)
-{
-	__u64 tick = now >> RTT_TICK_BITS, rtt_ns = (__u64)rtt << SLOT_UNIT_BITS;
-	__u32 number = tick * RTT_EPOCH_FACTOR >> 32, bucket = hist_bucket(rtt);
-	struct rtt_epoch *epoch = &handle->epoch[side & 1][number % RTT_EPOCHS];
-	struct rtt_totals *total = &handle->total[side & 1];
-
-	touch(total, epoch, bucket);
-	if (!epoch_enter(epoch, number)) {
-		count(stats, COUNT_rtt_raced);
-		return false;
-	}
-	hist_add(epoch, bucket, stats);
-	__sync_fetch_and_add(&epoch->sum_ns, rtt_ns);
-	min_to(&epoch->min, rtt);
-	max_to(&epoch->max, rtt);
-	epoch->last_tick = tick;
-	__sync_fetch_and_add(&total->count, 1);
-	__sync_fetch_and_add(&total->sum_ns, rtt_ns);
-	return true;
-}
-
-/* One sample: `rtt` in slot units, `now` in ns. Global for the verifier's sake,
- * as flow_insert() is. */
-__noinline int rtt_record(__u32 tc_handle, __u32 side, __u32 rtt, __u64 now, __u32 cpu)
-{
-	struct rtt_handle *handle = rtt_handle_of(tc_handle);
+	struct side_sum add = { .min = ~0U };
 	struct stats *stats = stats_of(cpu);
+	struct rtt_totals *total;
+	struct rtt_epoch *epoch;
+	bool entered;
+	__u32 number;
 
-	if (!stats)
+	if (!handle || !line || !stats)
 		return 0;
-	if (!handle)
-		count(stats, COUNT_rtt_handle_full);
-	else if (side_record(handle, side, rtt, now, stats))
-		count(stats, side == SIDE_SUBSCRIBER ? COUNT_rtt_subscriber : COUNT_rtt_internet);
+	number = line->epoch;
+	epoch = &handle->epoch[side & 1][number % RTT_EPOCHS];
+	entered = epoch_enter(epoch, number);
+	for (int i = 0; i < RECENT_SAMPLES; i++) {
+		__u32 sample = line->sample[i], rtt = sample & ~RECENT_INTERNET;
+
+		if (!rtt || sample >> 31 != side)
+			continue;
+		if (entered)
+			hist_add(epoch, rtt, cpu);
+		add.sum += rtt;
+		add.count++;
+		add.min = rtt < add.min ? rtt : add.min;
+		add.max = rtt > add.max ? rtt : add.max;
+	}
+	if (!add.count)
+		return 0;
+	if (entered) {
+		__sync_fetch_and_add(&epoch->sum_ns, add.sum << SLOT_UNIT_BITS);
+		min_to(&epoch->min, add.min);
+		max_to(&epoch->max, add.max);
+		epoch->last_tick = line->last_tick;
+	} else if (*(volatile __u32 *)&epoch->epoch == RTT_EPOCH_RESETTING) {
+		count_many(stats, COUNT_rtt_raced, add.count);
+	}
+	total = &handle->total[side & 1];
+	__sync_fetch_and_add(&total->count, add.count);
+	__sync_fetch_and_add(&total->sum_ns, add.sum << SLOT_UNIT_BITS);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "maps.h"
 #include "parse.h"
+#include "shaper_maps.h"
 #include "stats.h"
 
 struct mapping {
@@ -97,18 +98,6 @@ static __always_inline enum direction direction_of(__u32 ifindex)
 	__u32 *direction = bpf_map_lookup_elem(&map_ifindex_type, &ifindex);
 
 	return direction ? *direction : DIRECTION_NONE;
-}
-
-/* One of two addresses, by value: taking their address would keep both on the
- * stack. */
-static __always_inline struct ip_addr select_addr(bool first, const struct ip_addr *a,
-						  const struct ip_addr *b)
-{
-	struct ip_addr selected = {
-		.half = { first ? a->half[0] : b->half[0], first ? a->half[1] : b->half[1] },
-	};
-
-	return selected;
 }
 
 /* The subscriber's end of a packet that leaves by an interface that faces

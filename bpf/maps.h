@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Every map and the configuration. Included by the object's main file and by
- * the headers that use the maps. The first four are the contract's; the cpp_
- * ones are ours (docs/ABI.md). The loader sets the sizes that depend on the
- * machine.
+ * The configuration, and the maps that every program of ours uses
+ * (docs/ABI.md); shaper_maps.h and stream_maps.h have the rest. The loader sets
+ * the sizes that depend on the machine.
  *
  * BPF_F_MMAPABLE is there for more than mmap(): it makes an array's values
  * start on a page, so that a 64-byte flow is one cache line and a CPU's
@@ -20,50 +19,11 @@
 const volatile struct config config = {
 	.cache_mask = ADDR_CACHE_ENTRIES - 1,
 	.flow_mask = DEFAULT_FLOWS / FLOW_WAYS - 1,
+	.recent_mask = RECENT_LINES_LEAST - 1,
+	.recent_samples = RECENT_SAMPLES,
 	.rtt = 1,
 	.metadata = 1,
 };
-
-/* Whose packet is it: subscriber address -> CPU and class. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, MAX_MAPPINGS);
-	__type(key, struct ip_prefix);
-	__type(value, struct ip_mapping);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-} map_ip_hash SEC(".maps");
-
-/* Which way an interface faces: enum direction. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_INTERFACES);
-	__type(key, __u32);
-	__type(value, __u32);
-} map_ifindex_type SEC(".maps");
-
-/* TX queue and HTB major of each CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* the loader sets: possible CPUs */
-	__type(key, __u32);
-	__type(value, struct txq_config);
-} map_txq_config SEC(".maps");
-
-/* The redirect itself: CPU -> queue size. */
-struct {
-	__uint(type, BPF_MAP_TYPE_CPUMAP);
-	__uint(max_entries, 1); /* the loader sets: possible CPUs */
-	__type(key, __u32);
-	__type(value, __u32);
-} cpu_map SEC(".maps");
-
-/* Which CPUs take redirected frames: 1, or 0. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* the loader sets: possible CPUs */
-	__type(key, __u32);
-	__type(value, __u32);
-} cpus_available SEC(".maps");
 
 /* Shared by all loaded programs: cache generation, seeds, ABI version. */
 struct {
@@ -74,15 +34,6 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } cpp_control SEC(".maps");
 
-/* Per-CPU front of map_ip_hash. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, ADDR_CACHE_ENTRIES); /* the loader sets: x possible CPUs */
-	__type(key, __u32);
-	__type(value, struct addr_cache);
-	__uint(map_flags, BPF_F_MMAPABLE);
-} cpp_addr_cache SEC(".maps");
-
 /* TCP flows and their outstanding TSvals. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -91,15 +42,6 @@ struct {
 	__type(value, struct flow_bucket);
 	__uint(map_flags, BPF_F_MMAPABLE);
 } cpp_flow SEC(".maps");
-
-/* RTT record of each tc handle that has traffic. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, RTT_HANDLES);
-	__type(key, __u32);
-	__type(value, struct rtt_handle);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-} cpp_rtt SEC(".maps");
 
 /* Counters of each CPU. (No BTF type for the value: libbpf-cargo cannot derive
  * a Default for arrays of more than 32; include/counters.def names them. Nor

@@ -40,12 +40,25 @@ struct ip_addr {
 	__u64 half[2];
 };
 
+/* One of two addresses, by value: taking their address would keep both on the
+ * stack. */
+static __always_inline struct ip_addr select_addr(bool first, const struct ip_addr *a,
+						  const struct ip_addr *b)
+{
+	struct ip_addr selected = {
+		.half = { first ? a->half[0] : b->half[0], first ? a->half[1] : b->half[1] },
+	};
+
+	return selected;
+}
+
 struct ip_packet {
 	struct ip_addr src;
 	struct ip_addr dst;
 	__u32 l3_offset; /* of the IP header in the frame */
 	__u32 l3_len;	 /* header and payload, from the IP header; 0: ask the frame (BIG TCP) */
 	__u8 protocol;	 /* of the transport header at the cursor */
+	__u8 ecn;	 /* RFC 3168, 5 */
 	bool is_ipv6;
 	bool has_ports; /* false: a later fragment, or headers we cannot follow */
 };
@@ -58,8 +71,11 @@ struct tcp_segment {
 	__u32 tsecr;
 	__u32 options_len; /* bytes of options at the cursor, still to be looked through */
 	bool has_timestamps;
+	bool first_is_edge; /* the first TSval seen is new: rule 4 does not hold */
 	bool syn;
 	bool ack;
+	bool fin;
+	bool rst;
 };
 
 /* Reserve the next header: NULL when the frame ends before it does. */
@@ -201,6 +217,7 @@ static __always_inline enum parse_result parse_ipv4(struct cursor *cur, struct i
 	ip->src = addr_from_ipv4(header->saddr);
 	ip->dst = addr_from_ipv4(header->daddr);
 	ip->protocol = header->protocol;
+	ip->ecn = header->tos & 3;
 	ip->is_ipv6 = false;
 	ip->has_ports = !(header->frag_off & bpf_htons(0x1fff)); /* fragment offset */
 	return PARSE_OK;
@@ -219,9 +236,23 @@ static __always_inline enum parse_result parse_ipv6(struct cursor *cur, struct i
 	ip->src = addr_from_ipv6(&header->saddr);
 	ip->dst = addr_from_ipv6(&header->daddr);
 	ip->protocol = header->nexthdr;
+	ip->ecn = header->flow_lbl[0] >> 4 & 3; /* the low bits of the traffic class */
 	ip->is_ipv6 = true;
 	ip->has_ports = true;
 	return PARSE_OK;
+}
+
+/* The network header that `ethertype` announces. */
+static __always_inline enum parse_result parse_network(struct cursor *cur, __be16 ethertype,
+						       struct ip_packet *ip)
+{
+	cursor_forget(cur);
+	ip->l3_offset = cur->offset;
+	if (ethertype == bpf_htons(ETH_P_IP))
+		return parse_ipv4(cur, ip);
+	if (ethertype == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6(cur, ip);
+	return PARSE_OTHER;
 }
 
 /* Link and network header: enough to know whose packet it is. */
@@ -230,14 +261,20 @@ static __always_inline enum parse_result parse_ip(struct cursor *cur, struct ip_
 	__be16 ethertype;
 	enum parse_result result = parse_link(cur, &ethertype);
 
-	if (result != PARSE_OK)
-		return result;
-	cursor_forget(cur);
-	ip->l3_offset = cur->offset;
-	if (ethertype == bpf_htons(ETH_P_IP))
-		return parse_ipv4(cur, ip);
-	if (ethertype == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6(cur, ip);
+	return result == PARSE_OK ? parse_network(cur, ethertype, ip) : result;
+}
+
+/* The same where frames have no link header (tun, ppp, wg): the version says it. */
+static __always_inline enum parse_result parse_bare_ip(struct cursor *cur, struct ip_packet *ip)
+{
+	const __u8 *first = cur->data + cur->offset;
+
+	if ((void *)(first + 1) > cur->end)
+		return PARSE_TRUNCATED;
+	if (*first >> 4 == 4)
+		return parse_network(cur, bpf_htons(ETH_P_IP), ip);
+	if (*first >> 4 == 6)
+		return parse_network(cur, bpf_htons(ETH_P_IPV6), ip);
 	return PARSE_OTHER;
 }
 
@@ -399,6 +436,9 @@ static __always_inline enum parse_result parse_tcp(struct cursor *cur, const str
 	tcp->payload = l3_len - headers;
 	tcp->syn = header->syn;
 	tcp->ack = header->ack;
+	tcp->fin = header->fin;
+	tcp->rst = header->rst;
+	tcp->first_is_edge = header->syn;
 	tcp->has_timestamps = false;
 
 	first = options;
@@ -423,6 +463,58 @@ static __always_inline enum parse_result parse_timestamps(struct cursor *cur, in
 	if (!timestamps)
 		return PARSE_TRUNCATED;
 	set_timestamps(tcp, timestamps);
+	return PARSE_OK;
+}
+
+struct echo_header { /* RFC 792, RFC 4443 4.1 */
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be16 identifier;
+	__be16 sequence;
+};
+
+#define ICMP_ECHO_REQUEST   8
+#define ICMP_ECHO_REPLY	    0
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY   129
+
+/*
+ * An ICMP echo as a TCP segment, so that one set of rules measures both: the
+ * identifier is the ports, and the sequence number what is echoed. It stands in
+ * the upper half, so that TSvals' circular comparison goes for its 16 bits; the 1
+ * below keeps a sequence number of 0 from reading as "no TSecr".
+ */
+static __always_inline enum parse_result parse_echo(struct cursor *cur, const struct ip_packet *ip,
+						    struct tcp_segment *tcp)
+{
+	struct echo_header *echo;
+	bool request, reply;
+	__u32 sequence;
+
+	if (ip->protocol != (ip->is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return PARSE_OTHER;
+	if (!ip->has_ports)
+		return PARSE_FRAGMENT;
+	cursor_forget(cur);
+	echo = TAKE(cur, struct echo_header);
+	if (!echo)
+		return PARSE_TRUNCATED;
+	request = echo->type == (ip->is_ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST);
+	reply = echo->type == (ip->is_ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY);
+	if (!request && !reply)
+		return PARSE_OTHER;
+	sequence = (__u32)bpf_ntohs(echo->sequence) << 16 | 1;
+	*tcp = (struct tcp_segment){
+		.source = echo->identifier,
+		.dest = echo->identifier,
+		.payload = request,
+		.tsval = request ? sequence : 1,
+		.tsecr = reply ? sequence : 0,
+		.has_timestamps = true,
+		.first_is_edge = request,
+		.ack = reply,
+	};
 	return PARSE_OK;
 }
 

@@ -8,22 +8,23 @@
 #define CPP_RTT_H
 
 #include "flow.h"
-#include "histogram.h"
 #include "slots.h"
 
-/* Where a packet was seen, and whose it is. */
+/* Where a packet was seen. */
 struct rtt_context {
 	struct stats *stats;
-	enum direction egress;
-	__u32 tc_handle;
 	__u32 cpu;
+	int dir;      /* flow->dir and flow->slot index: the way the packet is going */
+	bool answers; /* may end a sample */
 };
 
-/* flow->dir and flow->slot index: the way the packet is going. */
-static __always_inline int flow_dir(enum direction egress)
-{
-	return egress == DIRECTION_LAN ? 0 : 1;
-}
+/* What came of it. */
+struct rtt_result {
+	__u64 tag;  /* of the flow, or 0: not in the table */
+	__u32 flow; /* its number in the table */
+	__u32 rtt;  /* of the other end, in slot units; 0: no sample */
+	__u64 now;  /* ns; valid with rtt */
+};
 
 static __always_inline bool opens_sample(const struct tcp_segment *tcp)
 {
@@ -58,7 +59,7 @@ static __always_inline void restart_on_syn(struct flow *flow, int dir,
 /*
  * Move the direction's last TSval up (rule 3: only up). True on an edge: the
  * first packet of a strictly greater TSval. The first TSval of all may not be
- * one (rule 4), except in a SYN.
+ * one (rule 4), except in a SYN or an echo request.
  */
 static __always_inline bool advance_tsval(struct flow *flow, int dir, const struct tcp_segment *tcp)
 {
@@ -75,22 +76,22 @@ static __always_inline bool advance_tsval(struct flow *flow, int dir, const stru
 			return false;
 		if (__sync_val_compare_and_swap(last, old,
 						flags | (later ? tcp->tsval : (__u32)old)) == old)
-			return later && (!first || tcp->syn);
+			return later && (!first || tcp->first_is_edge);
 	}
 	return false;
 }
 
 /* A segment of a flow that is in the table. */
 static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick,
-					const struct tcp_segment *tcp, const struct rtt_context *at)
+					const struct tcp_segment *tcp, const struct rtt_context *at,
+					struct rtt_result *result)
 {
-	int dir = flow_dir(at->egress);
+	int dir = at->dir;
 	struct stats *stats = at->stats;
-	bool echoes = tcp->ack && tcp->tsecr; /* rule 2 */
+	bool echoes = at->answers && tcp->ack && tcp->tsecr; /* rule 2 */
 	bool sweep = flow_unswept(flow, tick) > (__s32)config.sweep_ticks;
 	bool edge, match;
-	__u32 rtt = 0, time;
-	__u64 now;
+	__u32 time;
 
 	if (tcp->syn)
 		restart_on_syn(flow, dir, tcp, stats);
@@ -98,17 +99,14 @@ static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick
 	match = echoes && slots_concern(flow, dir ^ 1, tcp->tsecr);
 	if (!edge && !match && !sweep)
 		return;
-	now = now_ns(); /* rule 8: once */
-	time = slot_time(now);
+	result->now = now_ns(); /* rule 8: once */
+	time = slot_time(result->now);
 	if (sweep)
 		slots_sweep(flow, tick, time, stats);
 	if (match)
-		rtt = slots_match(flow, tag, dir ^ 1, tcp->tsecr, time, stats);
+		result->rtt = slots_match(flow, tag, dir ^ 1, tcp->tsecr, time, stats);
 	if (edge)
 		slots_open(flow, tag, dir, tcp->tsval, time, stats);
-	if (rtt)
-		/* Data that left towards the subscriber (0) was echoed by it. */
-		rtt_record(at->tc_handle, dir ? SIDE_SUBSCRIBER : SIDE_INTERNET, rtt, now, at->cpu);
 }
 
 static __always_inline void count_unmeasured(struct stats *stats, enum parse_result why)
@@ -121,13 +119,13 @@ static __always_inline void count_unmeasured(struct stats *stats, enum parse_res
 		count(stats, COUNT_rtt_tcp_malformed);
 }
 
-/* A TCP packet of a classified subscriber; `parsed` is parse_transport()'s. */
+/* A TCP packet; `parsed` is parse_transport()'s. */
 static __always_inline void rtt_packet(const struct ip_packet *ip, const struct tcp_segment *tcp,
-				       enum parse_result parsed, const struct rtt_context *at)
+				       enum parse_result parsed, const struct rtt_context *at,
+				       struct rtt_result *result)
 {
 	struct stats *stats = at->stats;
 	struct flow_bucket *bucket;
-	struct flow *flow;
 	__u64 tag;
 	__u32 tick;
 	int way;
@@ -140,19 +138,19 @@ static __always_inline void rtt_packet(const struct ip_packet *ip, const struct 
 		count(stats, COUNT_rtt_no_timestamps);
 		return;
 	}
-	tag = flow_hash(ip, tcp, at->egress);
+	tag = flow_hash(ip, tcp, at->dir);
 	bucket = flow_bucket_of(tag);
 	if (!bucket)
 		return;
 	tick = flow_tick();
-	flow = flow_find(bucket, tag);
-	if (!flow) {
+	way = flow_find(bucket, tag);
+	if (way < 0)
 		way = flow_insert(tag, tick, at->cpu);
-		if (way < 0)
-			return;
-		flow = flow_way(bucket, tag, way);
-	}
-	rtt_segment(flow, tag, tick, tcp, at);
+	if (way < 0)
+		return;
+	result->tag = tag;
+	result->flow = flow_index(tag, way);
+	rtt_segment(flow_way(bucket, tag, way), tag, tick, tcp, at, result);
 }
 
 #endif

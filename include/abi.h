@@ -53,8 +53,9 @@ struct control {
 	__u64 hash_seed;   /* random, drawn once */
 	__u32 meta_cookie; /* random, drawn once: marks XDP metadata as ours */
 	__u32 abi_version;
-	__u64 test_now_ns; /* the clock when config.test_clock is set, else unused */
-	__u64 reserved[4];
+	__u64 test_now_ns;    /* the clock when config.test_clock is set, else unused */
+	__u64 test_frame_len; /* frame lengths when config.test_clock is set; 0: the frame's own */
+	__u64 reserved[3];
 };
 ASSERT_SIZE(control, 64);
 
@@ -151,6 +152,23 @@ struct rtt_handle {
 	struct rtt_epoch epoch[2][RTT_EPOCHS]; /* enum side, number % RTT_EPOCHS */
 };
 ASSERT_SIZE(rtt_handle, 1952);
+
+/*
+ * cpp_rtt_recent: index = CPU * lines a CPU + slot of the tc handle. A CPU's
+ * latest samples of one handle, on one cache line; they go to the handle's
+ * record together. One CPU writes a line, under disabled bottom halves; readers
+ * add what is in it to the record (src/records.rs).
+ */
+struct rtt_recent {
+	__u32 tc_handle;
+	__u32 epoch;	 /* number of the epoch that all samples here are of */
+	__u32 last_tick; /* of the last sample: ktime >> RTT_TICK_BITS */
+	__u32 state;	 /* flushes so far << RECENT_COUNT_BITS | samples in the line */
+	__u32 sample[RECENT_SAMPLES]; /* RTT, or RECENT_INTERNET | RTT; never 0: 0 is free */
+};
+ASSERT_SIZE(rtt_recent, 64);
+
+#define RECENT_INTERNET (1U << 31) /* an RTT in slot units is less: RTT_TIMEOUT_NS */
 
 /* cpp_stats: index = CPU. */
 #define MAX_COUNTERS 64

@@ -17,11 +17,13 @@ struct config {
 	__u32 sweep_ticks;	 /* FLOW_SWEEP_NS in units of 64 jiffies */
 	__u32 idle_ticks;	 /* FLOW_IDLE_NS in units of 64 jiffies */
 	__u32 jiffy_ns;		 /* 1e9 / HZ */
+	__u32 recent_mask;	 /* lines of recent samples a CPU - 1 */
+	__u32 recent_samples;	 /* samples that fill a line: 1 to RECENT_SAMPLES */
 	__u8 rtt;		 /* measure RTTs */
 	__u8 handshake;		 /* SYN and SYN-ACK open samples too */
 	__u8 metadata;		 /* hand the mapping on to TC */
 	__u8 test_clock;	 /* time is control.test_now_ns: tests only */
 };
-_Static_assert(sizeof(struct config) == 40, "config");
+_Static_assert(sizeof(struct config) == 48, "config");
 
 #endif

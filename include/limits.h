@@ -52,6 +52,16 @@
 #define RTT_EPOCH_FACTOR 3602880 /* epoch = ticks * FACTOR >> 32: 20 s each */
 
 /*
+ * Samples on their way to the records: a cache line a handle and CPU. Direct-
+ * mapped by the handle's minor: on a CPU the minors are the subscribers.
+ */
+#define RECENT_SAMPLES	   12
+#define RECENT_COUNT_BITS  4	  /* of rtt_recent.state */
+#define RECENT_LINES	   131072 /* over all CPUs, a power of two a CPU, but */
+#define RECENT_LINES_LEAST 4096	  /* on each CPU not less than, */
+#define RECENT_LINES_MOST  32768  /* and not more */
+
+/*
  * Histogram: logarithmic, seven buckets an octave (edges 2^(k/7)), so that the
  * harmonic middle of a bucket is within 4.95 % of everything in it, from
  * 0.195 ms to 4.29 s; one bucket below, one above.

@@ -6,11 +6,19 @@ use plain::Plain;
 pub use crate::skel::cpumap_pping::types::{
     addr_cache as AddrCache, config as Config, control as Control, flow_bucket as FlowBucket,
     ip_mapping as IpMapping, ip_prefix as IpPrefix, rtt_epoch as RttEpoch, rtt_handle as RttHandle,
-    rtt_totals as RttTotals, txq_config as TxqConfig,
+    rtt_recent as RttRecent, rtt_totals as RttTotals, txq_config as TxqConfig,
+};
+
+pub use crate::skel::pping::types::{
+    stream_config as StreamConfig, stream_count as StreamCount,
+    stream_direction as StreamDirection, stream_event as StreamEvent, stream_flow as StreamFlow,
+    stream_stats as StreamStats, stream_subnet as StreamSubnet,
+    stream_subnet_key as StreamSubnetKey,
 };
 
 include!(concat!(env!("OUT_DIR"), "/limits.rs"));
 include!(concat!(env!("OUT_DIR"), "/counters.rs"));
+include!(concat!(env!("OUT_DIR"), "/stream_counters.rs"));
 
 /// `enum direction` of include/abi.h: the values of `map_ifindex_type`.
 pub mod direction {
@@ -31,7 +39,24 @@ macro_rules! plain {
 }
 
 plain!(
-    AddrCache, Config, Control, FlowBucket, IpMapping, IpPrefix, RttEpoch, RttHandle, RttTotals,
+    AddrCache,
+    Config,
+    Control,
+    FlowBucket,
+    IpMapping,
+    IpPrefix,
+    RttEpoch,
+    RttHandle,
+    RttRecent,
+    RttTotals,
+    StreamConfig,
+    StreamCount,
+    StreamDirection,
+    StreamEvent,
+    StreamFlow,
+    StreamStats,
+    StreamSubnet,
+    StreamSubnetKey,
     TxqConfig
 );
 

@@ -45,6 +45,41 @@ fn lower_edge(bucket: usize) -> f64 {
     (octave + SLOT_UNIT_BITS as f64).exp2()
 }
 
+/// Where the buckets of an octave after the first start, in a mantissa whose top bit is set:
+/// ⌈2^(31 + k/7)⌉, as `bpf/histogram.h` has them.
+static MANTISSAS: LazyLock<[u32; 6]> = LazyLock::new(|| {
+    std::array::from_fn(|k| (31.0 + (k as f64 + 1.0) / HIST_PER_OCTAVE as f64).exp2().ceil() as u32)
+});
+
+/// The bucket of an RTT in slot units (8 ns): the same as the packet path's, to the unit.
+pub fn bucket_of(units: u32) -> usize {
+    let Some(octave) = units.checked_ilog2() else { return 0 };
+    let mantissa = units << (31 - octave);
+    let part = MANTISSAS.iter().filter(|edge| mantissa >= **edge).count() as u64;
+    let bucket = u64::from(octave) * HIST_PER_OCTAVE + part + 1;
+    let below = HIST_FIRST_OCTAVE * HIST_PER_OCTAVE + HIST_FIRST_SUB;
+    (bucket.saturating_sub(below) as usize).min(BUCKETS - 1)
+}
+
+/// Counts one RTT in an epoch's words, as the packet path does: a counter that overflows is carried.
+pub fn count_in(words: &mut [u64; WORDS], carry: &mut u64, units: u32) {
+    let bucket = bucket_of(units);
+    let (word, shift) = (bucket / 4, bucket % 4 * 16);
+    if words[word] >> shift & 0xffff != 0xffff {
+        words[word] += 1 << shift;
+        return;
+    }
+    let lanes = (0..HIST_CARRIES).map(|lane| 16 * lane);
+    let pair = |at: u64| *carry >> at & 0xffff;
+    let own = |at: &u64| pair(*at) >> 8 == bucket as u64 + 1 && pair(*at) & 0xff != 0xff;
+    let place = lanes.clone().find(own).or_else(|| lanes.clone().find(|at| pair(*at) == 0));
+    if let Some(at) = place {
+        words[word] -= 0xffff << shift;
+        let add = if pair(at) == 0 { (bucket as u64 + 1) << 8 | 1 } else { 1 };
+        *carry += add << at;
+    }
+}
+
 /// The value that is within 4.95 % of everything in the bucket: the harmonic middle of its edges.
 /// Outside the range, the edge next to it: the caller clamps to the exact minimum and maximum.
 fn representative(bucket: usize) -> f64 {
@@ -149,15 +184,45 @@ mod tests {
     use super::*;
 
     /// One sample of `ns`, by the edges.
-    fn bucket_of(ns: f64) -> usize {
+    fn bucket_of_ns(ns: f64) -> usize {
         (0..BUCKETS).rev().find(|&b| ns >= lower_edge(b)).unwrap_or(0)
+    }
+
+    #[test]
+    fn the_edges_are_those_of_the_c_side() {
+        let source = include_str!("../bpf/histogram.h");
+        for (k, mantissa) in MANTISSAS.iter().enumerate() {
+            let line = format!("#define MANTISSA_{} {mantissa:#x}U", k + 1);
+            assert!(source.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_sample_falls_where_the_edges_say() {
+        assert_eq!((bucket_of(0), bucket_of(1), bucket_of(u32::MAX)), (0, 0, BUCKETS - 1));
+        for units in (1..100_000).chain((100_000..1_300_000_000).step_by(9973)) {
+            let ns = f64::from(units) * 8.0;
+            assert_eq!(bucket_of(units), bucket_of_ns(ns), "{units}");
+        }
+    }
+
+    #[test]
+    fn a_counter_that_overflows_is_carried() {
+        let (mut words, mut carry) = ([0; WORDS], 0);
+        for _ in 0..3 * 65536 + 5 {
+            count_in(&mut words, &mut carry, 1_000_000);
+        }
+        let mut hist = Histogram::default();
+        hist.add_epochs([(&words, carry)].into_iter());
+        assert_eq!(hist.counts[bucket_of(1_000_000)], 3 * 65536 + 5);
+        assert_eq!(hist.total(), 3 * 65536 + 5);
     }
 
     #[test]
     fn every_value_in_the_range_is_within_five_percent() {
         let mut ns = 200_000.0;
         while ns < 4e9 {
-            let bucket = bucket_of(ns);
+            let bucket = bucket_of_ns(ns);
             assert!((1..BUCKETS - 1).contains(&bucket), "{ns}");
             let error = (representative(bucket) - ns).abs() / ns;
             assert!(error < 0.05, "{ns} ns: {error}");
@@ -170,7 +235,7 @@ mod tests {
         let mut hist = Histogram::default();
         assert_eq!(hist.quantiles([0.5], 0, 0)[0], 0);
         let mut words = [0; WORDS];
-        let (low, high) = (bucket_of(5e6), bucket_of(40e6));
+        let (low, high) = (bucket_of_ns(5e6), bucket_of_ns(40e6));
         words[low / 4] += 10 << (low % 4 * 16);
         words[high / 4] += 1 << (high % 4 * 16);
         hist.add_epochs([(&words, 0)].into_iter());

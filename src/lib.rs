@@ -22,6 +22,7 @@ pub mod output;
 pub mod pin;
 pub mod program_pin;
 pub mod queues;
+pub mod records;
 pub mod rtt;
 pub mod skel;
 pub mod values;

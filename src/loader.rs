@@ -41,10 +41,12 @@ pub mod maps {
     pub const FLOW: &str = "cpp_flow";
     /// tc handle → RTT record.
     pub const RTT: &str = "cpp_rtt";
+    /// Samples on their way to the records.
+    pub const RTT_RECENT: &str = "cpp_rtt_recent";
     /// Counters of each CPU.
     pub const STATS: &str = "cpp_stats";
     /// All of them.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         IP_HASH,
         IFINDEX_TYPE,
         TXQ_CONFIG,
@@ -54,6 +56,7 @@ pub mod maps {
         ADDR_CACHE,
         FLOW,
         RTT,
+        RTT_RECENT,
         STATS,
     ];
 }
@@ -162,9 +165,17 @@ fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     match name {
         maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
         maps::ADDR_CACHE => Some(cpus * abi::ADDR_CACHE_ENTRIES as u32),
+        maps::RTT_RECENT => Some(cpus * recent_lines(cpus)),
         maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
         _ => None,
     }
+}
+
+/// Lines of recent samples a CPU: a power of two.
+fn recent_lines(cpus: u32) -> u32 {
+    let share = abi::RECENT_LINES as u32 / cpus.max(1);
+    let lines = share.clamp(abi::RECENT_LINES_LEAST as u32, abi::RECENT_LINES_MOST as u32);
+    1 << lines.ilog2()
 }
 
 fn check_pin(
@@ -234,6 +245,7 @@ fn configure(
     let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
     let per_cpu = open.maps.cpp_addr_cache.max_entries() / cpus;
     let buckets = open.maps.cpp_flow.max_entries();
+    let recent_lines = open.maps.cpp_rtt_recent.max_entries() / cpus;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let config = &mut rodata.ok_or_else(|| load_error(std::io::Error::other("no .rodata")))?.config;
     config.hash_seed = control.hash_seed;
@@ -241,6 +253,8 @@ fn configure(
     config.cache_mask = (1 << per_cpu.max(1).ilog2()) - 1;
     config.cache_ttl_jiffies = (CACHE_TTL_NS / u64::from(jiffy_ns)) as u32;
     config.flow_mask = (1 << buckets.max(1).ilog2()) - 1;
+    config.recent_mask = (1 << recent_lines.max(1).ilog2()) - 1;
+    config.recent_samples = abi::RECENT_SAMPLES as u32;
     config.sweep_ticks = ticks(abi::FLOW_SWEEP_NS);
     config.idle_ticks = ticks(abi::FLOW_IDLE_NS);
     config.jiffy_ns = jiffy_ns;

@@ -43,6 +43,11 @@ impl<K: Plain + Default + Clone, V: Plain + Default> Map<K, V> {
         self.handle.max_entries()
     }
 
+    /// The map itself.
+    pub fn handle(&self) -> &MapHandle {
+        &self.handle
+    }
+
     /// The file descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
@@ -389,6 +394,11 @@ impl MappedArray {
         Some(unsafe { &*self.memory.as_ptr().cast::<std::sync::atomic::AtomicU64>().add(index) })
     }
 }
+
+// SAFETY: the mapping belongs to the process, and all access to it goes through atomics.
+unsafe impl Send for MappedArray {}
+// SAFETY: as above.
+unsafe impl Sync for MappedArray {}
 
 impl Drop for MappedArray {
     fn drop(&mut self) {

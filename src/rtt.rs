@@ -1,9 +1,10 @@
 //! From the kernel's RTT records to figures: which epochs are in the window, and their sums. Pure.
 
 use crate::abi::{
-    RttEpoch, RttHandle, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS, RTT_WINDOW_NS, SLOT_UNIT_BITS,
+    RttEpoch, RttHandle, RttRecent, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS, RTT_WINDOW_NS,
+    SLOT_UNIT_BITS,
 };
-use crate::histogram::Histogram;
+use crate::histogram::{count_in, Histogram};
 use crate::output::{HandleReport, Summary};
 
 /// Samples of one side, or of both, over the window.
@@ -85,6 +86,31 @@ fn idle_ns(tick: u32, now_ns: u64) -> u64 {
     u64::from(ticks) << RTT_TICK_BITS
 }
 
+/// Adds the samples of a line that have not been flushed yet to their handle's record, as
+/// `recent_flush()` of `bpf/recent.h` would.
+pub fn add_recent(record: &mut RttHandle, line: &RttRecent) {
+    const INTERNET: u32 = 1 << 31;
+    // 0: the place is free.
+    for sample in line.sample.iter().filter(|sample| *sample & !INTERNET != 0) {
+        let (side, units) = ((sample >> 31) as usize, sample & !INTERNET);
+        let ns = u64::from(units) << SLOT_UNIT_BITS;
+        record.total[side].count += 1;
+        record.total[side].sum_ns += ns;
+        let epoch = &mut record.epoch[side][line.epoch as usize % RTT_EPOCHS as usize];
+        if epoch.epoch > line.epoch {
+            continue; // The window has gone on.
+        }
+        if epoch.epoch != line.epoch || epoch.min == 0 || epoch.min > epoch.max {
+            *epoch = RttEpoch { epoch: line.epoch, min: u32::MAX, ..RttEpoch::default() };
+        }
+        epoch.sum_ns += ns;
+        epoch.min = epoch.min.min(units);
+        epoch.max = epoch.max.max(units);
+        epoch.last_tick = line.last_tick;
+        count_in(&mut epoch.hist, &mut epoch.carry, units);
+    }
+}
+
 /// The figures of one tc handle at `now_ns` (ktime); `None` without a sample in the window.
 pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
     let [mut subscriber, mut internet] = [Window::default(), Window::default()];
@@ -144,6 +170,39 @@ mod tests {
             assert!(report(1, &record, (start + 59) * SECOND).is_some(), "{start}");
             assert!(report(1, &record, (start + 61) * SECOND).is_none(), "{start}");
         }
+    }
+
+    #[test]
+    fn samples_on_their_way_count() {
+        let number = epoch_number(1000 * SECOND);
+        let mut line = RttRecent {
+            tc_handle: 0x10005,
+            epoch: number,
+            last_tick: ((1000 * SECOND) >> RTT_TICK_BITS) as u32,
+            ..RttRecent::default()
+        };
+        line.sample[..3].copy_from_slice(&[1_250_000, 1 << 31 | 2_500_000, 3_750_000]);
+        let mut record = RttHandle::default();
+        add(&mut record.epoch[0], 981, 15, 1);
+        add_recent(&mut record, &line);
+        let found = report(0x10005, &record, 1001 * SECOND).unwrap();
+        let subscriber = found.subscriber.unwrap();
+        assert_eq!((subscriber.count, subscriber.avg_ns), (3, (15 + 10 + 30) * 1_000_000 / 3));
+        assert_eq!(found.internet.unwrap().min_ns, 20_000_000);
+        assert_eq!((record.total[0].count, record.total[1].sum_ns), (2, 20_000_000));
+        assert!(report(0x10005, &record, 1061 * SECOND).is_none());
+    }
+
+    #[test]
+    fn samples_that_the_window_has_left_behind_count_in_the_totals_only() {
+        let mut record = RttHandle::default();
+        add(&mut record.epoch[0], 1000, 10, 1);
+        let number = epoch_number(1000 * SECOND) - 4;
+        let mut line = RttRecent { epoch: number, ..RttRecent::default() };
+        line.sample[11] = 2_500_000;
+        add_recent(&mut record, &line);
+        assert_eq!(report(1, &record, 1001 * SECOND).unwrap().both.count, 1);
+        assert_eq!(record.total[0].count, 1);
     }
 
     #[test]

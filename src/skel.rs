@@ -6,6 +6,12 @@ pub mod cpumap_pping {
     include!(concat!(env!("OUT_DIR"), "/cpumap_pping.skel.rs"));
 }
 
+/// The stream of flow events: standalone and the shaper's follower (`bpf/pping.bpf.c`).
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
+pub mod pping {
+    include!(concat!(env!("OUT_DIR"), "/pping.skel.rs"));
+}
+
 /// The program that passes everything (`bpf/xdp_pass.bpf.c`).
 #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
 pub mod xdp_pass {

@@ -3,13 +3,12 @@
 use std::io::Write;
 use std::thread::sleep;
 
-use crate::abi::RttHandle;
 use crate::cli::xdp_pping::Request;
 use crate::error::{Error, Result};
-use crate::loader::maps;
 use crate::machine::ktime_ns;
 use crate::output::{write_report, HandleReport};
 use crate::pin::PinDir;
+use crate::records::Records;
 use crate::rtt;
 
 /// Runs the command.
@@ -31,9 +30,9 @@ pub fn run(request: Request) -> Result<()> {
 /// # Errors
 /// [`Error::MapFile`]: nothing is loaded.
 pub fn snapshot(dir: &PinDir) -> Result<Vec<HandleReport>> {
-    let records = dir.open::<u32, RttHandle>(maps::RTT)?;
+    let records = Records::open(dir)?;
     let now = ktime_ns()?;
-    let mut reports = records.collect(|handle, record| rtt::report(*handle, record, now))?;
+    let mut reports = records.collect(|handle, record| rtt::report(handle, record, now))?;
     // A report is large: its key is sorted, then each report moves once.
     reports.sort_by_cached_key(|report: &HandleReport| report.tc_handle);
     Ok(reports)

@@ -4,6 +4,8 @@
 use super::names::{
     __sk_buff, control, ip_mapping, limits, rtt_handle, txq_config, xdp_md, Counts,
 };
+use cpumap_pping::map::Map;
+use cpumap_pping::records::Records;
 use cpumap_pping::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -81,6 +83,8 @@ pub struct Setup {
     pub flow_buckets: u32,
     pub cache_entries: u32,
     pub rtt_handles: u32,
+    /// Samples that fill a line: with 1 each goes to its record at once.
+    pub recent_samples: u32,
     pub rtt: bool,
     pub handshake: bool,
     pub metadata: bool,
@@ -88,16 +92,23 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl Setup {
+    pub const DEFAULT: Self = {
         Self {
             start: Duration::from_secs(1_000_000),
             flow_buckets: 1024,
             cache_entries: 1024,
             rtt_handles: 1024,
+            recent_samples: 1,
             rtt: true,
             handshake: false,
             metadata: true,
         }
-    }
+    };
 }
 
 /// The loaded object. Every method may be called from several threads.
@@ -112,12 +123,16 @@ pub struct Rig {
     pub cpp_control: MapHandle,
     pub cpp_flow: MapHandle,
     pub cpp_rtt: MapHandle,
+    pub cpp_rtt_recent: MapHandle,
     pub cpp_stats: MapHandle,
+    records: Records,
     now: AtomicU64,
     generation: AtomicU64,
 }
 
 pub const COOKIE: u32 = 0xc00c_1e55;
+/// Lines of recent samples a CPU.
+pub const RECENT_LINES: u32 = 256;
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 
 /// CPUs that arrays have room for: more than exist, so that a packet can be on the wrong one.
@@ -133,7 +148,10 @@ impl Rig {
         configure(&mut open, &setup);
         let skel = open.load().expect("load");
         let handle = |map| MapHandle::try_from(map).expect("map handle");
+        let rtts = Map::new("cpp_rtt", handle(&skel.maps.cpp_rtt));
+        let records = Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent)).expect("records");
         let rig = Self {
+            records,
             xdp: skel.progs.xdp_iphash_to_cpu.as_fd().try_clone_to_owned().expect("fd"),
             tc: skel.progs.tc_classify.as_fd().try_clone_to_owned().expect("fd"),
             map_ip_hash: handle(&skel.maps.map_ip_hash),
@@ -144,6 +162,7 @@ impl Rig {
             cpp_control: handle(&skel.maps.cpp_control),
             cpp_flow: handle(&skel.maps.cpp_flow),
             cpp_rtt: handle(&skel.maps.cpp_rtt),
+            cpp_rtt_recent: handle(&skel.maps.cpp_rtt_recent),
             cpp_stats: handle(&skel.maps.cpp_stats),
             now: AtomicU64::new(setup.start.as_nanos() as u64),
             generation: AtomicU64::new(1),
@@ -228,7 +247,8 @@ impl Rig {
             meta_cookie: COOKIE,
             abi_version: 1,
             test_now_ns: self.now.load(SeqCst),
-            reserved: [0; 4],
+            test_frame_len: 0,
+            reserved: [0; 3],
         };
         put(&self.cpp_control, &0u32.to_ne_bytes(), &as_bytes(&control));
     }
@@ -319,11 +339,10 @@ impl Rig {
         Counts::new(&sum)
     }
 
-    /// The RTT record of each handle that has one.
+    /// The RTT record of each handle that has one, as the commands read them.
     pub fn records(&self) -> BTreeMap<u32, rtt_handle> {
-        let handles: Vec<Vec<u8>> = self.cpp_rtt.keys().collect();
-        let record = |key: Vec<u8>| Some((word(&key, 0), from_bytes(&get(&self.cpp_rtt, &key)?)));
-        handles.into_iter().filter_map(record).collect()
+        let found = self.records.collect(|handle, record| Some((handle, *record)));
+        found.expect("records").into_iter().collect()
     }
 }
 
@@ -338,6 +357,7 @@ fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
         (&mut maps.cpp_addr_cache, cpus() * setup.cache_entries),
         (&mut maps.cpp_flow, setup.flow_buckets),
         (&mut maps.cpp_rtt, setup.rtt_handles),
+        (&mut maps.cpp_rtt_recent, cpus() * RECENT_LINES),
     ] {
         map.set_max_entries(entries).expect("max_entries");
     }
@@ -358,6 +378,8 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
     config.cache_mask = setup.cache_entries - 1;
     config.cache_ttl_jiffies = (900_000_000 / jiffy) as u32;
     config.flow_mask = setup.flow_buckets - 1;
+    config.recent_mask = RECENT_LINES - 1;
+    config.recent_samples = setup.recent_samples;
     config.sweep_ticks = ticks(limits::FLOW_SWEEP_NS);
     config.idle_ticks = ticks(limits::FLOW_IDLE_NS);
     config.jiffy_ns = jiffy as u32;

@@ -2,7 +2,8 @@
 //! system call.
 
 use crate::common::names::{control, flow_bucket, ip_mapping, rtt_handle, COUNTERS};
-use crate::common::run::{as_bytes, from_bytes, get, put, Direction, Rig, Setup};
+use crate::common::run::{as_bytes, put, Direction, Rig, Setup};
+use cpumap_pping::abi::RECENT_SAMPLES;
 use cpumap_pping::map::MappedArray;
 use libbpf_rs::{MapCore as _, MapHandle};
 use model::Prefix;
@@ -20,18 +21,22 @@ pub struct Loaded {
     control: MappedArray,
     stats: MappedArray,
     flows: MappedArray,
+    recent: MappedArray,
+    recent_words: usize,
     cpus: u32,
 }
 
 impl Loaded {
     pub fn new(handshake: bool, rtt: bool) -> Self {
-        let rig =
-            Rig::new(Setup { flow_buckets: FLOW_BUCKETS, handshake, rtt, ..Setup::default() });
+        let setup = Setup { flow_buckets: FLOW_BUCKETS, handshake, rtt, ..Setup::default() };
+        let rig = Rig::new(Setup { recent_samples: RECENT_SAMPLES as u32, ..setup });
         let mapped = |map, writable| MappedArray::new(map, writable).expect("mmap");
         Self {
             control: mapped(&rig.cpp_control, true),
             stats: mapped(&rig.cpp_stats, false),
             flows: mapped(&rig.cpp_flow, true),
+            recent: mapped(&rig.cpp_rtt_recent, true),
+            recent_words: rig.cpp_rtt_recent.max_entries() as usize * 8,
             cpus: rig.cpp_stats.max_entries(),
             rig,
         }
@@ -41,6 +46,9 @@ impl Loaded {
     pub fn reset(&self, setup: &model::Setup) {
         for index in 0..FLOW_BUCKETS as usize * size_of::<flow_bucket>() / 8 {
             word(&self.flows, index).store(0, SeqCst);
+        }
+        for index in 0..self.recent_words {
+            word(&self.recent, index).store(0, SeqCst);
         }
         delete_all(&self.rig.cpp_rtt);
         delete_all(&self.rig.map_ip_hash);
@@ -97,7 +105,7 @@ impl Loaded {
     }
 
     pub fn record(&self, handle: u32) -> Option<rtt_handle> {
-        get(&self.rig.cpp_rtt, &handle.to_ne_bytes()).map(|bytes| from_bytes(&bytes))
+        self.rig.records().remove(&handle)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Packets that several subjects use.
 
+use crate::common::scene::Scene;
 use lab::packet::{
     hosts::*, Extension, Packet, Tcp, TcpOption, ETH_P_8021AD, ETH_P_8021Q, ETH_P_QINQ1,
 };
+use std::time::Duration;
 
 /// Alice's segment with these timestamps.
 pub fn segment(ipv6: bool, port: u16, tsval: u32, tsecr: u32) -> Packet {
@@ -77,4 +79,33 @@ pub fn all() -> Vec<(&'static str, Packet)> {
         ("ICMPv6", Packet::new(ALICE6, SERVER6).echo(1).payload(20)),
         ("no transport", Packet::new(ALICE6, SERVER6)),
     ]
+}
+
+/// A flow of Alice's that gives samples at will.
+pub struct Meter<'a> {
+    scene: &'a Scene,
+    port: u16,
+    tsval: u32,
+}
+
+impl<'a> Meter<'a> {
+    pub fn new(scene: &'a Scene, port: u16) -> Self {
+        let meter = Self { scene, port, tsval: 100 };
+        meter.data();
+        meter
+    }
+
+    pub fn data(&self) {
+        let packet = segment(false, self.port, self.tsval, 7).payload(10).build();
+        self.scene.classify_quickly(&packet, self.scene.to_internet(), 1);
+    }
+
+    /// One sample of the internet side.
+    pub fn sample(&mut self, rtt: Duration) {
+        self.tsval += 1;
+        self.data();
+        self.scene.advance(rtt);
+        let echo = segment(false, self.port, 9, self.tsval).reply().build();
+        self.scene.classify_quickly(&echo, self.scene.to_subscriber(), 1);
+    }
 }

@@ -8,6 +8,7 @@ mod flow_table;
 mod classify;
 mod mapping;
 mod parse;
+mod recent;
 mod rtt_record;
 mod rtt_rules;
 mod steer;

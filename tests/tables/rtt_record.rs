@@ -3,40 +3,11 @@
 use crate::common::names::{limits, rtt_handle};
 use crate::common::run::{as_bytes, from_bytes, get, put, Setup, Side};
 use crate::common::scene::{with_scene, with_scene_of, Scene, ALICE_CLASS};
-use crate::fixtures::segment;
+use crate::fixtures::Meter;
 use std::time::Duration;
 
 const BUCKETS: usize = limits::HIST_BUCKETS as usize;
 const EPOCHS: usize = limits::RTT_EPOCHS as usize;
-
-/// A flow of Alice's that gives samples at will.
-struct Meter<'a> {
-    scene: &'a Scene,
-    port: u16,
-    tsval: u32,
-}
-
-impl<'a> Meter<'a> {
-    fn new(scene: &'a Scene, port: u16) -> Self {
-        let meter = Self { scene, port, tsval: 100 };
-        meter.data();
-        meter
-    }
-
-    fn data(&self) {
-        let packet = segment(false, self.port, self.tsval, 7).payload(10).build();
-        self.scene.classify_quickly(&packet, self.scene.to_internet(), 1);
-    }
-
-    /// One sample of the internet side.
-    fn sample(&mut self, rtt: Duration) {
-        self.tsval += 1;
-        self.data();
-        self.scene.advance(rtt);
-        let echo = segment(false, self.port, 9, self.tsval).reply().build();
-        self.scene.classify_quickly(&echo, self.scene.to_subscriber(), 1);
-    }
-}
 
 fn record(scene: &Scene) -> rtt_handle {
     from_bytes(&get(&scene.cpp_rtt, &ALICE_CLASS.to_ne_bytes()).expect("a record"))

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A handle's latest samples, on one cache line of this CPU's. To add one to the
+ * handle's record at once would cost four cache lines of a table that no cache
+ * holds (docs/decisions/0005); so they are kept here and go there together: when the
+ * line is full, when an epoch ends, or when another handle needs the line.
+ */
+#ifndef CPP_RECENT_H
+#define CPP_RECENT_H
+
+#include "histogram.h"
+#include "maps.h"
+#include "shaper_maps.h"
+#include "stats.h"
+
+#define RECENT_COUNT(state) ((state) & ((1U << RECENT_COUNT_BITS) - 1))
+
+static __always_inline __u32 recent_slot(__u32 tc_handle, __u32 cpu)
+{
+	__u32 minor = tc_handle & 0xffff, major = tc_handle >> 16;
+
+	return cpu * (config.recent_mask + 1) + ((minor ^ major << 10) & config.recent_mask);
+}
+
+/*
+ * Moves the samples of the line at `slot` to their handle's record. Global for
+ * the verifier's sake, as flow_insert() is.
+ */
+__noinline int recent_flush(__u32 slot, __u32 cpu)
+{
+	struct rtt_recent *line = bpf_map_lookup_elem(&cpp_rtt_recent, &slot);
+	struct stats *stats = stats_of(cpu);
+	struct rtt_handle *handle;
+	__u32 samples;
+
+	if (!line || !stats)
+		return 0;
+	samples = RECENT_COUNT(line->state);
+	if (!samples)
+		return 0;
+	handle = rtt_handle_of(line->tc_handle);
+	if (handle) {
+		side_record(handle, line, SIDE_SUBSCRIBER, cpu);
+		side_record(handle, line, SIDE_INTERNET, cpu);
+	} else {
+		count_many(stats, COUNT_rtt_handle_full, samples);
+	}
+	__builtin_memset(line->sample, 0, sizeof(line->sample));
+	/* A full barrier: who sees this flush sees what it did. */
+	__sync_fetch_and_add(&line->state, (1U << RECENT_COUNT_BITS) - samples);
+	return 0;
+}
+
+/* One sample: `rtt` in slot units, `now` in ns. */
+static __always_inline void rtt_record(__u32 tc_handle, enum side side, __u32 rtt, __u64 now,
+				       __u32 cpu, struct stats *stats)
+{
+	__u32 slot = recent_slot(tc_handle, cpu), epoch = epoch_number(now >> RTT_TICK_BITS);
+	__u32 samples;
+	struct rtt_recent *line = bpf_map_lookup_elem(&cpp_rtt_recent, &slot);
+
+	if (!line)
+		return;
+	count(stats, side == SIDE_SUBSCRIBER ? COUNT_rtt_subscriber : COUNT_rtt_internet);
+	if (line->tc_handle != tc_handle || line->epoch != epoch)
+		recent_flush(slot, cpu);
+	samples = RECENT_COUNT(line->state);
+	if (samples >= RECENT_SAMPLES)
+		return; /* the verifier: a flush leaves none */
+	line->tc_handle = tc_handle;
+	line->epoch = epoch;
+	line->last_tick = now >> RTT_TICK_BITS;
+	*(volatile __u32 *)&line->sample[samples] = rtt | (__u32)side << 31;
+	*(volatile __u32 *)&line->state += 1;
+	if (samples + 1 >= config.recent_samples)
+		recent_flush(slot, cpu);
+}
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The maps of the stream: its own, never pinned, gone with the follower. */
+#ifndef CPP_STREAM_MAPS_H
+#define CPP_STREAM_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "stream.h"
+#include "stream_config.h"
+
+const volatile struct stream_config stream_config = {
+	.rate_limit_ns = 100000000,
+	.events = 1,
+	.tcp = 1,
+};
+
+/* The events, struct stream_event each. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} stream_events SEC(".maps");
+
+/* What each flow sent, and what was last said of it: the loader sets the size
+ * to that of the flow table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DEFAULT_FLOWS);
+	__type(key, __u32);
+	__type(value, struct stream_flow);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} stream_flow SEC(".maps");
+
+/* Packets and bytes by subnet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct stream_subnet_key);
+	__type(value, struct stream_subnet);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} stream_subnet SEC(".maps");
+
+/* Counters of each CPU: stream_counters.def. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* the loader sets: possible CPUs */
+	__type(key, __u32);
+	__type(value, struct stream_stats);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} stream_stats SEC(".maps");
+
+/* For BTF's sake: the ring buffer does not name its type. */
+const struct stream_event *stream_event_type __attribute__((unused));
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Standalone: every packet of one interface, both hooks. Direction 0 is what
+ * enters, 1 what leaves; each hook measures the other's TSvals.
+ */
+#ifndef CPP_WATCH_H
+#define CPP_WATCH_H
+
+#include "aggregate.h"
+#include "events.h"
+#include "packet.h"
+#include "rtt.h"
+#include "stats.h"
+
+#define WATCH_INGRESS 0
+#define WATCH_EGRESS  1
+
+/* What a hook knows of a packet beside its bytes. */
+struct watched {
+	__u32 cpu;
+	__u32 packets;
+	__u32 bytes;
+	int dir;
+	bool local; /* it leaves, and this host made it */
+};
+
+/* TCP with timestamps, or an echo: whichever is asked for. */
+static __always_inline bool is_measured(const struct packet *packet)
+{
+	if (packet->transport == PARSE_OTHER)
+		return false;
+	return packet->ip.protocol == IPPROTO_TCP ? stream_config.tcp : stream_config.icmp;
+}
+
+static __always_inline void watch_packet(const struct packet *packet, const struct watched *at)
+{
+	struct stream_stats *stream_stats = stream_stats_of(at->cpu);
+	struct stats *stats = stats_of(at->cpu);
+	struct rtt_result result = {};
+	struct rtt_context context = {
+		.stats = stats,
+		.cpu = at->cpu,
+		.dir = at->dir,
+		.answers = stream_config.include_local || !at->local,
+	};
+
+	if (!stream_stats || !stats)
+		return;
+	if (stream_config.aggregate) {
+		struct counted counted = {
+			.stats = stream_stats,
+			.now = now_ns(),
+			.packets = at->packets,
+			.bytes = at->bytes,
+		};
+
+		count_packet(&counted, packet);
+	}
+	if (packet->network != PARSE_OK || !is_measured(packet))
+		return;
+	rtt_packet(&packet->ip, &packet->tcp, packet->transport, &context, &result);
+	if (result.tag) {
+		struct stream_packet stream = {
+			.ip = &packet->ip,
+			.tcp = &packet->tcp,
+			.stats = stream_stats,
+			.tag = result.tag,
+			.now = result.now ?: now_ns(),
+			.rtt_ns = (__u64)result.rtt << SLOT_UNIT_BITS,
+			.flow = result.flow,
+			.packets = at->packets,
+			.bytes = at->bytes,
+			.dir = at->dir,
+			.on_egress = at->dir == WATCH_EGRESS,
+		};
+
+		stream_segment(&stream);
+	} else if (packet->transport == PARSE_OK && packet->tcp.has_timestamps) {
+		stream_count(stream_stats, STREAM_flows_unfollowed, 1);
+	}
+}
+
+static __always_inline void watch_skb(struct __sk_buff *skb, int dir)
+{
+	struct packet packet = {}; /* the verifier: some of it may stay unset */
+	struct hook hook = {
+		.ctx = skb,
+		.no_link_header = stream_config.no_link_header,
+		.echoes = stream_config.icmp,
+		.frame_len = frame_len(skb->len),
+	};
+	struct watched at = {
+		.cpu = bpf_get_smp_processor_id(),
+		.packets = skb->gso_segs ?: 1,
+		.bytes = hook.frame_len,
+		.dir = dir,
+		.local = dir == WATCH_EGRESS && !skb->ingress_ifindex,
+	};
+
+	parse_packet(&hook, &packet);
+	watch_packet(&packet, &at);
+}
+
+static __always_inline void watch_frame(struct xdp_md *ctx)
+{
+	struct packet packet = {};
+	struct hook hook = {
+		.ctx = ctx,
+		.is_xdp = true,
+		.no_link_header = stream_config.no_link_header,
+		.echoes = stream_config.icmp,
+		.frame_len = frame_len(bpf_xdp_get_buff_len(ctx)),
+	};
+	struct watched at = {
+		.cpu = bpf_get_smp_processor_id(),
+		.packets = 1,
+		.bytes = hook.frame_len,
+		.dir = WATCH_INGRESS,
+	};
+
+	parse_packet(&hook, &packet);
+	watch_packet(&packet, &at);
+}
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the stream of flow events hands to user space: records of a BPF ring
+ * buffer, and the counts of aggregates. Not pinned: both ends are of one build.
+ *
+ * A flow here is one direction of a connection: the opener sends, the answerer
+ * answers. Events are written as the reader of an RTT expects them: `src` is
+ * the host that answered, `dst` the opener, whose TSval was echoed.
+ */
+#ifndef CPP_STREAM_H
+#define CPP_STREAM_H
+
+#include <linux/types.h>
+#include "abi.h"
+
+enum stream_kind {
+	STREAM_RTT = 1,
+	STREAM_OPENING = 2,
+	STREAM_CLOSING = 3,
+};
+
+enum stream_reason {
+	STREAM_REASON_NONE = 0,
+	STREAM_REASON_SYN = 1,
+	STREAM_REASON_SYN_ACK = 2,
+	STREAM_REASON_FIRST_PACKET = 3, /* "first observed packet" */
+	STREAM_REASON_FIN = 4,
+	STREAM_REASON_RST = 5,
+	STREAM_REASON_TIMEOUT = 6, /* made in user space only: "flow timeout" */
+};
+
+enum stream_trigger {
+	STREAM_BY_NONE = 0,
+	STREAM_BY_SRC = 1,
+	STREAM_BY_DEST = 2,
+	STREAM_BY_GC = 3, /* made in user space only: "garbage collection" */
+};
+
+/* One event. */
+struct stream_event {
+	__u64 time_ns; /* ktime, or the capture's clock */
+	__u64 rtt_ns;  /* 0 unless STREAM_RTT */
+	__u64 min_rtt_ns;
+	__u64 sent_packets; /* by the opener (dst), GRO segments counted */
+	__u64 sent_bytes;   /* frame lengths, as skb->len counts them */
+	__u64 rec_packets;  /* by the answerer (src) */
+	__u64 rec_bytes;
+	__u64 tag;    /* the connection's hash, the same for both directions */
+	__u8 src[16]; /* as in ip_prefix.addr: IPv4 after twelve 0xFF bytes */
+	__u8 dst[16];
+	__be16 src_port; /* ICMP: the echo identifier */
+	__be16 dst_port;
+	__u32 tc_handle; /* 0: none, or no shaper */
+	__u32 flow;	 /* index in stream_flow */
+	__u8 kind;	 /* enum stream_kind */
+	__u8 reason;	 /* enum stream_reason */
+	__u8 trigger;	 /* enum stream_trigger */
+	__u8 protocol;	 /* IPPROTO_* */
+	__u8 ip_version; /* 4 or 6 */
+	__u8 side;	 /* enum side, of the answerer; shaper only */
+	__u8 on_egress;	 /* the answer was seen leaving */
+	__u8 opener;	 /* 0 or 1: which direction of stream_flow the opener sends in */
+	__u32 reserved[3];
+};
+ASSERT_SIZE(stream_event, 128);
+
+/* stream_flow value: index = bucket * FLOW_WAYS + way of the flow table. */
+struct stream_direction { /* of what one end sends */
+	__u64 packets;
+	__u64 bytes;
+	__u64 last_seen_ns;
+	__u64 last_rtt_event_ns; /* of an RTT of this end's TSvals */
+	__u64 min_rtt_ns;
+	__u64 smoothed_rtt_ns;
+	__u32 state; /* enum stream_state */
+	__u32 opening_reason;
+};
+ASSERT_SIZE(stream_direction, 56);
+
+enum stream_state {
+	STREAM_STATE_EMPTY = 0,
+	STREAM_STATE_WAIT_OPEN = 1, /* sent, not answered yet */
+	STREAM_STATE_OPEN = 2,
+	STREAM_STATE_CLOSED = 3, /* FIN or RST seen: what follows does not open it again */
+};
+
+struct stream_flow {
+	__u64 tag; /* of the flow that stands here, or of an earlier one */
+	__u64 reserved;
+	struct stream_direction end[2];
+};
+ASSERT_SIZE(stream_flow, 128);
+
+/* stream_subnet: key = masked address as in ip_prefix.addr. Counts only grow. */
+enum stream_class {
+	STREAM_TCP_TIMESTAMPS = 0,
+	STREAM_TCP_OTHER = 1,
+	STREAM_OTHER = 2,
+	STREAM_CLASSES = 3
+};
+
+struct stream_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct stream_subnet {
+	struct stream_count sent[STREAM_CLASSES];     /* packets from the subnet */
+	struct stream_count received[STREAM_CLASSES]; /* packets to the subnet */
+	__u64 last_seen_ns;
+	__u64 reserved;
+};
+ASSERT_SIZE(stream_subnet, 112);
+
+struct stream_subnet_key {
+	__u8 addr[16];
+};
+ASSERT_SIZE(stream_subnet_key, 16);
+
+/* stream_stats: index = CPU; only grow. The names are those of the JSON. */
+enum stream_counter {
+#define STREAM_COUNTER(name, help) STREAM_##name,
+#include "stream_counters.def"
+#undef STREAM_COUNTER
+	NR_STREAM_COUNTERS
+};
+
+#define MAX_STREAM_COUNTERS 32
+_Static_assert(NR_STREAM_COUNTERS <= MAX_STREAM_COUNTERS, "stream_stats has no room");
+
+struct stream_stats {
+	__u64 counter[MAX_STREAM_COUNTERS];
+};
+ASSERT_SIZE(stream_stats, 256);
+
+#endif
