@@ -10,6 +10,8 @@
  *  - with only the first bytes linear, as a driver may leave it, the parser must
  *    come to the same or say PARSE_TRUNCATED: parse_packet() relies on that when
  *    it pulls the rest in and tries again;
+ *  - without a link header it must be what it is behind an Ethernet header;
+ *  - an ICMP echo is a request or a reply, and never a TCP segment;
  *  - no cursor leaves the buffer, and no byte of the frame changes.
  */
 #include <stdio.h>
@@ -38,8 +40,8 @@ static void fail(const char *why, const uint8_t *frame, size_t length)
 	abort();
 }
 
-/* The transport header and the timestamps: the calls of parse_linear() in
- * bpf/classify.h, in its order. */
+/* The transport header and the timestamps: the calls of parse_above() in
+ * bpf/packet.h, in its order. */
 static enum parse_result parse_segment(struct cursor *cur, struct ip_packet *ip, __u32 frame_len,
 				       struct tcp_segment *tcp)
 {
@@ -77,12 +79,28 @@ static void set_segment(struct parsed *parsed, const struct tcp_segment *tcp)
 	parsed->ack = tcp->ack;
 }
 
-static void parse_cursor(struct cursor *cur, __u32 frame_len, struct parsed *parsed)
+/* What else is measured: parse_echo() of a packet that is not TCP. */
+static void check_echo(struct cursor *cur, const struct ip_packet *ip, const uint8_t *frame,
+		       size_t length)
+{
+	struct tcp_segment tcp = {};
+
+	if (parse_echo(cur, ip, &tcp) != PARSE_OK)
+		return;
+	if (ip->protocol != IPPROTO_ICMP && ip->protocol != IPPROTO_ICMPV6)
+		fail("an echo that is not ICMP", frame, length);
+	if (!tcp.has_timestamps || tcp.ack == (tcp.payload != 0) || tcp.source != tcp.dest)
+		fail("an echo that is neither request nor reply", frame, length);
+	if (tcp.tsecr ? !tcp.ack : tcp.ack)
+		fail("an echo reply without its sequence number", frame, length);
+}
+
+static void parse_cursor(struct cursor *cur, bool bare, __u32 frame_len, struct parsed *parsed)
 {
 	struct ip_packet ip = {};
 	struct tcp_segment tcp = {};
 
-	parsed->network = parse_ip(cur, &ip);
+	parsed->network = bare ? parse_bare_ip(cur, &ip) : parse_ip(cur, &ip);
 	if (parsed->network != PARSE_OK)
 		return;
 	parsed->is_ipv6 = ip.is_ipv6;
@@ -95,10 +113,13 @@ static void parse_cursor(struct cursor *cur, __u32 frame_len, struct parsed *par
 	parsed->transport = parse_segment(cur, &ip, frame_len, &tcp);
 	if (parsed->transport == PARSE_OK)
 		set_segment(parsed, &tcp);
+	else if (parsed->transport == PARSE_OTHER)
+		check_echo(cur, &ip, cur->data, cur->end - cur->data);
 }
 
-/* A frame of `length` bytes, of which the first `linear` can be read. */
-static struct parsed parse(const uint8_t *frame, size_t length, size_t linear)
+/* A frame of `length` bytes, of which the first `linear` can be read; `bare`: it
+ * begins with the IP header. */
+static struct parsed parse(const uint8_t *frame, size_t length, size_t linear, bool bare)
 {
 	struct parsed parsed = {};
 	uint8_t *copy = malloc(linear);
@@ -107,7 +128,7 @@ static struct parsed parse(const uint8_t *frame, size_t length, size_t linear)
 	if (!copy)
 		fail("out of memory", frame, length);
 	memcpy(copy, frame, linear);
-	parse_cursor(&cur, length, &parsed);
+	parse_cursor(&cur, bare, length, &parsed);
 	if (cur.offset > linear)
 		fail("the cursor has left the frame", frame, length);
 	if (memcmp(copy, frame, linear))
@@ -141,7 +162,7 @@ static size_t linear_part(const uint8_t *frame, size_t length)
 static void compare_with_part(const uint8_t *frame, size_t length, const struct parsed *whole)
 {
 	size_t linear = linear_part(frame, length);
-	struct parsed part = parse(frame, length, linear);
+	struct parsed part = parse(frame, length, linear, false);
 
 	if (part.network == PARSE_TRUNCATED || part.transport == PARSE_TRUNCATED)
 		return;
@@ -153,11 +174,54 @@ static void compare_with_part(const uint8_t *frame, size_t length, const struct 
 	fail("a part of the frame is taken for something else than the whole", frame, length);
 }
 
+#define LINK_HEADER ((size_t)ETH_HLEN)
+/* Where the link header's bytes would decide which extension header is too far out. */
+#define BARE_MAX (MAX_HEADERS - MAX_TCP_HEADER - LINK_HEADER)
+
+/* The model of a packet without a link header: the frame that it would be in. */
+static void model_bare(const uint8_t *packet, size_t length, struct parsed *model)
+{
+	static uint8_t frame[LINK_HEADER + BARE_MAX];
+	__u16 ethertype = packet[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6;
+
+	frame[12] = ethertype >> 8;
+	frame[13] = ethertype & 0xff;
+	memcpy(frame + LINK_HEADER, packet, length);
+	model_parse(frame, LINK_HEADER + length, model);
+	if (model->network == PARSE_OK) {
+		model->l3_offset -= LINK_HEADER;
+		model->l3_end -= LINK_HEADER;
+	}
+}
+
+static void compare_bare(const uint8_t *packet, size_t length)
+{
+	struct parsed ours = parse(packet, length, length, true), model = {};
+
+	if (!length)
+		model.network = PARSE_TRUNCATED;
+	else if (packet[0] >> 4 != 4 && packet[0] >> 4 != 6)
+		model.network = PARSE_OTHER;
+	else if (length <= BARE_MAX)
+		model_bare(packet, length, &model);
+	else
+		return;
+	if (!memcmp(&ours, &model, sizeof(model)))
+		return;
+	show("bpf/parse.h", &ours);
+	show("the model", &model);
+	fail("bpf/parse.h and the model differ without a link header", packet, length);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *frame, size_t length)
 {
-	struct parsed whole = parse(frame, length, length);
+	struct parsed whole = parse(frame, length, length, false);
 
 	compare_with_model(frame, length, &whole);
 	compare_with_part(frame, length, &whole);
+	compare_bare(frame, length);
+	/* What follows an Ethernet header is a packet more often. */
+	if (length > LINK_HEADER)
+		compare_bare(frame + LINK_HEADER, length - LINK_HEADER);
 	return 0;
 }

@@ -1,16 +1,17 @@
 //! One lab with a shaper at work: a subscriber, the internet, our programs between them.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use cpumap_pping::abi::RttHandle;
 use cpumap_pping::loader::maps;
 use cpumap_pping::machine::ktime_ns;
-use cpumap_pping::map::Map;
 use cpumap_pping::pin::PinDir;
+use cpumap_pping::records::Records;
 use lab::{mq_htb, Host, HtbClass, Lab, Plan, Server, Subscriber, LAN, WAN};
 use libbpf_rs::MapCore;
 
@@ -22,8 +23,9 @@ use crate::row::{Kernel, Row};
 use crate::Result;
 
 const SUBSCRIBER: &str = "subscriber";
-/// Of the subscriber's class, beside its queue's number as the major.
-const MINOR: u16 = 0x10;
+/// Of the subscriber's classes, beside its queue's number as the major. Each measurement has a class of its
+/// own, so that no sample of another is in it.
+const MINORS: Range<u16> = 0x10..0x50;
 /// mq's and HTB's; the labs' subscribers take turns.
 const QUEUES: u16 = 2;
 
@@ -31,8 +33,9 @@ pub struct Stage {
     pub traffic: Traffic,
     server: Server,
     lab: Lab,
-    handle: u32,
-    records: Map<u32, RttHandle>,
+    cpu: u16,
+    minors: Mutex<Range<u16>>,
+    records: Records,
 }
 
 impl Stage {
@@ -50,10 +53,9 @@ impl Stage {
         let cpu = number % QUEUES;
         set_up(&lab, cpu)?;
         prefer_cpumap_threads(&lab)?;
-        let records = lab.shaper().run(|| PinDir::default().open(maps::RTT))??;
+        let records = lab.shaper().run(|| Records::open(&PinDir::default()))??;
         let server = Server::start(lab.internet().netns(), 0)?;
-        let handle = u32::from(cpu + 1) << 16 | u32::from(MINOR);
-        Ok(Self { traffic, server, lab, handle, records })
+        Ok(Self { traffic, server, lab, cpu, minors: Mutex::new(MINORS), records })
     }
 
     /// Runs the traffic at these delays.
@@ -61,20 +63,20 @@ impl Stage {
         self.set_links(case);
         let time = case.time(usual);
         let dropped = self.lab.dropped_frames();
-        // A record of zeroes is what a new handle starts with.
-        self.records.set(&self.handle, &RttHandle::default())?;
+        let handle = self.next_class()?;
         let (before, start) = (CpuTime::now()?, Instant::now());
         let subscriber = self.lab.subscriber(SUBSCRIBER).netns();
         let internet = [self.lab.internet().v4(), self.lab.internet().v6()];
         let connections =
             drive(subscriber, &self.server, internet, self.traffic.flows(time, case.path()), time)?;
         let (elapsed, stolen) = (start.elapsed(), CpuTime::now()?.stolen_since(before));
-        let record = self.records.get(&self.handle)?.ok_or("the handle's record has gone")?;
+        let record = self.records.collect(|of, record| (of == handle).then_some(*record))?;
+        let record = record.first().ok_or("not one sample")?;
         if self.lab.dropped_frames() > dropped {
             return Err("the delay lines could not keep up".into());
         }
         let now_ns = ktime_ns()?;
-        let figures = |side| Figures::of(&record, self.handle, side, case.delay(side), now_ns);
+        let figures = |side| Figures::of(record, handle, side, case.delay(side), now_ns);
         let towards = |side| {
             let connections = connections.iter().filter(move |seen| seen.towards == side);
             Kernel::of(connections.map(|seen| seen.tcp))
@@ -88,6 +90,20 @@ impl Stage {
             stolen,
             tries: 1,
         })
+    }
+
+    /// Moves the subscriber into a class that has measured nothing yet: its tc handle.
+    fn next_class(&self) -> Result<u32> {
+        let minor = self.minors.lock().map_err(|_| "a measurement panicked")?.next();
+        let (minor, major) = (minor.ok_or("no class is left")?, self.cpu + 1);
+        let host = self.lab.subscriber(SUBSCRIBER);
+        for ip in [host.v4(), host.v6()] {
+            let (ip, class) = (ip.to_string(), format!("{major:x}:{minor:x}"));
+            let cpu = self.cpu.to_string();
+            let args = ["--add", "--ip", &ip, "--cpu", &cpu, "--classid", &class];
+            command(&self.lab, "xdp_iphash_to_cpu_cmdline", &args)?;
+        }
+        Ok(u32::from(major) << 16 | u32::from(minor))
     }
 
     fn host(&self, side: Side) -> &Host {
@@ -110,22 +126,15 @@ impl Stage {
     }
 }
 
-/// Attaches the programs, maps the subscriber to a CPU and its class.
+/// Attaches the programs, makes the classes.
 fn set_up(lab: &Lab, cpu: u16) -> Result<()> {
     for (device, side) in [(LAN, "--lan"), (WAN, "--wan")] {
         // Tags are no subject here: spare the reader the warning about the offload.
         let _ = lab.shaper().command("ethtool").args(["-K", device, "rxvlan", "off"]).output();
         command(lab, "xdp_iphash_to_cpu", &["--dev", device, side])?;
         command(lab, "tc_classify", &["--dev-egress", device])?;
-        let classes = [HtbClass::new(cpu + 1, MINOR, "1gbit")];
+        let classes: Vec<_> = MINORS.map(|minor| HtbClass::new(cpu + 1, minor, "1gbit")).collect();
         mq_htb(lab.shaper().netns(), device, QUEUES, &classes)?;
-    }
-    let host = lab.subscriber(SUBSCRIBER);
-    for ip in [host.v4(), host.v6()] {
-        let (ip, class) = (ip.to_string(), format!("{:x}:{MINOR:x}", cpu + 1));
-        let cpu = cpu.to_string();
-        let args = ["--add", "--ip", &ip, "--cpu", &cpu, "--classid", &class];
-        command(lab, "xdp_iphash_to_cpu_cmdline", &args)?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn write_frames(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    for (number, frame) in frames().chain(long_chains()).enumerate() {
+    for (number, frame) in frames().chain(long_chains()).chain(echoes()).enumerate() {
         fs::write(folder.join(format!("{number:03}")), frame)?;
     }
     Ok(())
@@ -42,6 +42,14 @@ fn long_chains() -> impl Iterator<Item = Vec<u8>> {
         let frame = Frame::tcp6([0x20; 16], [0xfd; 16]).extensions(&[extension]);
         frame.timestamps(1, 2).build()
     })
+}
+
+/// ICMP: the type stands where a TCP segment has its source port.
+fn echoes() -> impl Iterator<Item = Vec<u8>> {
+    let v4 = Frame::tcp4([192, 0, 2, 1], [100, 64, 0, 2]).protocol(1);
+    let v6 = Frame::tcp6([0x20; 16], [0xfd; 16]).protocol(58);
+    let types = [(v4.clone(), 8), (v4, 0), (v6.clone(), 128), (v6, 129)];
+    types.into_iter().map(|(frame, kind)| frame.ports(kind << 8, 0).build())
 }
 
 fn frames() -> impl Iterator<Item = Vec<u8>> {
