@@ -20,7 +20,7 @@ BUILD   := build
 DIST    := $(BUILD)/dist
 
 LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass
-BINARIES := $(LEGACY) cpumap-pping
+BINARIES := $(LEGACY) cpumap-pping pping
 SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
 BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h bench/bpf/*.c bench/bpf/*.h fuzz/*.c fuzz/*.h fuzz/include/bpf/*.h)
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh dist/deb/*.sh)

@@ -205,6 +205,12 @@ static __always_inline void flow_rtt(const struct stream_packet *at, struct stre
 		emit_rtt(at, own, other);
 }
 
+/* An echo's reply asks for no answer: its direction is no flow. */
+static __always_inline bool opens_flows(const struct stream_packet *at)
+{
+	return at->ip->protocol == IPPROTO_TCP || at->tcp->first_is_edge;
+}
+
 static __always_inline void stream_segment(const struct stream_packet *at)
 {
 	struct stream_flow *flow = bpf_map_lookup_elem(&stream_flow, &at->flow);
@@ -215,7 +221,8 @@ static __always_inline void stream_segment(const struct stream_packet *at)
 	flow_begin(flow, at->tag);
 	own = &flow->end[at->dir & 1];
 	other = &flow->end[(at->dir ^ 1) & 1];
-	flow_sent(own, at->tcp);
+	if (opens_flows(at))
+		flow_sent(own, at->tcp);
 	__sync_fetch_and_add(&own->packets, at->packets);
 	__sync_fetch_and_add(&own->bytes, at->bytes);
 	own->last_seen_ns = at->now;

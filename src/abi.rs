@@ -10,7 +10,7 @@ pub use crate::skel::cpumap_pping::types::{
 };
 
 pub use crate::skel::pping::types::{
-    stream_config as StreamConfig, stream_count as StreamCount,
+    config as PpingConfig, stream_config as StreamConfig, stream_count as StreamCount,
     stream_direction as StreamDirection, stream_event as StreamEvent, stream_flow as StreamFlow,
     stream_stats as StreamStats, stream_subnet as StreamSubnet,
     stream_subnet_key as StreamSubnetKey,
@@ -45,6 +45,7 @@ plain!(
     FlowBucket,
     IpMapping,
     IpPrefix,
+    PpingConfig,
     RttEpoch,
     RttHandle,
     RttRecent,

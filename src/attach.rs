@@ -314,6 +314,20 @@ pub fn tc_on(dev: &IfName) -> Result<Option<Attached>> {
     }))
 }
 
+/// The classifier on an interface's egress, if it is ours: its id and the program.
+///
+/// # Errors
+/// [`Error::Other`]: the interface or the program cannot be asked.
+pub fn tc_program(dev: &IfName) -> Result<Option<(u32, OwnedFd)>> {
+    let ifindex = dev.index()? as c_int;
+    let found = tc_query(&egress_hook(ifindex));
+    let id = found
+        .map_err(|err| Error::other(format!("ask for the egress filter of {dev}"), err, ""))?;
+    let Some(id) = id else { return Ok(None) };
+    let (name, fd) = program(id, &pin_of(Hook::Egress, ifindex))?;
+    Ok(TC_FAMILY.contains(&name.as_str()).then_some((id, fd)))
+}
+
 /// Puts the classifier on an interface's egress: clsact if there is none yet, then the filter,
 /// atomically in place of one of this family.
 ///

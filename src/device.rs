@@ -6,7 +6,20 @@ use std::os::fd::AsRawFd;
 use nix::libc;
 use nix::sys::socket::{socket, AddressFamily, SockFlag, SockType};
 
+use crate::error::{Error, Result};
 use crate::values::IfName;
+
+/// Every interface of this network namespace.
+///
+/// # Errors
+/// The kernel's list cannot be read.
+pub fn all() -> Result<Vec<IfName>> {
+    let listed = nix::net::if_::if_nameindex()
+        .map_err(|err| Error::other("list the network interfaces", err, ""))?;
+    let name =
+        |entry: &nix::net::if_::Interface| IfName::parse("", &entry.name().to_string_lossy()).ok();
+    Ok(listed.iter().filter_map(name).collect())
+}
 
 /// Number of TX queues.
 pub fn tx_queues(dev: &IfName) -> Option<usize> {
@@ -35,20 +48,38 @@ struct EthtoolValue {
     data: u32,
 }
 
-/// The NIC takes VLAN tags off before XDP sees the frame.
-pub fn rx_vlan_offload(dev: &IfName) -> Option<bool> {
-    let socket =
-        socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    let mut value = EthtoolValue { cmd: ETHTOOL_GFLAGS, data: 0 };
+/// An interface request with a name in it, and nothing else.
+fn request_for(dev: &IfName) -> libc::ifreq {
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(dev.as_str().bytes().take(libc::IFNAMSIZ - 1)) {
         *to = from as libc::c_char;
     }
-    let mut request = libc::ifreq {
-        ifr_name: name,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut value).cast() },
-    };
+    libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: 0 } }
+}
+
+fn any_socket() -> nix::Result<std::os::fd::OwnedFd> {
+    socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+}
+
+/// The NIC takes VLAN tags off before XDP sees the frame.
+pub fn rx_vlan_offload(dev: &IfName) -> Option<bool> {
+    let socket = any_socket().ok()?;
+    let mut value = EthtoolValue { cmd: ETHTOOL_GFLAGS, data: 0 };
+    let mut request = request_for(dev);
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
     // SAFETY: an ifreq with a terminated name, whose data points to an ethtool_value that lives on.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     (result == 0).then_some(value.data & ETH_FLAG_RXVLAN != 0)
+}
+
+/// Frames of the interface begin with an Ethernet header; those of tun, ppp, wg and IP tunnels begin
+/// with the IP header.
+pub fn has_ethernet_header(dev: &IfName) -> Option<bool> {
+    let socket = any_socket().ok()?;
+    let mut request = request_for(dev);
+    // SAFETY: an ifreq with a terminated name, which the kernel fills.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
+    // SAFETY: SIOCGIFHWADDR fills this member.
+    let hardware = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    (result == 0).then_some([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&hardware))
 }

@@ -16,6 +16,17 @@ pub const BUCKETS: usize = HIST_BUCKETS as usize;
 static REPRESENTATIVES: LazyLock<[u64; BUCKETS]> =
     LazyLock::new(|| std::array::from_fn(|bucket| representative(bucket) as u64));
 
+/// Of every bucket: the least RTT in it, which is a whole number of slot units.
+static EDGES: LazyLock<[u64; BUCKETS]> = LazyLock::new(|| {
+    let unit = f64::from(1 << SLOT_UNIT_BITS);
+    std::array::from_fn(|bucket| ((lower_edge(bucket) / unit).ceil() as u64) << SLOT_UNIT_BITS)
+});
+
+/// The least RTT of each bucket in ns; the last bucket has no end.
+pub fn lower_edges() -> &'static [u64] {
+    &*EDGES
+}
+
 /// Words of an epoch.
 const WORDS: usize = HIST_WORDS as usize;
 /// Room for whole words of four buckets.
@@ -136,6 +147,19 @@ impl Histogram {
         };
     }
 
+    /// Adds one sample.
+    pub fn add_sample(&mut self, ns: u64) {
+        let bucket = bucket_of(u32::try_from(ns >> SLOT_UNIT_BITS).unwrap_or(u32::MAX));
+        self.counts[bucket] += 1;
+        self.widen(&(bucket..bucket + 1));
+    }
+
+    /// Samples by bucket, up to the last bucket that has one.
+    pub fn counts(&self) -> &[u64] {
+        let used = self.counts[..self.used.end].iter().rposition(|count| *count > 0);
+        &self.counts[..used.map_or(0, |last| last + 1)]
+    }
+
     /// Adds another histogram.
     pub fn add(&mut self, other: &Self) {
         let used = other.used.clone();
@@ -245,6 +269,27 @@ mod tests {
         let top = hist.quantiles([1.0], 1, u64::MAX)[0] as f64;
         assert!((top / 40e6 - 1.0).abs() < 0.05, "{top}");
         assert_eq!(hist.quantiles([0.5], 4_990_000, 4_990_000)[0], 4_990_000);
+    }
+
+    #[test]
+    fn single_samples_fall_where_the_edges_are() {
+        let mut hist = Histogram::default();
+        assert_eq!(hist.counts(), [0; 0]);
+        for ns in [0, 1, 194_700, 5_000_000] {
+            hist.add_sample(ns);
+        }
+        assert_eq!((hist.counts()[0], hist.total()), (3, 4));
+        assert_eq!(hist.counts().len(), bucket_of_ns(5e6) + 1);
+        hist.add_sample(u64::MAX);
+        assert_eq!((hist.counts().len(), hist.counts()[BUCKETS - 1]), (BUCKETS, 1));
+        for (bucket, edge) in lower_edges().iter().enumerate() {
+            let mut hist = Histogram::default();
+            hist.add_sample(*edge);
+            assert_eq!(hist.counts().len(), bucket + 1);
+            let mut hist = Histogram::default();
+            hist.add_sample(edge.saturating_sub(1));
+            assert_eq!(hist.counts().len(), bucket.max(1));
+        }
     }
 
     #[test]

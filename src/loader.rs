@@ -4,7 +4,6 @@
 //! A load never changes what a running program uses: maps that are pinned are reused as they are, so
 //! mappings, flow state and RTT windows outlive reloads and upgrades. Only the program is new.
 
-use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
@@ -12,7 +11,7 @@ use std::sync::Mutex;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{MapCore, MapHandle, OpenMapMut, PrintLevel};
 
-use crate::abi::{self, Control};
+use crate::abi::{self, Config, Control};
 use crate::cli::RttOptions;
 use crate::error::{require_capabilities, Capability, Error, Result};
 use crate::machine;
@@ -218,14 +217,9 @@ fn control_of(reused: &[(String, MapHandle)]) -> Result<Control> {
 }
 
 fn new_control() -> Result<Control> {
-    let mut seed = [0; 12];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut seed))
-        .map_err(|err| Error::other("read /dev/urandom", err, ""))?;
-    let [a, b, c, d, e, f, g, h, cookie @ ..] = seed;
     Ok(Control {
-        hash_seed: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        meta_cookie: u32::from_ne_bytes(cookie),
+        hash_seed: machine::random()?,
+        meta_cookie: machine::random()? as u32,
         abi_version: abi::ABI_VERSION as u32,
         ..Control::default()
     })
@@ -234,6 +228,22 @@ fn new_control() -> Result<Control> {
 /// Age at which a cached mapping is looked up again: foreign writers must be seen within a second.
 const CACHE_TTL_NS: u64 = 900_000_000;
 
+/// What every program of ours that measures RTTs needs to know: a flow table of `buckets`, hashed
+/// with `hash_seed`, and the kernel's tick.
+pub(crate) fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
+    let jiffy_ns = machine::jiffy_ns()?;
+    let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
+    Ok(Config {
+        hash_seed,
+        flow_mask: (1 << buckets.max(1).ilog2()) - 1,
+        sweep_ticks: ticks(abi::FLOW_SWEEP_NS),
+        idle_ticks: ticks(abi::FLOW_IDLE_NS),
+        jiffy_ns,
+        rtt: 1,
+        ..Config::default()
+    })
+}
+
 /// The whole of `.rodata`.
 fn configure(
     open: &mut OpenCpumapPpingSkel<'_>,
@@ -241,25 +251,21 @@ fn configure(
     cpus: u32,
     rtt: &RttOptions,
 ) -> Result<()> {
-    let jiffy_ns = machine::jiffy_ns()?;
-    let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
-    let per_cpu = open.maps.cpp_addr_cache.max_entries() / cpus;
-    let buckets = open.maps.cpp_flow.max_entries();
-    let recent_lines = open.maps.cpp_rtt_recent.max_entries() / cpus;
+    let mask = |entries: u32| (1 << (entries / cpus).max(1).ilog2()) - 1;
+    let flow = flow_config(control.hash_seed, open.maps.cpp_flow.max_entries())?;
+    let config = Config {
+        meta_cookie: control.meta_cookie,
+        cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
+        cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
+        recent_mask: mask(open.maps.cpp_rtt_recent.max_entries()),
+        recent_samples: abi::RECENT_SAMPLES as u32,
+        rtt: rtt.enabled.into(),
+        handshake: rtt.handshake.into(),
+        metadata: 1,
+        ..flow
+    };
     let rodata = open.maps.rodata_data.as_deref_mut();
-    let config = &mut rodata.ok_or_else(|| load_error(std::io::Error::other("no .rodata")))?.config;
-    config.hash_seed = control.hash_seed;
-    config.meta_cookie = control.meta_cookie;
-    config.cache_mask = (1 << per_cpu.max(1).ilog2()) - 1;
-    config.cache_ttl_jiffies = (CACHE_TTL_NS / u64::from(jiffy_ns)) as u32;
-    config.flow_mask = (1 << buckets.max(1).ilog2()) - 1;
-    config.recent_mask = (1 << recent_lines.max(1).ilog2()) - 1;
-    config.recent_samples = abi::RECENT_SAMPLES as u32;
-    config.sweep_ticks = ticks(abi::FLOW_SWEEP_NS);
-    config.idle_ticks = ticks(abi::FLOW_IDLE_NS);
-    config.jiffy_ns = jiffy_ns;
-    config.rtt = rtt.enabled.into();
-    config.handshake = rtt.handshake.into();
+    rodata.ok_or_else(|| load_error(std::io::Error::other("no .rodata")))?.config = config;
     Ok(())
 }
 
@@ -268,7 +274,7 @@ static COMPLAINT: Mutex<Option<String>> = Mutex::new(None);
 
 /// Keeps libbpf off stderr, where callers scan for certain lines, and from raising the memlock limit:
 /// no kernel that can run the programs has one for maps.
-fn capture_messages() {
+pub(crate) fn capture_messages() {
     // SAFETY: sets a number.
     unsafe { libbpf_sys::libbpf_set_memlock_rlim(0) };
     libbpf_rs::set_print(Some((PrintLevel::Warn, |_, message| {
@@ -278,7 +284,7 @@ fn capture_messages() {
     })));
 }
 
-fn load_error(err: impl Into<crate::error::Cause>) -> Error {
+pub(crate) fn load_error(err: impl Into<crate::error::Cause>) -> Error {
     let complaint = COMPLAINT.lock().ok().and_then(|mut complaint| complaint.take());
     let err = Error::bpf_load("load the BPF programs", err, "they need a kernel of 6.1 or later");
     let err = err.or_missing(&LOAD_CAPABILITIES);

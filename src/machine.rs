@@ -1,6 +1,7 @@
 //! Facts about the running kernel and machine.
 
 use std::ffi::c_int;
+use std::io::Read;
 use std::time::Duration;
 
 use nix::libc;
@@ -43,6 +44,18 @@ pub fn ktime_ns() -> Result<u64> {
     Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
+/// Random bits.
+///
+/// # Errors
+/// /dev/urandom cannot be read.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|err| Error::other("read /dev/urandom", err, ""))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
 /// Waits until every BPF program and every look-up that is running now has ended: an RCU grace
 /// period, some 10 ms. Kernels that cannot tell (nohz_full) get as much time as that takes.
 pub fn wait_for_bpf_readers() {
@@ -53,4 +66,27 @@ pub fn wait_for_bpf_readers() {
     if done != 0 {
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Hour, minute and second of a time since 1970, in the time zone of `TZ` or of the machine; that
+/// of universal time if the year does not fit.
+pub fn local_time(unix_seconds: i64) -> [u8; 3] {
+    let mut parts = libc::tm {
+        tm_hour: (unix_seconds.rem_euclid(86_400) / 3600) as c_int,
+        tm_min: (unix_seconds.rem_euclid(3600) / 60) as c_int,
+        tm_sec: unix_seconds.rem_euclid(60) as c_int,
+        tm_mday: 0,
+        tm_mon: 0,
+        tm_year: 0,
+        tm_wday: 0,
+        tm_yday: 0,
+        tm_isdst: 0,
+        tm_gmtoff: 0,
+        tm_zone: std::ptr::null(),
+    };
+    let seconds = unix_seconds as libc::time_t;
+    // SAFETY: both pointers are to values that live here; the zone's name is not used. On failure
+    // nothing is written.
+    unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) };
+    [parts.tm_hour, parts.tm_min, parts.tm_sec].map(|part| part as u8)
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -392,6 +393,17 @@ impl MappedArray {
         // SAFETY: in bounds, aligned (the mapping starts on a page), and alive as long as self;
         // all access from this process goes through atomics.
         Some(unsafe { &*self.memory.as_ptr().cast::<std::sync::atomic::AtomicU64>().add(index) })
+    }
+}
+
+impl MappedArray {
+    /// Element number `index` as it is while it is read, word by word; `None` beyond the end.
+    pub fn read<T: Plain + Default>(&self, index: usize) -> Option<T> {
+        let words = size_of::<T>().div_ceil(8);
+        let word = |at| self.word(index * words + at).map(|word| word.load(Ordering::Relaxed));
+        let bytes: Option<Vec<[u8; 8]>> =
+            (0..words).map(|at| word(at).map(u64::to_ne_bytes)).collect();
+        bytes.map(|bytes| from_bytes(bytes.as_flattened()))
     }
 }
 

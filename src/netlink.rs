@@ -8,7 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc::{
-    NLMSG_DONE, NLMSG_ERROR, NLM_F_DUMP, NLM_F_REQUEST, RTM_GETQDISC, RTM_GETTCLASS, TCA_KIND,
+    NLMSG_DONE, NLMSG_ERROR, NLM_F_DUMP, NLM_F_REQUEST, RTM_GETQDISC, RTM_GETTCLASS,
+    RTM_GETTFILTER, TCA_KIND,
 };
 use nix::sys::socket::{
     recv, send, socket, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType,
@@ -37,7 +38,7 @@ pub struct TcObject {
 /// # Errors
 /// [`Error::Other`] with the kernel's reason.
 pub fn qdiscs() -> Result<Vec<TcObject>> {
-    dump(RTM_GETQDISC, 0).map_err(|err| Error::other("list the qdiscs", err, ""))
+    dump(RTM_GETQDISC, 0, 0).map_err(|err| Error::other("list the qdiscs", err, ""))
 }
 
 /// Every class of one device.
@@ -46,7 +47,23 @@ pub fn qdiscs() -> Result<Vec<TcObject>> {
 /// [`Error::Other`] with the kernel's reason.
 pub fn classes(ifindex: u32) -> Result<Vec<TcObject>> {
     let what = || format!("list the classes of interface {ifindex}");
-    dump(RTM_GETTCLASS, ifindex).map_err(|err| Error::other(what(), err, ""))
+    dump(RTM_GETTCLASS, ifindex, 0).map_err(|err| Error::other(what(), err, ""))
+}
+
+/// Every filter of a device's clsact, both directions.
+///
+/// # Errors
+/// [`Error::Other`] with the kernel's reason.
+pub fn filters(ifindex: u32) -> Result<Vec<TcObject>> {
+    /// include/uapi/linux/pkt_sched.h: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)` and `_EGRESS`.
+    const PARENTS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
+    let what = || format!("list the filters of interface {ifindex}");
+    let mut found = Vec::new();
+    for parent in PARENTS {
+        let filters = dump(RTM_GETTFILTER, ifindex, parent);
+        found.extend(filters.map_err(|err| Error::other(what(), err, ""))?);
+    }
+    Ok(found)
 }
 
 /// `struct nlmsghdr` and `struct tcmsg`, in bytes.
@@ -55,14 +72,14 @@ const TCMSG: usize = 20;
 /// The kernel fills at most 32 KiB at once.
 const BUFFER: usize = 64 << 10;
 
-fn dump(message: u16, ifindex: u32) -> std::result::Result<Vec<TcObject>, Errno> {
+fn dump(message: u16, ifindex: u32, parent: u32) -> std::result::Result<Vec<TcObject>, Errno> {
     let socket: OwnedFd = socket(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkRoute,
     )?;
-    send(socket.as_raw_fd(), &request(message, ifindex), MsgFlags::empty())?;
+    send(socket.as_raw_fd(), &request(message, ifindex, parent), MsgFlags::empty())?;
     let mut found = Vec::new();
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -76,7 +93,7 @@ fn dump(message: u16, ifindex: u32) -> std::result::Result<Vec<TcObject>, Errno>
     }
 }
 
-fn request(message: u16, ifindex: u32) -> Vec<u8> {
+fn request(message: u16, ifindex: u32, parent: u32) -> Vec<u8> {
     let flags = (NLM_F_REQUEST | NLM_F_DUMP) as u16;
     let mut bytes = Vec::with_capacity(HEADER + TCMSG);
     bytes.extend(((HEADER + TCMSG) as u32).to_ne_bytes());
@@ -84,7 +101,9 @@ fn request(message: u16, ifindex: u32) -> Vec<u8> {
     bytes.extend(flags.to_ne_bytes());
     bytes.resize(HEADER + 4, 0); // sequence, port; family and padding
     bytes.extend(ifindex.to_ne_bytes());
-    bytes.resize(HEADER + TCMSG, 0); // handle, parent, info
+    bytes.extend(0u32.to_ne_bytes()); // handle
+    bytes.extend(parent.to_ne_bytes());
+    bytes.resize(HEADER + TCMSG, 0); // info
     bytes
 }
 
@@ -144,7 +163,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = request(kind, 7);
+        let mut bytes = request(kind, 7, 0);
         bytes.truncate(HEADER);
         bytes.extend(payload);
         bytes[..4].copy_from_slice(&((HEADER + payload.len()) as u32).to_ne_bytes());

@@ -57,7 +57,8 @@ pub enum Side {
 }
 
 impl Side {
-    fn name(self) -> &'static str {
+    /// As the JSON formats write it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Subscriber => "subscriber",
             Self::Internet => "internet",
@@ -277,7 +278,7 @@ impl fmt::Display for Ms {
 }
 
 /// As `{}` of a number.
-fn push_number(line: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_number(line: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut first = digits.len();
     loop {

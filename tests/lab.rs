@@ -134,6 +134,12 @@ impl Bench {
             // A record of zeroes is what a new handle starts with.
             rtts.update(&key, &vec![0; rtts.value_size() as usize], MapFlags::EXIST).unwrap();
         }
+        // Samples on their way to the records.
+        let recent = self.lab.shaper().map("cpp_rtt_recent");
+        let lines = cpumap_pping::map::MappedArray::new(&recent, true).unwrap();
+        for index in 0..(recent.max_entries() * recent.value_size() / 8) as usize {
+            lines.word(index).unwrap().store(0, std::sync::atomic::Ordering::SeqCst);
+        }
     }
 
     fn classes(&self, dev: &str) -> HashMap<(u16, u16), ClassStats> {

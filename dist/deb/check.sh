@@ -35,7 +35,7 @@ printf '==> dpkg --install %s\n' "${deb##*/}"
 cp "$deb" "$root/package.deb"
 inside dpkg --install /package.deb >/dev/null
 
-for command in xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass cpumap-pping \
+for command in xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass cpumap-pping pping \
 	xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh; do
 	option=--help
 	[[ $command != set_irq* ]] || option=-h

@@ -1,28 +1,66 @@
-//! Print the RTTs of the last 60 seconds.
+//! Print the RTTs of the last 60 seconds, or follow the events of every flow.
 
 use std::io::Write;
 use std::thread::sleep;
 
-use crate::cli::xdp_pping::Request;
+use crate::abi::StreamConfig;
+use crate::cli::xdp_pping::{Follow, Request, Snapshot};
 use crate::error::{Error, Result};
+use crate::follow::{self, Following};
 use crate::machine::ktime_ns;
 use crate::output::{write_report, HandleReport};
 use crate::pin::PinDir;
 use crate::records::Records;
 use crate::rtt;
+use crate::stream::clock::Clock;
+use crate::stream::kernel::{Kernel, Program, Setup};
+use crate::stream::live::Live;
+use crate::stream::signals::ProcessSignals;
+use crate::stream::writer::Output;
+
+use super::stream::{self, Report};
 
 /// Runs the command.
 ///
 /// # Errors
 /// See [`crate::error::EXIT_CODES`].
 pub fn run(request: Request) -> Result<()> {
+    match request {
+        Request::Snapshot(snapshot) => watch(&snapshot),
+        Request::Follow(request) => follow(&request),
+    }
+}
+
+fn watch(request: &Snapshot) -> Result<()> {
     loop {
-        show(&request, snapshot(&PinDir::default()))?;
+        show(request, snapshot(&PinDir::default()))?;
         let Some(interval) = request.watch else { break };
         sleep(interval);
         super::print(|out| writeln!(out))?;
     }
     Ok(())
+}
+
+fn follow(request: &Follow) -> Result<()> {
+    let output = Output::open(request.events.write.as_deref(), request.format, true)?;
+    let mut signals = ProcessSignals::block()?;
+    let mut source = follower(request)?;
+    let report = Report::Events(request.side);
+    stream::run(&mut source, &mut signals, output, Clock::live()?, report)
+}
+
+/// The follower's program behind the classifiers of the shaper.
+fn follower(request: &Follow) -> Result<Live<Following>> {
+    let mut stream = StreamConfig { events: 1, ..StreamConfig::default() };
+    request.events.apply(&mut stream);
+    let kernel = Kernel::load(&Setup {
+        programs: &[Program::Follow],
+        stream,
+        handshake: false,
+        replay: false,
+        flows: follow::flow_places(&PinDir::default())?,
+    })?;
+    Ok(Live::new(Following::begin(&kernel)?, kernel))
 }
 
 /// Every tc handle with samples, in the order of the handles.
@@ -39,7 +77,7 @@ pub fn snapshot(dir: &PinDir) -> Result<Vec<HandleReport>> {
 }
 
 /// Also before anything is loaded: the caller's JSON parser gets an empty list, and the exit code.
-fn show(request: &Request, found: Result<Vec<HandleReport>>) -> Result<()> {
+fn show(request: &Snapshot, found: Result<Vec<HandleReport>>) -> Result<()> {
     let write = |reports: &[HandleReport]| {
         super::print(|out| write_report(out, reports, request.side, request.format))
     };

@@ -23,6 +23,8 @@ use crate::values::parse_number;
 
 pub mod cpumap_pping;
 pub mod edits;
+pub mod events;
+pub mod pping;
 pub mod tc_classify;
 pub mod xdp_iphash_to_cpu;
 pub mod xdp_iphash_to_cpu_cmdline;
@@ -33,8 +35,9 @@ pub mod xdp_pping;
 pub type NamedCommand = (&'static str, fn() -> clap::Command);
 
 /// Every command of the package. Man pages and completions are generated from this table.
-pub const COMMANDS: [NamedCommand; 6] = [
+pub const COMMANDS: [NamedCommand; 7] = [
     ("cpumap-pping", cpumap_pping::command),
+    ("pping", pping::command),
     ("tc_classify", tc_classify::command),
     ("xdp_iphash_to_cpu", xdp_iphash_to_cpu::command),
     ("xdp_iphash_to_cpu_cmdline", xdp_iphash_to_cpu_cmdline::command),

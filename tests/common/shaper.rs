@@ -23,11 +23,12 @@ pub const GLOBALS: &str = "/sys/fs/bpf/tc/globals";
 const ALARMS: [&str; 2] = ["RTNETLINK answers", "We have an error talking to the kernel"];
 
 /// The binaries under test by name.
-pub const PROGRAMS: [(&str, &str); 6] = [
+pub const PROGRAMS: [(&str, &str); 7] = [
     ("xdp_iphash_to_cpu", env!("CARGO_BIN_EXE_xdp_iphash_to_cpu")),
     ("xdp_iphash_to_cpu_cmdline", env!("CARGO_BIN_EXE_xdp_iphash_to_cpu_cmdline")),
     ("tc_classify", env!("CARGO_BIN_EXE_tc_classify")),
     ("xdp_pping", env!("CARGO_BIN_EXE_xdp_pping")),
+    ("pping", env!("CARGO_BIN_EXE_pping")),
     ("xdp_pass", env!("CARGO_BIN_EXE_xdp_pass")),
     ("cpumap-pping", env!("CARGO_BIN_EXE_cpumap-pping")),
 ];

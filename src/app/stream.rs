@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The loop of every event stream: from a source to the output, until a signal or the end.
+
+use std::time::Duration;
+
+use crate::abi::StreamEvent;
+use crate::error::Result;
+use crate::output::Side;
+use crate::stream::aggregate::{AggregateOptions, Aggregator};
+use crate::stream::clock::Clock;
+use crate::stream::counters::{Counter, Counters};
+use crate::stream::event::Event;
+use crate::stream::flows::OpenFlows;
+use crate::stream::format::Format;
+use crate::stream::signals::{Signal, Signals};
+use crate::stream::source::{Progress, Source, BATCH};
+use crate::stream::writer::{Output, Reopened};
+
+/// The longest that an event waits to be written, and a signal to be heeded.
+const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE_NS: u64 = PATIENCE.as_nanos() as u64;
+const SECOND_NS: u64 = 1_000_000_000;
+
+const LOST: Counter = Counter::named("events_lost");
+const UNFOLLOWED: Counter = Counter::named("flows_unfollowed");
+
+/// What to make of the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Print them: those of one side of the shaper, or of both.
+    Events(Side),
+    /// Print figures of each subnet.
+    Aggregates(AggregateOptions),
+}
+
+/// Streams until a signal says stop, the source ends, or something fails. Whatever the reason, what
+/// was begun is finished: the array is closed, the last interval printed.
+///
+/// # Errors
+/// Those of the source and of the output, the first one.
+pub fn run(
+    source: &mut dyn Source,
+    signals: &mut dyn Signals,
+    output: Output,
+    clock: Clock,
+    report: Report,
+) -> Result<()> {
+    let now_ns = source.now_ns()?;
+    let mode = match report {
+        Report::Events(side) => Mode::Events { side, flows: OpenFlows::default() },
+        Report::Aggregates(options) => Mode::Aggregates {
+            aggregator: Box::new(Aggregator::new(options, now_ns)),
+            interval_ns: options.interval.as_nanos() as u64,
+            due_ns: now_ns.saturating_add(options.interval.as_nanos() as u64),
+        },
+    };
+    let mut session = Session {
+        source,
+        signals,
+        output,
+        clock,
+        mode,
+        housekeeping_ns: now_ns.saturating_add(SECOND_NS),
+        counters: Counters::default(),
+    };
+    session.preamble(now_ns);
+    let ended = session.pump();
+    let finished = session.finish();
+    ended.and(finished)
+}
+
+struct Session<'a> {
+    source: &'a mut dyn Source,
+    signals: &'a mut dyn Signals,
+    output: Output,
+    clock: Clock,
+    mode: Mode,
+    /// When to look after what is done once a second.
+    housekeeping_ns: u64,
+    counters: Counters,
+}
+
+enum Mode {
+    Events { side: Side, flows: OpenFlows },
+    Aggregates { aggregator: Box<Aggregator>, interval_ns: u64, due_ns: u64 },
+}
+
+impl Session<'_> {
+    /// What every file begins with.
+    fn preamble(&mut self, now_ns: u64) {
+        if let Some(path) = self.output.replaced() {
+            let path = path.display();
+            super::warn(format_args!("{path}: begun anew: an array cannot be appended to"));
+        }
+        if let Mode::Aggregates { aggregator, .. } = &self.mode {
+            self.output.metadata(&aggregator.metadata(), self.clock.wall_ns(now_ns));
+        }
+    }
+
+    fn pump(&mut self) -> Result<()> {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let now_ns = self.source.now_ns()?;
+            let polled = self.source.poll(&mut batch, self.next_ns(now_ns));
+            // What came before a failure counts.
+            self.take(&batch)?;
+            batch.clear();
+            let progress = polled?;
+            if self.stopped()? {
+                return Ok(());
+            }
+            self.tick()?;
+            if progress == Progress::End {
+                return Ok(());
+            }
+        }
+    }
+
+    /// When something is to be done next.
+    fn next_ns(&self, now_ns: u64) -> u64 {
+        let next_ns = self.housekeeping_ns.min(now_ns.saturating_add(PATIENCE_NS));
+        match &self.mode {
+            Mode::Events { .. } => next_ns,
+            Mode::Aggregates { due_ns, .. } => next_ns.min(*due_ns),
+        }
+    }
+
+    fn take(&mut self, batch: &[StreamEvent]) -> Result<()> {
+        for record in batch {
+            // Both ends are of one build: there is no record that cannot be read.
+            let Some(event) = Event::from_abi(record) else { continue };
+            match &mut self.mode {
+                Mode::Aggregates { aggregator, .. } => aggregator.add(&event),
+                Mode::Events { side, .. } if !is_on(*side, &event) => {}
+                Mode::Events { flows, .. } => {
+                    let replaced = flows.follow(record, &event);
+                    self.print(replaced.into_iter().chain([event]))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, events: impl IntoIterator<Item = Event>) -> Result<()> {
+        for event in events {
+            self.output.event(&event, self.clock.wall_ns(event.time_ns));
+            if self.output.is_full() {
+                self.output.flush(self.signals.fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Heeds the signals that have arrived.
+    fn stopped(&mut self) -> Result<bool> {
+        while let Some(signal) = self.signals.take()? {
+            match signal {
+                Signal::Stop => return Ok(true),
+                Signal::Reopen if self.output.is_terminal() => return Ok(true),
+                Signal::Reopen => self.reopen()?,
+            }
+        }
+        Ok(false)
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        match self.output.reopen(self.signals.fd())? {
+            Reopened::Fresh => {
+                let now_ns = self.source.now_ns()?;
+                self.preamble(now_ns);
+            }
+            Reopened::Same => {}
+            Reopened::Failed(err) => super::warn(format_args!("{err}; the old file goes on")),
+        }
+        Ok(())
+    }
+
+    /// What is due.
+    fn tick(&mut self) -> Result<()> {
+        let now_ns = self.source.now_ns()?;
+        if now_ns >= self.housekeeping_ns {
+            self.housekeeping_ns = now_ns.saturating_add(SECOND_NS);
+            self.housekeeping(now_ns)?;
+        }
+        if let Mode::Aggregates { due_ns, interval_ns, .. } = &mut self.mode {
+            if now_ns >= *due_ns {
+                // On the grid; intervals that nothing can have happened in are left out.
+                let missed = (now_ns - *due_ns) / *interval_ns;
+                *due_ns = due_ns.saturating_add((missed + 1).saturating_mul(*interval_ns));
+                self.interval(now_ns)?;
+            }
+        }
+        if self.output.is_full() || self.output.age() >= PATIENCE {
+            self.output.flush(self.signals.fd())?;
+        }
+        Ok(())
+    }
+
+    fn housekeeping(&mut self, now_ns: u64) -> Result<()> {
+        self.clock.refresh()?;
+        self.losses(now_ns)?;
+        let Mode::Events { flows, .. } = &mut self.mode else { return Ok(()) };
+        let source = &*self.source;
+        let ended = flows.expired(now_ns, |index| source.flow(index));
+        self.print(ended)
+    }
+
+    /// Says which events are missing, where they are. Aggregates have a count for them.
+    fn losses(&mut self, now_ns: u64) -> Result<()> {
+        let counters = self.source.counters()?;
+        let lost = counters.since(&self.counters).get(LOST);
+        self.counters = counters;
+        if lost == 0 || matches!(self.mode, Mode::Aggregates { .. }) {
+            return Ok(());
+        }
+        match self.output.format() {
+            Format::Ppviz => super::warn(format_args!("{lost} events lost")),
+            _ => self.output.lost(self.clock.wall_ns(now_ns), lost),
+        }
+        Ok(())
+    }
+
+    fn interval(&mut self, now_ns: u64) -> Result<()> {
+        let Mode::Aggregates { aggregator, .. } = &mut self.mode else { return Ok(()) };
+        let counts = self.source.subnets()?;
+        let interval = aggregator.interval(now_ns, &counts, self.source.counters()?);
+        self.output.interval(&interval, self.clock.wall_ns(now_ns));
+        self.source.forget_subnets(&interval.expired)
+    }
+
+    /// The last records, the end of the array, and what was lost on the whole.
+    fn finish(&mut self) -> Result<()> {
+        let last = self.last_records();
+        let finished = self.output.finish();
+        let (lost, unfollowed) = (self.counters.get(LOST), self.counters.get(UNFOLLOWED));
+        if lost > 0 {
+            let remedy = "raise --rate-limit, or write to a file";
+            super::warn(format_args!("{lost} events were lost: the output is too slow; {remedy}"));
+        }
+        if unfollowed > 0 {
+            super::warn(format_args!(
+                "{unfollowed} TCP segments were not measured: the flow table had no room for them"
+            ));
+        }
+        last.and(finished)
+    }
+
+    fn last_records(&mut self) -> Result<()> {
+        let now_ns = self.source.now_ns()?;
+        self.losses(now_ns)?;
+        self.interval(now_ns)
+    }
+}
+
+/// The host that answered is on that side.
+fn is_on(side: Side, event: &Event) -> bool {
+    side == Side::Both || side == event.side
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::fs;
+    use std::os::fd::BorrowedFd;
+    use std::path::PathBuf;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::abi::{StreamFlow, StreamSubnet, StreamSubnetKey};
+    use crate::error::Error;
+    use crate::stream::counters::tests::stats;
+    use crate::stream::event::tests::{opening_record, rtt_record};
+
+    const WALL: i64 = 1_600_000_000_000_000_000;
+
+    /// Plays steps: a clock and the events until then.
+    #[derive(Default)]
+    struct Script {
+        steps: VecDeque<(u64, Vec<StreamEvent>)>,
+        now_ns: u64,
+        lost: u64,
+        fails: bool,
+        forgotten: Vec<StreamSubnetKey>,
+    }
+
+    impl Source for Script {
+        fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
+            assert!(until_ns > self.now_ns && until_ns - self.now_ns <= PATIENCE_NS);
+            match self.steps.pop_front() {
+                Some((now_ns, events)) => {
+                    self.now_ns = now_ns;
+                    batch.extend(events);
+                    Ok(Progress::More)
+                }
+                None if self.fails => Err(Error::other("interface x", "it is gone", "")),
+                None => Ok(Progress::End),
+            }
+        }
+
+        fn now_ns(&mut self) -> Result<u64> {
+            Ok(self.now_ns)
+        }
+
+        fn counters(&mut self) -> Result<Counters> {
+            Ok(Counters::sum(&[stats(&[(LOST, self.lost)])]))
+        }
+
+        fn flow(&self, _: u32) -> Option<StreamFlow> {
+            Some(StreamFlow { tag: 77, ..StreamFlow::default() })
+        }
+
+        fn subnets(&mut self) -> Result<Vec<(StreamSubnetKey, StreamSubnet)>> {
+            let subnet = StreamSubnet::default();
+            Ok(vec![(StreamSubnetKey { addr: [0xFF; 16] }, subnet)])
+        }
+
+        fn forget_subnets(&mut self, keys: &[StreamSubnetKey]) -> Result<()> {
+            self.forgotten.extend(keys);
+            Ok(())
+        }
+    }
+
+    /// Signals, one for each look.
+    #[derive(Default)]
+    struct Scripted(VecDeque<Option<Signal>>);
+
+    impl Signals for Scripted {
+        fn take(&mut self) -> Result<Option<Signal>> {
+            Ok(self.0.pop_front().flatten())
+        }
+
+        fn fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+
+    struct Run {
+        path: PathBuf,
+        result: Result<()>,
+    }
+
+    impl Run {
+        fn new(
+            test: &str,
+            script: &mut Script,
+            signals: &[Option<Signal>],
+            format: Format,
+            report: Report,
+        ) -> Self {
+            let name = format!("pping-session-{test}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let _ = fs::remove_file(&path);
+            let output = Output::open(Some(&path), format, true).unwrap();
+            let mut signals = Scripted(signals.iter().copied().collect());
+            let clock = Clock::fixed(-WALL);
+            let result = run(script, &mut signals, output, clock, report);
+            Self { path, result }
+        }
+
+        fn text(&self) -> String {
+            fs::read_to_string(&self.path).unwrap()
+        }
+
+        fn objects(&self) -> Vec<Value> {
+            serde_json::from_str(&self.text()).unwrap()
+        }
+    }
+
+    impl Drop for Run {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    fn steps(times: &[u64], events: Vec<StreamEvent>) -> Script {
+        let mut steps: VecDeque<_> = times.iter().map(|time| (*time, Vec::new())).collect();
+        steps[0].1 = events;
+        Script { steps, ..Script::default() }
+    }
+
+    fn events() -> Vec<StreamEvent> {
+        vec![opening_record(), rtt_record()]
+    }
+
+    const BOTH: Report = Report::Events(Side::Both);
+
+    #[test]
+    fn events_drops_and_time_outs() {
+        let late = 400 * SECOND_NS;
+        let mut script = steps(&[5, SECOND_NS, late], events());
+        script.lost = 3;
+        let run = Run::new("events", &mut script, &[], Format::Json, BOTH);
+        run.result.as_ref().unwrap();
+        let objects = run.objects();
+        assert_eq!(objects.len(), 4, "{objects:?}");
+        assert_eq!(objects[0]["flow_event"], "opening");
+        assert_eq!(objects[1]["timestamp"], WALL + 1000);
+        assert_eq!(objects[2]["lost_events"], 3);
+        assert_eq!(objects[3]["reason"], "flow timeout");
+        assert_eq!(objects[3]["timestamp"], WALL + late as i64);
+    }
+
+    #[test]
+    fn one_side_only() {
+        for (side, count) in [(Side::Subscriber, 0), (Side::Internet, 2)] {
+            let mut script = steps(&[5], events());
+            let report = Report::Events(side);
+            let run = Run::new(&format!("{side:?}"), &mut script, &[], Format::Json, report);
+            assert_eq!(run.objects().len(), count);
+        }
+    }
+
+    #[test]
+    fn the_array_is_closed_whatever_happens() {
+        let mut script = steps(&[5, 6], events());
+        let run = Run::new("stop", &mut script, &[Some(Signal::Stop)], Format::Json, BOTH);
+        assert!(run.result.is_ok() && run.objects().len() == 2);
+        assert_eq!(script.steps.len(), 1);
+
+        let mut script = Script { fails: true, ..steps(&[5], events()) };
+        let run = Run::new("gone", &mut script, &[], Format::Json, BOTH);
+        assert_eq!(run.result.as_ref().unwrap_err().to_string(), "interface x: it is gone");
+        assert_eq!(run.objects().len(), 2);
+
+        let run = Run::new("nothing", &mut Script::default(), &[], Format::Json, BOTH);
+        assert_eq!(run.text(), "[]\n");
+    }
+
+    #[test]
+    fn a_hang_up_where_nothing_moved_changes_nothing() {
+        let mut script = steps(&[5, 6], events());
+        let run = Run::new("hup", &mut script, &[Some(Signal::Reopen)], Format::Json, BOTH);
+        assert!(run.result.is_ok() && run.objects().len() == 2);
+    }
+
+    #[test]
+    fn aggregates() {
+        let options = AggregateOptions::default();
+        let mut script = steps(&[5, SECOND_NS, 40 * SECOND_NS], events());
+        let report = Report::Aggregates(options);
+        let run = Run::new("aggregates", &mut script, &[], Format::Json, report);
+        run.result.as_ref().unwrap();
+        let objects = run.objects();
+        assert_eq!(objects[0]["format_version"], 1);
+        assert_eq!(objects[0]["bin_edges_ns"].as_array().unwrap().len(), 103);
+        assert_eq!(objects[1]["ip_prefix"], "10.11.1.0/24");
+        assert_eq!(objects[1]["count_rtt"], 1);
+        assert_eq!(objects[1]["median_rtt"], 5_977_708);
+        assert_eq!(objects[2]["duration_ns"], SECOND_NS);
+        assert_eq!(objects[3]["timestamp"], WALL + 40 * SECOND_NS as i64);
+        assert_eq!(script.forgotten.len(), 2);
+    }
+
+    #[test]
+    fn aggregates_for_people() {
+        let mut script = steps(&[5], events());
+        let report = Report::Aggregates(AggregateOptions::default());
+        let run = Run::new("readable", &mut script, &[], Format::Standard, report);
+        let text = run.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("Aggregating RTTs of IPv4 /24 and IPv6 /48 in 103"), "{text}");
+        let end = ": 10.11.1.0/24 -> rxpkts=0, rxbytes=0, txpkts=0, txbytes=0, rtt-count=1, \
+                   min=5.977708 ms, mean=5.977708 ms, median=5.977708 ms, p95=5.977708 ms, \
+                   max=5.977708 ms";
+        assert!(lines[1].ends_with(end), "{text}");
+        assert!(lines[2].ends_with(": pkts=0, bytes=0"), "{text}");
+    }
+}

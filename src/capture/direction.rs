@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which way a packet of a capture goes. Pure.
+//!
+//! The programs see two sides, and match what left on one with what comes back on the other. Where
+//! the capture knows who sent a packet (the flags of pcapng, the type of a cooked header), that
+//! decides. Otherwise packets from the lower to the higher endpoint leave: an arbitrary choice, but
+//! both directions of a connection are always opposite, and every packet of a direction goes the
+//! same way, also if it is a fragment. Only if the two addresses are the same must the ports decide.
+
+use super::Frame;
+
+/// Tags and PPPoE headers that are followed at most, as by the programs.
+const MAX_TAGS: usize = 4;
+
+/// The packet leaves.
+pub fn is_egress(frame: &Frame) -> bool {
+    frame.outgoing.unwrap_or_else(|| lower_to_higher(&frame.data))
+}
+
+/// What is no IP, or is cut short, arrives.
+fn lower_to_higher(frame: &[u8]) -> bool {
+    match endpoints(frame) {
+        Some((from, to)) => from < to,
+        None => false,
+    }
+}
+
+/// An address, and a port if the addresses are the same.
+type Endpoint<'a> = (&'a [u8], u16);
+
+fn endpoints(frame: &[u8]) -> Option<(Endpoint<'_>, Endpoint<'_>)> {
+    let (version, packet) = network(frame)?;
+    let (source, destination, protocol, rest) = match version {
+        4 => {
+            let header = usize::from(packet.first()? & 0xF) * 4;
+            (packet.get(12..16)?, packet.get(16..20)?, packet.get(9)?, packet.get(header..))
+        }
+        _ => (packet.get(8..24)?, packet.get(24..40)?, packet.get(6)?, packet.get(40..)),
+    };
+    let (from, to) = match source == destination {
+        true => ports(*protocol, rest.unwrap_or_default()),
+        false => (0, 0),
+    };
+    Some(((source, from), (destination, to)))
+}
+
+/// The IP version and the packet behind all tags.
+fn network(frame: &[u8]) -> Option<(u8, &[u8])> {
+    let mut rest = frame.get(12..)?;
+    for _ in 0..=MAX_TAGS {
+        let (protocol, payload) = rest.split_first_chunk()?;
+        rest = match u16::from_be_bytes(*protocol) {
+            0x0800 => return Some((4, payload)),
+            0x86DD => return Some((6, payload)),
+            0x8100 | 0x88A8 | 0x9100 => payload.get(2..)?,
+            0x8864 => return ppp(payload.get(6..)?),
+            _ => return None,
+        };
+    }
+    None
+}
+
+fn ppp(rest: &[u8]) -> Option<(u8, &[u8])> {
+    let (protocol, payload) = rest.split_first_chunk()?;
+    match u16::from_be_bytes(*protocol) {
+        0x0021 => Some((4, payload)),
+        0x0057 => Some((6, payload)),
+        _ => None,
+    }
+}
+
+/// Ports, or numbers that tell an echo from its reply.
+fn ports(protocol: u8, transport: &[u8]) -> (u16, u16) {
+    let Some([a, b, c, d]) = transport.first_chunk() else { return (0, 0) };
+    match (protocol, a) {
+        (6 | 17, _) => (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])),
+        (1, 8) | (58, 128) => (0, 1),
+        _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOW: [u8; 4] = [10, 0, 0, 1];
+    const HIGH: [u8; 4] = [192, 0, 2, 1];
+
+    fn v4(from: [u8; 4], to: [u8; 4], protocol: u8, transport: &[u8]) -> Vec<u8> {
+        let mut packet = [0; 20];
+        (packet[0], packet[9]) = (0x45, protocol);
+        packet[12..16].copy_from_slice(&from);
+        packet[16..20].copy_from_slice(&to);
+        [&packet, transport].concat()
+    }
+
+    fn v6(from: u8, to: u8) -> Vec<u8> {
+        let mut packet = vec![0; 40];
+        (packet[0], packet[6], packet[23], packet[39]) = (0x60, 6, from, to);
+        packet
+    }
+
+    fn ethernet(tags: &[u8], packet: &[u8]) -> Frame {
+        Frame { data: [&[0; 12], tags, packet].concat(), ..Frame::default() }
+    }
+
+    const IPV4: [u8; 2] = [8, 0];
+
+    #[test]
+    fn directions_are_opposite_behind_every_header() {
+        let tags: [(&[u8], bool); 6] = [
+            (&[0x08, 0], true),
+            (&[0x81, 0, 0, 5, 0x08, 0], true),
+            (&[0x88, 0xA8, 0, 1, 0x91, 0, 0, 2, 0x81, 0, 0, 3, 0x81, 0, 0, 4, 0x08, 0], true),
+            (&[0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21], true),
+            (&[0x81, 0, 0, 5, 0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21], true),
+            (&[0x08, 0x06], false),
+        ];
+        for (tags, known) in tags {
+            let there = is_egress(&ethernet(tags, &v4(LOW, HIGH, 6, &[0; 20])));
+            let back = is_egress(&ethernet(tags, &v4(HIGH, LOW, 6, &[0; 20])));
+            assert_eq!((there, back), (known, false), "{tags:x?}");
+        }
+        for tags in [&[0x86, 0xDD][..], &[0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x57]] {
+            assert!(is_egress(&ethernet(tags, &v6(1, 2))), "{tags:x?}");
+            assert!(!is_egress(&ethernet(tags, &v6(2, 1))), "{tags:x?}");
+        }
+    }
+
+    #[test]
+    fn ports_decide_between_the_same_addresses() {
+        let between = |protocol, transport: &[u8]| {
+            is_egress(&ethernet(&IPV4, &v4(LOW, LOW, protocol, transport)))
+        };
+        assert!(between(6, &[0, 80, 0xC0, 0]) && !between(6, &[0xC0, 0, 0, 80]));
+        assert!(between(17, &[0, 53, 1, 0]) && !between(17, &[1, 0, 0, 53]));
+        assert!(between(1, &[8, 0, 0, 0]) && !between(1, &[0, 0, 0, 0]));
+        // Not between others: fragments have none.
+        let fragment = v4(HIGH, LOW, 6, &[0, 1, 0, 2]);
+        assert!(!is_egress(&ethernet(&IPV4, &fragment)));
+    }
+
+    #[test]
+    fn the_capture_knows_better() {
+        let mut frame = ethernet(&IPV4, &v4(LOW, HIGH, 6, &[]));
+        frame.outgoing = Some(false);
+        assert!(!is_egress(&frame));
+        frame.outgoing = Some(true);
+        assert!(is_egress(&frame));
+    }
+
+    #[test]
+    fn garbage_arrives() {
+        let whole = ethernet(&[0x81, 0, 0, 5, 0x08, 0], &v4(LOW, LOW, 6, &[0, 1, 0, 2])).data;
+        for length in 0..whole.len() {
+            let frame = Frame { data: whole[..length].to_vec(), ..Frame::default() };
+            assert!(!is_egress(&frame), "{length}");
+        }
+        for byte in [0x00, 0x81, 0xFF] {
+            let frame = Frame { data: vec![byte; 200], ..Frame::default() };
+            assert!(!is_egress(&frame));
+        }
+    }
+}

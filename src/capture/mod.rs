@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Packets from a capture: pcap and pcapng, both also gzipped, whatever the link layer, as Ethernet
+//! frames.
+//!
+//! A capture that is cut short or malformed gives the packets before the fault, then an error that
+//! names the packet. The two formats are read by hand: a page of code each, and every length is
+//! checked where it is used.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::error::{Cause, Error, Result};
+use link::Link;
+use pcap::Pcap;
+use pcapng::PcapNg;
+
+pub mod direction;
+mod link;
+mod pcap;
+mod pcapng;
+
+/// The first bytes of a gzipped file.
+const GZIP: [u8; 2] = [0x1F, 0x8B];
+const BUFFER: usize = 1 << 16;
+/// The longest packet or block that is taken for one; the format's own programs stop at 256 KiB.
+const MAX_LENGTH: usize = 16 << 20;
+
+/// One packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Length of the Ethernet frame on the wire, of which the capture may hold less.
+    pub wire_len: u32,
+    /// What the capture holds, as an Ethernet frame: 14 bytes at least.
+    pub data: Vec<u8>,
+    /// Whether the packet left the machine; `None` if the capture does not say.
+    pub outgoing: Option<bool>,
+}
+
+/// What stands before a packet's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Packet {
+    time_ns: u64,
+    wire_len: u32,
+    link: Link,
+    outgoing: Option<bool>,
+}
+
+/// Why there are no more packets.
+#[derive(Debug)]
+enum Fault {
+    /// The file ends within a packet.
+    CutShort,
+    /// What is wrong with the packet, or with the block that should hold it.
+    Bad(String),
+    Io(io::Error),
+}
+
+type Input = BufReader<Box<dyn Read + Send>>;
+
+/// A capture that is open.
+pub struct Capture {
+    name: String,
+    input: Input,
+    container: Container,
+    /// The packet's own bytes, before they become a frame.
+    packet: Vec<u8>,
+    packets: u64,
+}
+
+enum Container {
+    Pcap(Pcap),
+    PcapNg(PcapNg),
+}
+
+impl Capture {
+    /// Opens a file; `-` is standard input.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no capture, or one of a link layer that has no IP.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Self::read("standard input", Box::new(io::stdin()));
+        }
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|err| Error::other(format!("open {name}"), err, ""))?;
+        Self::read(&name, Box::new(file))
+    }
+
+    /// Reads what has no name of its own.
+    ///
+    /// # Errors
+    /// See [`Capture::open`].
+    pub fn read(name: &str, input: Box<dyn Read + Send>) -> Result<Self> {
+        let what = format!("read {name}");
+        let (mut magic, mut input) = peek(input).map_err(|err| Error::other(&what, err, ""))?;
+        if magic.starts_with(&GZIP) {
+            let plain = Box::new(MultiGzDecoder::new(input));
+            (magic, input) = peek(plain).map_err(|err| Error::other(&what, err, ""))?;
+        }
+        let container = Container::begin(magic, &mut input).map_err(|fault| match fault {
+            Fault::CutShort => Error::other(&what, "it ends within its header", ""),
+            Fault::Bad(why) => Error::other(&what, why, LINK_REMEDY),
+            Fault::Io(err) => Error::other(&what, err, ""),
+        })?;
+        let Some(container) = container else {
+            let remedy = "give what tcpdump -w writes";
+            return Err(Error::other(what, "neither pcap nor pcapng", remedy));
+        };
+        Ok(Self { name: name.to_owned(), input, container, packet: Vec::new(), packets: 0 })
+    }
+
+    /// Puts the next packet into `frame`; false at the end of the file.
+    ///
+    /// # Errors
+    /// The file cannot be read on; the packet is cut short or malformed.
+    pub fn next(&mut self, frame: &mut Frame) -> Result<bool> {
+        let found = match &mut self.container {
+            Container::Pcap(pcap) => pcap.next(&mut self.input, &mut self.packet),
+            Container::PcapNg(pcapng) => pcapng.next(&mut self.input, &mut self.packet),
+        };
+        let Some(packet) = found.map_err(|fault| self.error(fault))? else { return Ok(false) };
+        self.packets += 1;
+        frame.time_ns = packet.time_ns;
+        packet.link.to_ethernet(&self.packet, &packet, frame);
+        Ok(true)
+    }
+
+    /// Packets so far.
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    fn error(&self, fault: Fault) -> Error {
+        let what = format!("read {}, packet {}", self.name, self.packets + 1);
+        let (why, remedy): (Cause, _) = match fault {
+            Fault::CutShort => ("the file ends within it".into(), "what comes before it is read"),
+            Fault::Bad(why) => (why.into(), ""),
+            Fault::Io(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
+                (err.into(), "what comes before it is read")
+            }
+            Fault::Io(err) => (err.into(), ""),
+        };
+        Error::other(what, why, remedy)
+    }
+}
+
+/// For the one thing that can be wrong with a readable header.
+const LINK_REMEDY: &str = "capture on an interface that carries Ethernet or IP";
+
+impl Container {
+    fn begin(magic: [u8; 4], input: &mut Input) -> std::result::Result<Option<Self>, Fault> {
+        if pcapng::is_magic(magic) {
+            return Ok(Some(Self::PcapNg(PcapNg::default())));
+        }
+        Ok(Pcap::begin(magic, input)?.map(Self::Pcap))
+    }
+}
+
+/// The first four bytes, or zeroes where there are less, and the whole.
+fn peek(mut input: Box<dyn Read + Send>) -> io::Result<([u8; 4], Input)> {
+    let mut magic = [0; 4];
+    let length = fill(&mut input, &mut magic)?;
+    let whole = Cursor::new(magic).take(length as u64).chain(input);
+    Ok((magic, BufReader::with_capacity(BUFFER, Box::new(whole))))
+}
+
+/// Reads until the buffer is full or the file ends; says how much it got.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match input.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(length)
+}
+
+/// A header, or `None` where the file ends as it should.
+fn header<const N: usize>(input: &mut Input) -> std::result::Result<Option<[u8; N]>, Fault> {
+    let mut bytes = [0; N];
+    match fill(input, &mut bytes).map_err(Fault::Io)? {
+        0 => Ok(None),
+        length if length == N => Ok(Some(bytes)),
+        _ => Err(Fault::CutShort),
+    }
+}
+
+/// Bytes that must be there.
+fn body(input: &mut Input, data: &mut Vec<u8>, length: usize) -> std::result::Result<(), Fault> {
+    if length > MAX_LENGTH {
+        return Err(Fault::Bad(format!("malformed: it claims to have {length} bytes")));
+    }
+    data.clear();
+    let read = input.take(length as u64).read_to_end(data).map_err(Fault::Io)?;
+    if read == length {
+        Ok(())
+    } else {
+        Err(Fault::CutShort)
+    }
+}
+
+/// A number in the byte order of the capture; 0 beyond the end.
+fn u32_at(bytes: &[u8], offset: usize, big_endian: bool) -> u32 {
+    match bytes.get(offset..).and_then(|rest| rest.first_chunk()) {
+        Some(chunk) if big_endian => u32::from_be_bytes(*chunk),
+        Some(chunk) => u32::from_le_bytes(*chunk),
+        None => 0,
+    }
+}
+
+/// As [`u32_at`].
+fn u16_at(bytes: &[u8], offset: usize, big_endian: bool) -> u16 {
+    match bytes.get(offset..).and_then(|rest| rest.first_chunk()) {
+        Some(chunk) if big_endian => u16::from_be_bytes(*chunk),
+        Some(chunk) => u16::from_le_bytes(*chunk),
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+    use flate2::Compression;
+
+    use super::*;
+
+    /// Numbers in one byte order.
+    pub(super) struct Bytes {
+        pub(super) big: bool,
+        pub(super) bytes: Vec<u8>,
+    }
+
+    impl Bytes {
+        pub(super) fn new(big: bool) -> Self {
+            Self { big, bytes: Vec::new() }
+        }
+
+        pub(super) fn u32(mut self, value: u32) -> Self {
+            let bytes = if self.big { value.to_be_bytes() } else { value.to_le_bytes() };
+            self.bytes.extend(bytes);
+            self
+        }
+
+        pub(super) fn u16(mut self, value: u16) -> Self {
+            let bytes = if self.big { value.to_be_bytes() } else { value.to_le_bytes() };
+            self.bytes.extend(bytes);
+            self
+        }
+
+        pub(super) fn raw(mut self, bytes: &[u8]) -> Self {
+            self.bytes.extend(bytes);
+            self
+        }
+    }
+
+    pub(super) fn frames(bytes: &[u8]) -> (Vec<Frame>, Result<()>) {
+        let mut frames = Vec::new();
+        let mut capture = match Capture::read("it", Box::new(Cursor::new(bytes.to_vec()))) {
+            Ok(capture) => capture,
+            Err(err) => return (frames, Err(err)),
+        };
+        let mut frame = Frame::default();
+        loop {
+            match capture.next(&mut frame) {
+                Ok(true) => frames.push(frame.clone()),
+                Ok(false) => return (frames, Ok(())),
+                Err(err) => return (frames, Err(err)),
+            }
+        }
+    }
+
+    pub(super) fn message(bytes: &[u8]) -> String {
+        frames(bytes).1.unwrap_err().to_string()
+    }
+
+    fn pcap() -> Vec<u8> {
+        super::pcap::tests::file(false, false, 1)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn gzipped_or_not() {
+        let plain = frames(&pcap());
+        plain.1.unwrap();
+        let (zipped, result) = frames(&gzip(&pcap()));
+        result.unwrap();
+        assert!(!plain.0.is_empty() && zipped == plain.0);
+        // Two members, as concatenated files have.
+        let half = pcap().len() / 2;
+        let members = [gzip(&pcap()[..half]), gzip(&pcap()[half..])].concat();
+        assert_eq!(frames(&members).0, plain.0);
+    }
+
+    #[test]
+    fn what_is_no_capture() {
+        for bytes in [&b""[..], b"x", b"#!/bin/sh\n", &gzip(b""), &gzip(b"text")] {
+            assert!(message(bytes).starts_with("read it: neither pcap nor pcapng"), "{bytes:?}");
+        }
+        let err = Capture::open(Path::new("/nonexistent/file")).err().unwrap();
+        assert!(err.to_string().starts_with("open /nonexistent/file: No such file"), "{err}");
+        let err = Capture::open(Path::new("/")).err().unwrap();
+        assert!(err.to_string().starts_with("read /: Is a directory"), "{err}");
+    }
+
+    #[test]
+    fn every_truncation_gives_what_came_before() {
+        let pcapng = super::pcapng::tests::file(false);
+        for bytes in [pcap(), pcapng] {
+            let all = frames(&bytes).0;
+            for length in 0..bytes.len() {
+                let (some, result) = frames(&bytes[..length]);
+                assert_eq!(some, all[..some.len()]);
+                // What remains may be a whole file, of less packets.
+                assert!(result.is_err() || some.len() < all.len(), "{length}");
+            }
+        }
+        let cut = gzip(&pcap());
+        let text = message(&cut[..cut.len() - 9]);
+        assert!(text.starts_with("read it, packet "), "{text}");
+    }
+
+    #[test]
+    fn no_byte_makes_it_panic() {
+        let pcapng = super::pcapng::tests::file(true);
+        for bytes in [pcap(), pcapng] {
+            for at in 0..bytes.len() {
+                for value in [0, 1, 0x7F, 0x80, 0xFF] {
+                    let mut changed = bytes.clone();
+                    changed[at] = value;
+                    let (found, _) = frames(&changed);
+                    assert!(found.iter().all(|frame| frame.data.len() >= 14));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The newer format: blocks of a type and a length, interfaces with a link layer and a clock each
+//! (draft-ietf-opsawg-pcapng).
+
+use super::link::Link;
+use super::{body, header, u16_at, u32_at, Fault, Input, Packet};
+
+/// Types of blocks; those not listed hold nothing for us.
+const SECTION: u32 = 0x0A0D_0D0A;
+const INTERFACE: u32 = 1;
+const OBSOLETE_PACKET: u32 = 2;
+const SIMPLE_PACKET: u32 = 3;
+const ENHANCED_PACKET: u32 = 6;
+
+/// What a section begins with, in its own byte order.
+const BYTE_ORDER: u32 = 0x1A2B_3C4D;
+
+/// Options of an interface: the resolution of its clock and its offset in seconds.
+const TSRESOL: u16 = 9;
+const TSOFFSET: u16 = 14;
+/// Option of a packet: the lowest two bits are its direction.
+const FLAGS: u16 = 2;
+const INBOUND: u32 = 1;
+const OUTBOUND: u32 = 2;
+
+/// Bytes of a packet block in front of the packet.
+const PACKET_HEADER: usize = 20;
+/// Bytes of a block beside its body.
+const FRAMING: usize = 12;
+
+/// The first bytes of a file.
+pub fn is_magic(bytes: [u8; 4]) -> bool {
+    u32::from_le_bytes(bytes) == SECTION
+}
+
+/// The section that is being read.
+#[derive(Debug, Default)]
+pub struct PcapNg {
+    big_endian: bool,
+    interfaces: Vec<Interface>,
+}
+
+#[derive(Clone, Debug)]
+struct Interface {
+    /// Or why packets of this interface cannot be read.
+    link: Result<Link, String>,
+    /// Ticks of its clock in a second; 0: more than there can be.
+    ticks: u128,
+    offset_s: i64,
+}
+
+impl PcapNg {
+    /// The next packet, its bytes in `data`.
+    pub fn next(&mut self, input: &mut Input, data: &mut Vec<u8>) -> Result<Option<Packet>, Fault> {
+        while let Some(kind) = self.block(input, data)? {
+            let packet = match kind {
+                SECTION => {
+                    self.interfaces.clear();
+                    None
+                }
+                INTERFACE => {
+                    let interface = Interface::new(data, self.big_endian);
+                    self.interfaces.push(interface);
+                    None
+                }
+                ENHANCED_PACKET | OBSOLETE_PACKET => Some(self.packet(kind, data)?),
+                SIMPLE_PACKET => return Err(bad("it has no timestamp (a simple packet block)")),
+                _ => None,
+            };
+            if packet.is_some() {
+                return Ok(packet);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads a block: its type; its body in `data`.
+    fn block(&mut self, input: &mut Input, data: &mut Vec<u8>) -> Result<Option<u32>, Fault> {
+        let Some(head) = header::<8>(input)? else { return Ok(None) };
+        // A section's type is the same in both byte orders; the order stands behind its length.
+        let mut order = [0; 4];
+        let section = u32_at(&head, 0, false) == SECTION;
+        if section {
+            order = header(input)?.ok_or(Fault::CutShort)?;
+            self.big_endian = match u32::from_le_bytes(order) {
+                BYTE_ORDER => false,
+                order if order.swap_bytes() == BYTE_ORDER => true,
+                _ => return Err(bad("malformed: its section has no byte order")),
+            };
+        }
+        let kind = u32_at(&head, 0, self.big_endian);
+        let length = u32_at(&head, 4, self.big_endian) as usize;
+        let done = FRAMING + if section { order.len() } else { 0 };
+        let Some(rest) = length.checked_sub(done).filter(|rest| rest % 4 == 0) else {
+            return Err(bad("malformed: its block has an impossible length"));
+        };
+        body(input, data, rest)?;
+        let tail: [u8; 4] = header(input)?.ok_or(Fault::CutShort)?;
+        if u32_at(&tail, 0, self.big_endian) as usize != length {
+            return Err(bad("malformed: its block has two different lengths"));
+        }
+        Ok(Some(kind))
+    }
+
+    /// From a block's body, of which the packet remains.
+    fn packet(&self, kind: u32, data: &mut Vec<u8>) -> Result<Packet, Fault> {
+        let field = |index: usize| u32_at(data, index * 4, self.big_endian);
+        let id = match kind {
+            OBSOLETE_PACKET => u32::from(u16_at(data, 0, self.big_endian)),
+            _ => field(0),
+        };
+        let Some(interface) = self.interfaces.get(id as usize) else {
+            return Err(bad("malformed: its interface is not described"));
+        };
+        let link = interface.link.clone().map_err(Fault::Bad)?;
+        let ticks = u64::from(field(1)) << 32 | u64::from(field(2));
+        let time_ns =
+            interface.time_ns(ticks).ok_or_else(|| bad("its time cannot be expressed"))?;
+        let (captured, wire_len) = (field(3) as usize, field(4));
+        let end = PACKET_HEADER.saturating_add(captured);
+        if data.len() < end {
+            return Err(bad("malformed: it is longer than its block"));
+        }
+        let flags =
+            option(&data[end.next_multiple_of(4).min(data.len())..], FLAGS, self.big_endian)
+                .map(|value| u32_at(value, 0, self.big_endian) & 3);
+        let outgoing = match flags {
+            Some(INBOUND) => Some(false),
+            Some(OUTBOUND) => Some(true),
+            _ => None,
+        };
+        data.truncate(end);
+        data.drain(..PACKET_HEADER);
+        Ok(Packet { time_ns, wire_len: wire_len.max(captured as u32), link, outgoing })
+    }
+}
+
+impl Interface {
+    fn new(data: &[u8], big_endian: bool) -> Self {
+        let options = data.get(8..).unwrap_or_default();
+        let resolution = option(options, TSRESOL, big_endian).and_then(|value| value.first());
+        let offset = option(options, TSOFFSET, big_endian);
+        let offset = offset.and_then(|value| value.first_chunk().copied());
+        let to_seconds = if big_endian { i64::from_be_bytes } else { i64::from_le_bytes };
+        Self {
+            link: Link::new(u16_at(data, 0, big_endian)),
+            ticks: ticks_per_second(resolution.copied().unwrap_or(6)).unwrap_or(0),
+            offset_s: offset.map_or(0, to_seconds),
+        }
+    }
+
+    /// Nanoseconds since 1970.
+    fn time_ns(&self, ticks: u64) -> Option<u64> {
+        let ns = (u128::from(ticks) * 1_000_000_000).checked_div(self.ticks)?;
+        let offset_ns = i128::from(self.offset_s) * 1_000_000_000;
+        u64::try_from(i128::try_from(ns).ok()? + offset_ns).ok()
+    }
+}
+
+/// A power of ten, or of two if the highest bit says so.
+fn ticks_per_second(resolution: u8) -> Option<u128> {
+    let exponent = u32::from(resolution & 0x7F);
+    match resolution & 0x80 {
+        0 => 10_u128.checked_pow(exponent),
+        _ => 1_u128.checked_shl(exponent),
+    }
+}
+
+/// The value of the first option of that code.
+fn option(mut options: &[u8], wanted: u16, big_endian: bool) -> Option<&[u8]> {
+    while options.len() >= 4 {
+        let code = u16_at(options, 0, big_endian);
+        let length = usize::from(u16_at(options, 2, big_endian));
+        let value = options.get(4..4 + length)?;
+        match code {
+            0 => return None,
+            code if code == wanted => return Some(value),
+            _ => options = options.get(4 + length.next_multiple_of(4)..)?,
+        }
+    }
+    None
+}
+
+fn bad(why: &str) -> Fault {
+    Fault::Bad(why.to_owned())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::capture::tests::{frames, message, Bytes};
+
+    fn block(big: bool, kind: u32, body: Bytes) -> Vec<u8> {
+        let length = (body.bytes.len() + FRAMING) as u32;
+        Bytes::new(big).u32(kind).u32(length).raw(&body.bytes).u32(length).bytes
+    }
+
+    fn section(big: bool) -> Vec<u8> {
+        block(big, SECTION, Bytes::new(big).u32(BYTE_ORDER).u16(1).u16(0).raw(&[0xFF; 8]))
+    }
+
+    fn interface(big: bool, linktype: u16, options: &[u8]) -> Vec<u8> {
+        block(big, INTERFACE, Bytes::new(big).u16(linktype).u16(0).u32(0).raw(options))
+    }
+
+    /// A packet of 21 bytes, of 100 on the wire.
+    fn packet(big: bool, interface: u32, ticks: u64, flags: Option<u32>) -> Vec<u8> {
+        let head = Bytes::new(big).u32(interface).u32((ticks >> 32) as u32).u32(ticks as u32);
+        let body = head.u32(21).u32(100).raw(&[7; 21]).raw(&[0; 3]);
+        let body = match flags {
+            // A comment stands before it.
+            Some(flags) => body.u16(1).u16(2).raw(b"ab\0\0").u16(FLAGS).u16(4).u32(flags).u32(0),
+            None => body,
+        };
+        block(big, ENHANCED_PACKET, body)
+    }
+
+    pub(in crate::capture) fn file(big: bool) -> Vec<u8> {
+        let nanoseconds = Bytes::new(big).u16(TSRESOL).u16(1).raw(&[9, 0, 0, 0]).u32(0).bytes;
+        let parts = [
+            section(big),
+            interface(big, 1, &[]),
+            interface(big, 1, &nanoseconds),
+            packet(big, 0, 1_600_000_000_000_005, None),
+            block(big, 5, Bytes::new(big).u32(1)),
+            packet(big, 1, 1_600_000_000_000_000_007, Some(INBOUND)),
+            packet(big, 1, 1_600_000_000_000_000_008, Some(OUTBOUND)),
+        ];
+        parts.concat()
+    }
+
+    #[test]
+    fn interfaces_have_clocks_and_packets_directions() {
+        for big in [false, true] {
+            let (frames, result) = frames(&file(big));
+            result.unwrap();
+            let times: Vec<_> = frames.iter().map(|frame| frame.time_ns % 1_000_000_000).collect();
+            assert_eq!(times, [5000, 7, 8]);
+            let outgoing: Vec<_> = frames.iter().map(|frame| frame.outgoing).collect();
+            assert_eq!(outgoing, [None, Some(false), Some(true)]);
+            for frame in &frames {
+                assert_eq!((frame.wire_len, &frame.data), (100, &vec![7; 21]));
+            }
+        }
+    }
+
+    #[test]
+    fn sections_of_both_byte_orders_in_one_file() {
+        let (frames, result) = frames(&[file(false), file(true), file(false)].concat());
+        result.unwrap();
+        assert_eq!(frames.len(), 9);
+    }
+
+    #[test]
+    fn obsolete_packets_are_packets() {
+        let body = Bytes::new(false).u16(0).u16(3).u32(0).u32(8).u32(16).u32(16).raw(&[9; 16]);
+        let parts = [section(false), interface(false, 1, &[]), block(false, OBSOLETE_PACKET, body)];
+        let (frames, result) = frames(&parts.concat());
+        result.unwrap();
+        assert_eq!((frames[0].time_ns, &frames[0].data), (8000, &vec![9; 16]));
+    }
+
+    #[test]
+    fn clocks() {
+        let with = |resolution, offset_s| {
+            let ticks = ticks_per_second(resolution).unwrap_or(0);
+            Interface { link: Link::new(1), ticks, offset_s }
+        };
+        let table = [
+            (6, 0, 1_500_000, Some(1_500_000_000)),
+            (9, 2, 5, Some(2_000_000_005)),
+            (0, -1, 3, Some(2_000_000_000)),
+            (12, 0, 1_999, Some(1)),
+            (0x80 | 10, 0, 1536, Some(1_500_000_000)),
+            (0x80 | 127, 0, u64::MAX, Some(0)),
+            (38, 0, u64::MAX, Some(0)),
+            (39, 0, 1, None),
+            (0, 0, u64::MAX, None),
+            (6, -5, 1, None),
+        ];
+        for (resolution, offset_s, ticks, expected) in table {
+            assert_eq!(with(resolution, offset_s).time_ns(ticks), expected, "{resolution}");
+        }
+    }
+
+    #[test]
+    fn faults_name_the_packet() {
+        let fine = [section(false), interface(false, 1, &[]), packet(false, 0, 1, None)].concat();
+        let with = |more: Vec<u8>| message(&[fine.clone(), more].concat());
+        let mut lengths = packet(false, 0, 1, None);
+        *lengths.last_mut().unwrap() = 1;
+        let mut long = packet(false, 0, 1, None);
+        long[8 + 12] = 25;
+        let odd = Bytes::new(false).u32(6).u32(13).bytes;
+        let table = [
+            (packet(false, 3, 1, None), "malformed: its interface is not described"),
+            (lengths, "malformed: its block has two different lengths"),
+            (long, "malformed: it is longer than its block"),
+            (odd, "malformed: its block has an impossible length"),
+            (Bytes::new(false).u32(6).u32(8).bytes, "malformed: its block has an impossible"),
+            (Bytes::new(false).u32(6).u32(1 << 30).bytes, "malformed: it claims to have"),
+            (Bytes::new(false).u32(SECTION).u32(28).u32(7).bytes, "malformed: its section"),
+            (block(false, SIMPLE_PACKET, Bytes::new(false).u32(0)), "it has no timestamp"),
+            (packet(false, 0, 1, None)[..9].to_vec(), "the file ends within it"),
+        ];
+        for (more, why) in table {
+            let text = with(more);
+            assert!(text.starts_with(&format!("read it, packet 2: {why}")), "{text}");
+        }
+        let usb = [section(false), interface(false, 189, &[]), packet(false, 0, 1, None)].concat();
+        let text = message(&usb);
+        assert!(text.starts_with("read it, packet 1: link type 189 (USB_LINUX)"), "{text}");
+    }
+}

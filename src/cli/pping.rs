@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `pping`: streams the RTTs of the flows that pass one interface, or that a capture holds.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, ValueEnum};
+
+use super::events::{parse_real, EventArgs, EventOptions, WEEK};
+use super::{exactly_one, CliExit, XdpMode};
+use crate::abi::StreamConfig;
+use crate::error::{exit, Error, Result};
+use crate::stream::aggregate::AggregateOptions;
+use crate::stream::format::Format;
+use crate::values::IfName;
+
+const EXAMPLES: &str = "
+  Every flow's RTT, at most ten times a second:
+    pping -i eth0
+  All of them, for a program to read:
+    pping -i eth0 -r 0 -F jsonl -w /var/log/pping.jsonl
+  What a capture holds:
+    pping --read capture.pcapng.gz -r 0
+  A histogram of each /24 and /48 every ten seconds:
+    pping -i eth0 -a 10 -F jsonl
+
+An RTT event names the host that answered first, then the host whose packet it answered: the RTT is
+that from here to the first and back. JSON holds times in nanoseconds. With --write, SIGHUP opens
+FILE again: move the old one first. A capture does not always say which packets left: then each
+direction of a connection counts as one, and match_on_egress means nothing.";
+
+const CODES: [u8; 4] = [exit::XDP_ATTACH, exit::MAP, exit::MAP_KEY, exit::BPF_LOAD];
+
+/// Stream the RTT of every flow
+///
+/// Measures passively, by TCP timestamps and ICMP echoes: nothing is sent, nothing is delayed.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "pping",
+    version,
+    override_usage = "pping {--interface IF|--read FILE} [options]",
+    after_help = super::after_help(EXAMPLES, &CODES),
+    infer_long_args = true,
+    args_override_self = true
+)]
+pub struct Args {
+    /// Interface to listen on
+    #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
+    interface: Option<String>,
+
+    /// Replay a capture with its own clock: pcap or pcapng, also gzipped; -: standard input
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    read: Option<PathBuf>,
+
+    /// How to print: standard, ppviz (RTTs only), json (one array) or jsonl (an object a line)
+    /// [default: standard]
+    #[arg(long, short = 'F', value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    format: Format,
+
+    /// Measure TCP by its timestamps [default, unless --icmp is given]
+    #[arg(long, short = 'T')]
+    tcp: bool,
+
+    /// Measure ICMP echoes, IPv4 and IPv6
+    #[arg(long, short = 'C')]
+    icmp: bool,
+
+    /// Include the RTTs of this host's own answers
+    #[arg(long, short = 'l')]
+    include_local: bool,
+
+    /// Include SYN and SYN-ACK: handshakes are measured, and flows open by them
+    #[arg(long = "include-SYN", short = 's')]
+    include_syn: bool,
+
+    /// Where arriving packets are seen: tc or xdp [default: tc]
+    #[arg(long, short = 'I', value_name = "HOOK", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    ingress_hook: IngressHook,
+
+    /// Mode of --ingress-hook xdp: unspecified (native where the driver can), native or generic
+    /// [default: unspecified]
+    #[arg(long, short = 'x', value_name = "MODE", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    xdp_mode: XdpModeArg,
+
+    #[command(flatten)]
+    events: EventArgs,
+
+    #[command(flatten)]
+    aggregate: AggregateArgs,
+
+    /// Accepted for eBPF pping's callers: nothing needs cleaning
+    #[arg(long, short = 'c', value_name = "S", allow_hyphen_values = true)]
+    cleanup_interval: Option<String>,
+
+    /// Accepted for eBPF pping's callers: other programs are always left alone
+    #[arg(long, short = 'f')]
+    force: bool,
+}
+
+const AGGREGATES: &str = "Aggregates";
+
+#[derive(Clone, Debug, clap::Args)]
+struct AggregateArgs {
+    /// Print figures of each subnet every S seconds, not single events
+    #[arg(long = "aggregate", short = 'a', value_name = "S", allow_hyphen_values = true)]
+    #[arg(help_heading = AGGREGATES)]
+    interval: Option<String>,
+
+    /// Prefix length of IPv4 subnets, 0 to 32 [default: 24]
+    #[arg(long = "aggregate-subnets-v4", short = '4', value_name = "N")]
+    #[arg(allow_hyphen_values = true, help_heading = AGGREGATES)]
+    subnets_v4: Option<String>,
+
+    /// Prefix length of IPv6 subnets, 0 to 128 [default: 48]
+    #[arg(long = "aggregate-subnets-v6", short = '6', value_name = "N")]
+    #[arg(allow_hyphen_values = true, help_heading = AGGREGATES)]
+    subnets_v6: Option<String>,
+
+    /// Count an RTT for the subnet of the host that was answered, not of the one that answered
+    #[arg(long = "aggregate-reverse", help_heading = AGGREGATES)]
+    reverse: bool,
+
+    /// Forget subnets without traffic after S seconds; 0: never [default: 30]
+    #[arg(long = "aggregate-timeout", value_name = "S", allow_hyphen_values = true)]
+    #[arg(help_heading = AGGREGATES)]
+    timeout: Option<String>,
+}
+
+/// Where arriving packets are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IngressHook {
+    /// After the kernel made a socket buffer of them
+    #[default]
+    Tc,
+    /// In the driver, or right after it
+    Xdp,
+}
+
+/// The names that eBPF pping has for [`XdpMode`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum XdpModeArg {
+    /// Native where the driver can, else generic
+    #[default]
+    Unspecified,
+    /// In the driver
+    Native,
+    /// On socket buffers
+    Generic,
+}
+
+impl From<XdpModeArg> for XdpMode {
+    fn from(mode: XdpModeArg) -> Self {
+        match mode {
+            XdpModeArg::Unspecified => Self::Auto,
+            XdpModeArg::Native => Self::Native,
+            XdpModeArg::Generic => Self::Skb,
+        }
+    }
+}
+
+/// Where the packets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// An interface; whether it exists is not known yet.
+    Interface(IfName),
+    /// A capture; `-` is standard input.
+    Capture(PathBuf),
+}
+
+/// A checked command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where the packets come from.
+    pub input: Input,
+    /// Which RTTs become events, and where they are written.
+    pub events: EventOptions,
+    /// How to print.
+    pub format: Format,
+    /// Measure TCP.
+    pub tcp: bool,
+    /// Measure ICMP echoes.
+    pub icmp: bool,
+    /// Also the RTTs of this host's own answers.
+    pub include_local: bool,
+    /// SYN and SYN-ACK count.
+    pub include_syn: bool,
+    /// Where arriving packets are seen.
+    pub ingress_hook: IngressHook,
+    /// Mode of [`IngressHook::Xdp`].
+    pub xdp_mode: XdpMode,
+    /// Figures by subnet in the place of single events.
+    pub aggregate: Option<AggregateOptions>,
+}
+
+impl super::Request for Request {
+    type Args = Args;
+}
+
+impl TryFrom<Args> for Request {
+    type Error = Error;
+
+    fn try_from(args: Args) -> Result<Self> {
+        let input = input(args.interface, args.read)?;
+        if let Some(text) = args.cleanup_interval {
+            parse_real("--cleanup-interval", &text, 0.0, WEEK, "seconds")?;
+        }
+        let aggregate = args.aggregate.read()?;
+        if aggregate.is_some() && args.format == Format::Ppviz {
+            let remedy = "give --format standard, json or jsonl";
+            let why = "the format has no aggregates";
+            return Err(Error::usage("--aggregate with --format ppviz", why, remedy));
+        }
+        Ok(Self {
+            input,
+            events: args.events.try_into()?,
+            format: args.format,
+            tcp: args.tcp || !args.icmp,
+            icmp: args.icmp,
+            include_local: args.include_local,
+            include_syn: args.include_syn,
+            ingress_hook: args.ingress_hook,
+            xdp_mode: args.xdp_mode.into(),
+            aggregate,
+        })
+    }
+}
+
+fn input(interface: Option<String>, capture: Option<PathBuf>) -> Result<Input> {
+    exactly_one(&[("--interface", interface.is_some()), ("--read", capture.is_some())])?;
+    let capture = capture.map(Input::Capture);
+    let interface = interface.map(|name| IfName::parse("--interface", &name).map(Input::Interface));
+    super::required("--interface", interface.transpose()?.or(capture))
+}
+
+impl AggregateArgs {
+    fn read(self) -> Result<Option<AggregateOptions>> {
+        let Some(interval) = self.interval else {
+            return match self.given() {
+                Some(option) => {
+                    let remedy = "give --aggregate SECONDS";
+                    Err(Error::usage(option, "means nothing without --aggregate", remedy))
+                }
+                None => Ok(None),
+            };
+        };
+        let seconds = |option, text: &str, min| {
+            parse_real(option, text, min, WEEK, "seconds").map(Duration::from_secs_f64)
+        };
+        let default = AggregateOptions::default();
+        let length = |option, text: Option<String>, default, max| {
+            text.map_or(Ok(default), |text| parse_length(option, &text, max))
+        };
+        let timeout = match self.timeout {
+            Some(text) => seconds("--aggregate-timeout", &text, 0.0)?,
+            None => default.timeout,
+        };
+        Ok(Some(AggregateOptions {
+            interval: seconds("--aggregate", &interval, 0.1)?,
+            subnet_v4: length("--aggregate-subnets-v4", self.subnets_v4, default.subnet_v4, 32)?,
+            subnet_v6: length("--aggregate-subnets-v6", self.subnets_v6, default.subnet_v6, 128)?,
+            reverse: self.reverse,
+            timeout,
+        }))
+    }
+
+    fn given(&self) -> Option<&'static str> {
+        let group = [
+            ("--aggregate-subnets-v4", self.subnets_v4.is_some()),
+            ("--aggregate-subnets-v6", self.subnets_v6.is_some()),
+            ("--aggregate-reverse", self.reverse),
+            ("--aggregate-timeout", self.timeout.is_some()),
+        ];
+        group.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
+/// Reads a prefix length in decimal.
+fn parse_length(option: &str, text: &str, max: u8) -> Result<u8> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|length| plain && *length <= max).ok_or_else(|| {
+        let what = format!("{option} '{text}'");
+        Error::usage(what, "not a prefix length", format!("give a number from 0 to {max}"))
+    })
+}
+
+impl Request {
+    /// What these options decide in the programs' configuration; the rest is as `config` has it.
+    pub fn apply(&self, config: &mut StreamConfig) {
+        self.events.apply(config);
+        config.events = 1;
+        config.tcp = u8::from(self.tcp);
+        config.icmp = u8::from(self.icmp);
+        config.include_local = u8::from(self.include_local);
+        if let Some(aggregate) = &self.aggregate {
+            config.aggregate = 1;
+            config.subnet_v4 = aggregate.subnet_v4;
+            config.subnet_v6 = aggregate.subnet_v6;
+        }
+    }
+}
+
+/// Reads the command line, program name included.
+///
+/// # Errors
+/// See [`super::parse`].
+pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    super::parse(args)
+}
+
+/// The command's definition.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::events::RttType;
+    use crate::cli::words;
+
+    fn plain() -> Request {
+        Request {
+            input: Input::Interface(IfName::parse("-i", "eth0").unwrap()),
+            events: EventOptions::default(),
+            format: Format::Standard,
+            tcp: true,
+            icmp: false,
+            include_local: false,
+            include_syn: false,
+            ingress_hook: IngressHook::Tc,
+            xdp_mode: XdpMode::Auto,
+            aggregate: None,
+        }
+    }
+
+    fn limit(ms: u64) -> EventOptions {
+        EventOptions { rate_limit: Duration::from_millis(ms), ..EventOptions::default() }
+    }
+
+    #[test]
+    fn what_is_asked_for() {
+        let capture = Input::Capture("a.pcap".into());
+        let table = [
+            ("-i eth0", plain()),
+            ("--interface=eth0 --force -c 1 -f --cleanup-interval 0.5", plain()),
+            ("--read a.pcap", Request { input: capture, ..plain() }),
+            ("-ieth0 -T", plain()),
+            ("-ieth0 -C", Request { tcp: false, icmp: true, ..plain() }),
+            ("-ieth0 -TC", Request { icmp: true, ..plain() }),
+            ("-ieth0 -ls", Request { include_local: true, include_syn: true, ..plain() }),
+            ("-ieth0 --include-SYN", Request { include_syn: true, ..plain() }),
+            ("-ieth0 -r 0", Request { events: limit(0), ..plain() }),
+            ("-ieth0 -r 9 --rate-limit 50", Request { events: limit(50), ..plain() }),
+            ("-ieth0 -F jsonl", Request { format: Format::Jsonl, ..plain() }),
+            (
+                "-ieth0 -I xdp -x generic",
+                Request { ingress_hook: IngressHook::Xdp, xdp_mode: XdpMode::Skb, ..plain() },
+            ),
+        ];
+        for (line, request) in table {
+            assert_eq!(parse(words(line)).unwrap(), request, "{line}");
+        }
+    }
+
+    #[test]
+    fn rtt_rate_and_file() {
+        let request = parse(words("-i eth0 -R 0.5 -t smoothed -w out.json")).unwrap();
+        assert_eq!(request.events.rtt_rate, 32_768);
+        assert_eq!(request.events.rtt_type, RttType::Smoothed);
+        assert_eq!(request.events.write, Some("out.json".into()));
+        assert_eq!(parse(words("-i eth0 -w -")).unwrap().events.write, None);
+    }
+
+    #[test]
+    fn aggregates() {
+        let default = AggregateOptions::default();
+        let one = AggregateOptions { interval: Duration::from_secs(1), ..default };
+        let all = AggregateOptions {
+            interval: Duration::from_millis(2500),
+            subnet_v4: 0,
+            subnet_v6: 64,
+            reverse: true,
+            timeout: Duration::ZERO,
+        };
+        let table = [
+            ("-i eth0 -a 1", one),
+            ("-i eth0 --aggregate 1 -F json", one),
+            (
+                "-i eth0 -a 2.5 --aggregate-subnets-v4 0 -6 64 --aggregate-rev \
+                 --aggregate-timeout=0",
+                all,
+            ),
+        ];
+        for (line, options) in table {
+            assert_eq!(parse(words(line)).unwrap().aggregate, Some(options), "{line}");
+        }
+        assert_eq!((default.subnet_v4, default.subnet_v6), (24, 48));
+        assert_eq!(default.timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_programs_get_what_was_asked_for() {
+        let mut config = StreamConfig::default();
+        parse(words("-i eth0 -C -l -r 5 -a 1 -4 20 -6 56")).unwrap().apply(&mut config);
+        assert_eq!((config.tcp, config.icmp, config.include_local), (0, 1, 1));
+        assert_eq!((config.rate_limit_ns, config.events), (5_000_000, 1));
+        assert_eq!((config.aggregate, config.subnet_v4, config.subnet_v6), (1, 20, 56));
+    }
+
+    #[test]
+    fn refusals() {
+        let table = [
+            ("", "missing --interface, --read"),
+            ("-i eth0 --read x", "--interface with --read"),
+            ("-i a/b", "--interface 'a/b'"),
+            ("-i eth0 -r -1", "--rate-limit '-1'"),
+            ("-i eth0 -r x", "--rate-limit 'x'"),
+            ("-i eth0 -r 604800001", "--rate-limit '604800001'"),
+            ("-i eth0 -R 10001", "--rtt-rate '10001'"),
+            ("-i eth0 -t avg", "'avg'"),
+            ("-i eth0 -F xml", "'xml'"),
+            ("-i eth0 -I lan", "'lan'"),
+            ("-i eth0 -x skb", "'skb'"),
+            ("-i eth0 -c -1", "--cleanup-interval '-1'"),
+            ("-i eth0 -a 0", "--aggregate '0'"),
+            ("-i eth0 -a 1 -F ppviz", "--aggregate with --format ppviz"),
+            ("-i eth0 -a 1 -4 33", "--aggregate-subnets-v4 '33'"),
+            ("-i eth0 -a 1 -6 +4", "--aggregate-subnets-v6 '+4'"),
+            ("-i eth0 -a 1 --aggregate-timeout x", "--aggregate-timeout 'x'"),
+            ("-i eth0 --aggregate-reverse", "--aggregate-reverse"),
+            ("-i eth0 --include", "--include"),
+            ("-i eth0 --bogus", "--bogus"),
+            ("-i eth0 extra", "'extra'"),
+        ];
+        for (line, names) in table {
+            let exit = parse(words(line)).unwrap_err();
+            assert_eq!(exit.code, 2, "{line}");
+            let first = exit.text.lines().next().unwrap();
+            assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");
+        }
+    }
+}

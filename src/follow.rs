@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Following a shaper: our program behind its classifiers.
+//!
+//! Each classifier ends in a tail call into its own `cpp_follow`, a program array that is not pinned.
+//! While a follower holds a descriptor of the array, its program is called; when the last one
+//! closes, after a crash as well, the kernel empties the array.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+
+use crate::abi::FLOW_WAYS;
+use crate::attach::tc_program;
+use crate::device;
+use crate::error::{Capability, Error, Result};
+use crate::loader::maps;
+use crate::pin::PinDir;
+use crate::program_pin::program_maps;
+use crate::stream::kernel::{Kernel, Program};
+use crate::stream::live::Attachment;
+
+/// The name of the program array, as long as the kernel keeps names.
+const ARRAY: &str = "cpp_follow";
+
+/// The classifiers that are followed, by their program's id.
+#[derive(Default)]
+pub struct Following {
+    arrays: BTreeMap<u32, MapHandle>,
+}
+
+/// Places of the running flow table.
+///
+/// # Errors
+/// [`Error::MapFile`]: nothing is loaded.
+pub fn flow_places(dir: &PinDir) -> Result<u32> {
+    match dir.try_open(maps::FLOW)? {
+        Some(map) => Ok(map.max_entries() * FLOW_WAYS as u32),
+        None => Err(Error::map_file(
+            format!("open {}", dir.path_of(maps::FLOW).display()),
+            "no such pin",
+            "load the programs first: tc_classify --dev-egress IF",
+        )),
+    }
+}
+
+/// How many classifiers of this network namespace have a follower behind them.
+///
+/// # Errors
+/// The interfaces or programs cannot be asked.
+pub fn followed() -> Result<usize> {
+    let mut count = 0;
+    for (_, program) in classifiers()? {
+        count += usize::from(follow_array(&program)?.is_some_and(|array| is_taken(&array)));
+    }
+    Ok(count)
+}
+
+fn is_taken(array: &MapHandle) -> bool {
+    matches!(array.lookup(&0u32.to_ne_bytes(), MapFlags::ANY), Ok(Some(_)))
+}
+
+impl Following {
+    /// Puts the follower behind the classifier of every interface.
+    ///
+    /// # Errors
+    /// There is no classifier, or somebody else follows already.
+    pub fn begin(kernel: &Kernel) -> Result<Self> {
+        let mut following = Self::default();
+        following.join(kernel)?;
+        if following.arrays.is_empty() {
+            let remedy = "attach it first: tc_classify --dev-egress IF";
+            return Err(Error::other("--follow", "no interface has our classifier", remedy));
+        }
+        Ok(following)
+    }
+
+    /// Joins what has been attached since, and leaves what is gone.
+    fn join(&mut self, kernel: &Kernel) -> Result<()> {
+        let mut now = BTreeMap::new();
+        for (id, program) in classifiers()? {
+            let array = match self.arrays.remove(&id) {
+                Some(array) => array,
+                None => {
+                    let Some(array) = follow_array(&program)? else { continue };
+                    enter(&array, kernel)?;
+                    array
+                }
+            };
+            now.insert(id, array);
+        }
+        self.arrays = now;
+        Ok(())
+    }
+}
+
+impl Attachment for Following {
+    /// A reload puts a new classifier in the place of the old one.
+    fn check(&mut self, kernel: &Kernel) -> Result<()> {
+        self.join(kernel)
+    }
+}
+
+/// The classifiers of all interfaces: id and program.
+fn classifiers() -> Result<Vec<(u32, OwnedFd)>> {
+    let devices = device::all()?;
+    let mut found = Vec::new();
+    for dev in devices {
+        // One that vanishes meanwhile is not followed.
+        if let Ok(Some(classifier)) = tc_program(&dev) {
+            found.push(classifier);
+        }
+    }
+    Ok(found)
+}
+
+/// The program array of a classifier; `None`: it is of a version that has none.
+fn follow_array(program: &OwnedFd) -> Result<Option<MapHandle>> {
+    let what = || "find the classifier's program array";
+    let needed = [Capability::SysAdmin];
+    let ids = program_maps(program).map_err(|err| Error::other(what(), err, ""))?;
+    for id in ids {
+        let map = MapHandle::from_map_id(id)
+            .map_err(|err| Error::other(what(), err, "").or_missing(&needed))?;
+        if map.map_type() == MapType::ProgArray && map.name().to_string_lossy() == ARRAY {
+            return Ok(Some(map));
+        }
+    }
+    Ok(None)
+}
+
+fn enter(array: &MapHandle, kernel: &Kernel) -> Result<()> {
+    let Some(program) = kernel.program(Program::Follow) else { return Ok(()) };
+    let (key, value) = (0u32.to_ne_bytes(), program.as_raw_fd().to_ne_bytes());
+    if is_taken(array) {
+        let why = "the shaper has a follower already";
+        return Err(Error::other("--follow", why, "end it first: pkill -f 'xdp_pping.*--follow'"));
+    }
+    array
+        .update(&key, &value, MapFlags::ANY)
+        .map_err(|err| Error::map("put the follower behind the classifier", err, ""))
+}

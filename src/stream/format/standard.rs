@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Lines for people.
+
+use std::fmt;
+use std::io::Write;
+
+use super::{flow_event, push_decimal, push_flow, push_fraction, push_protocol};
+use crate::output::push_number;
+use crate::stream::aggregate::{Ecn, GlobalRecord, Metadata, SubnetRecord, Traffic};
+use crate::stream::event::{Event, Kind};
+
+/// Digits of nanoseconds behind the milliseconds.
+const MS_DIGITS: u32 = 6;
+const SECOND: u64 = 1_000_000_000;
+
+/// Hour, minute and second of a time since 1970.
+type LocalTime = fn(i64) -> [u8; 3];
+
+/// Writes the time of day; asks for it once a second.
+#[derive(Debug)]
+pub struct TimeOfDay {
+    local: LocalTime,
+    second: u64,
+    text: [u8; 8],
+}
+
+impl TimeOfDay {
+    pub fn new(local: LocalTime) -> Self {
+        Self { local, second: u64::MAX, text: [b' '; 8] }
+    }
+
+    /// `16:00:46.142279766`
+    fn push(&mut self, out: &mut Vec<u8>, wall_ns: u64) {
+        let second = wall_ns / SECOND;
+        if second != self.second {
+            let digits = |n: u8| [b'0' + n / 10 % 10, b'0' + n % 10];
+            let [[a, b], [c, d], [e, f]] = (self.local)(second as i64).map(digits);
+            (self.second, self.text) = (second, [a, b, b':', c, d, b':', e, f]);
+        }
+        out.extend_from_slice(&self.text);
+        out.push(b'.');
+        push_fraction(out, wall_ns % SECOND, SECOND);
+    }
+}
+
+/// An RTT or what a flow does.
+pub fn event(
+    out: &mut Vec<u8>,
+    time: &mut TimeOfDay,
+    event: &Event,
+    wall_ns: u64,
+    on_shaper: bool,
+) {
+    time.push(out, wall_ns);
+    out.push(b' ');
+    if let Kind::Rtt(rtt) = &event.kind {
+        for ns in [rtt.rtt_ns, rtt.min_ns] {
+            push_decimal(out, ns, MS_DIGITS);
+            out.extend_from_slice(b" ms ");
+        }
+    }
+    push_protocol(out, event.flow.protocol);
+    out.push(b' ');
+    push_flow(out, event);
+    if let Some((what, reason, trigger)) = flow_event(&event.kind) {
+        for word in [" ", what, " due to ", reason, " from ", trigger] {
+            out.extend_from_slice(word.as_bytes());
+        }
+    }
+    if on_shaper {
+        out.extend_from_slice(b" tc ");
+        push_number(out, event.tc_handle.major().into());
+        out.push(b':');
+        push_number(out, event.tc_handle.minor().into());
+        out.push(b' ');
+        out.extend_from_slice(event.side.name().as_bytes());
+    }
+    out.push(b'\n');
+}
+
+pub fn lost(out: &mut Vec<u8>, time: &mut TimeOfDay, wall_ns: u64, events: u64) {
+    time.push(out, wall_ns);
+    line(out, format_args!(" {events} events lost"));
+}
+
+/// A vector takes everything.
+fn line(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{text}");
+}
+
+pub fn metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+    let (seconds, bins) = (metadata.interval.as_secs_f64(), metadata.edges_ns.len());
+    let (v4, v6) = (metadata.subnet_v4, metadata.subnet_v6);
+    line(
+        out,
+        format_args!(
+            "Aggregating RTTs of IPv4 /{v4} and IPv6 /{v6} in {bins} logarithmic bins every \
+             {seconds} seconds"
+        ),
+    );
+}
+
+/// Milliseconds with all decimals.
+struct Ms(u64);
+
+impl fmt::Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06} ms", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+pub fn subnet(out: &mut Vec<u8>, time: &mut TimeOfDay, record: &SubnetRecord, wall_ns: u64) {
+    time.push(out, wall_ns);
+    let sum = |traffic: &Traffic| {
+        let classes = [traffic.tcp_timestamps, traffic.tcp_other, traffic.other];
+        let add = |field: fn(&crate::stream::aggregate::Count) -> u64| {
+            classes.iter().map(field).sum::<u64>()
+        };
+        (add(|count| count.packets), add(|count| count.bytes))
+    };
+    let (rx, tx) = (sum(&record.sent), sum(&record.received));
+    let subnet = record.subnet;
+    let (rx_packets, rx_bytes, tx_packets, tx_bytes) = (rx.0, rx.1, tx.0, tx.1);
+    let text = format!(
+        ": {subnet} -> rxpkts={rx_packets}, rxbytes={rx_bytes}, txpkts={tx_packets}, \
+         txbytes={tx_bytes}"
+    );
+    out.extend_from_slice(text.as_bytes());
+    if let Some(rtt) = &record.rtt {
+        let s = &rtt.summary;
+        let text = format!(
+            ", rtt-count={}, min={}, mean={}, median={}, p95={}, max={}",
+            s.count,
+            Ms(s.min_ns),
+            Ms(s.avg_ns),
+            Ms(s.median_ns),
+            Ms(s.p95_ns),
+            Ms(s.max_ns)
+        );
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b'\n');
+}
+
+/// What there was of it; counts of zero are left out.
+pub fn global(out: &mut Vec<u8>, time: &mut TimeOfDay, record: &GlobalRecord, wall_ns: u64) {
+    time.push(out, wall_ns);
+    let mut parts: Vec<String> = Vec::new();
+    for (name, count) in record.protocols() {
+        if count.packets > 0 {
+            parts.push(format!("{name}=(pkts={}, bytes={})", count.packets, count.bytes));
+        }
+    }
+    if parts.is_empty() {
+        parts.push("pkts=0, bytes=0".to_owned());
+    }
+    let Ecn { not_ect, ect1, ect0, ce } = record.ecn;
+    let ecn = [("Not-ECT", not_ect), ("ECT1", ect1), ("ECT0", ect0), ("CE", ce)];
+    parts.extend(group("ECN", &ecn));
+    parts.extend(group("errors", &record.errors));
+    line(out, format_args!(": {}", parts.join(", ")));
+}
+
+/// `name=(a=1, b=2)` of what is not 0.
+fn group(name: &str, counts: &[(&'static str, u64)]) -> Option<String> {
+    let counted = counts.iter().filter(|(_, count)| *count > 0);
+    let shown: Vec<_> = counted.map(|(name, count)| format!("{name}={count}")).collect();
+    (!shown.is_empty()).then(|| format!("{name}=({})", shown.join(", ")))
+}

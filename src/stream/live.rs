@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Events of programs that are attached.
+
+use std::time::Duration;
+
+use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
+use crate::error::Result;
+use crate::machine::ktime_ns;
+
+use super::counters::Counters;
+use super::kernel::Kernel;
+use super::source::{Progress, Source, BATCH};
+
+/// How often the attachment is looked after.
+const CHECK_NS: u64 = 1_000_000_000;
+
+/// What holds the programs where the packets are; dropping it lets go.
+pub trait Attachment {
+    /// Sees to it that packets still come.
+    ///
+    /// # Errors
+    /// They never will again: the interface is gone.
+    fn check(&mut self, kernel: &Kernel) -> Result<()>;
+}
+
+/// Programs of ours and where they are attached.
+pub struct Live<A> {
+    // Fields drop in order: first the packets stop, then the programs go.
+    attachment: A,
+    kernel: Kernel,
+    check_ns: u64,
+}
+
+impl<A: Attachment> Live<A> {
+    /// Begins with programs that are attached.
+    pub fn new(attachment: A, kernel: Kernel) -> Self {
+        Self { attachment, kernel, check_ns: 0 }
+    }
+}
+
+impl<A: Attachment> Source for Live<A> {
+    fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
+        let now_ns = ktime_ns()?;
+        if now_ns >= self.check_ns {
+            self.check_ns = now_ns + CHECK_NS;
+            self.attachment.check(&self.kernel)?;
+        }
+        if self.kernel.drain(batch, BATCH)? == 0 {
+            let patience = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+            self.kernel.wait(batch, patience)?;
+        }
+        Ok(Progress::More)
+    }
+
+    fn now_ns(&mut self) -> Result<u64> {
+        ktime_ns()
+    }
+
+    fn counters(&mut self) -> Result<Counters> {
+        Ok(self.kernel.counters())
+    }
+
+    fn flow(&self, index: u32) -> Option<StreamFlow> {
+        self.kernel.flow(index)
+    }
+
+    fn subnets(&mut self) -> Result<Vec<(StreamSubnetKey, StreamSubnet)>> {
+        self.kernel.subnets()
+    }
+
+    fn forget_subnets(&mut self, keys: &[StreamSubnetKey]) -> Result<()> {
+        self.kernel.forget_subnets(keys)
+    }
+}

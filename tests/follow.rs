@@ -1,0 +1,171 @@
+//! `xdp_pping --follow`: the stream of a shaper at work, and what it costs nobody.
+
+#[path = "common/shaper.rs"]
+mod shaper;
+
+use lab::{traffic, Flow, Lab, Plan, Server, Subscriber, LAN, WAN};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use serde_json::Value;
+use shaper::{eventually, Said, Shaper, MS};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+const SUBSCRIBER_MS: u64 = 15;
+const INTERNET_MS: u64 = 30;
+
+/// A shaper with one subscriber: class 1:5 on CPU 0.
+fn at_work() -> (Lab, Server) {
+    let alice = Subscriber::new("alice", 1).rtt(Duration::from_millis(SUBSCRIBER_MS));
+    let plan = Plan::new([alice]).internet_rtt(Duration::from_millis(INTERNET_MS));
+    let lab = Lab::build(plan).unwrap();
+    lab.shaper().attach_both(LAN, WAN);
+    for ip in [lab.subscriber("alice").v4(), lab.subscriber("alice").v6()] {
+        lab.shaper()
+            .ok(&format!("xdp_iphash_to_cpu_cmdline --add --ip {ip} --cpu 0 --classid 1:5"));
+    }
+    let server = Server::start(lab.internet().netns(), 0).unwrap();
+    (lab, server)
+}
+
+fn talk(lab: &Lab, server: &Server, ipv6: bool) {
+    let address = if ipv6 { lab.internet().v6() } else { lab.internet().v4() };
+    let flow = Flow::request_response(40, Duration::ZERO);
+    traffic::run(lab.subscriber("alice").netns(), server, address, &flow).unwrap();
+    std::thread::sleep(300 * MS); // the FINs are still on their way
+}
+
+/// Classifiers with a follower behind them.
+fn followed(lab: &Lab) -> usize {
+    libbpf_rs::set_print(None); // what libbpf says of interfaces without clsact
+    lab.shaper().run(|| cpumap_pping::follow::followed()).unwrap().unwrap()
+}
+
+/// A follower in the shaper's namespace.
+struct Follower(Child);
+
+impl Follower {
+    fn start(lab: &Lab, options: &str) -> Self {
+        let line = format!("xdp_pping --follow {options}");
+        let mut command = lab.shaper().prepare(&line);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually(&line, || followed(lab) == 2);
+        Self(child)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+    }
+
+    fn end(self, signal: Signal) -> Said {
+        self.signal(signal);
+        Said::from(self.0.wait_with_output().unwrap())
+    }
+}
+
+fn of_kind<'a>(events: &'a [Value], key: &str, value: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event[key] == value).collect()
+}
+
+#[test]
+fn events_have_the_class_and_the_side() {
+    if !lab::privileged() {
+        return;
+    }
+    let (lab, server) = at_work();
+    for ipv6 in [false, true] {
+        let follower = Follower::start(&lab, "--format json --rate-limit 0");
+        talk(&lab, &server, ipv6);
+        let said = follower.end(Signal::SIGINT);
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+        let Value::Array(events) = shaper::json(&said.out) else { panic!("{}", said.out) };
+        for (side, ms) in [("subscriber", SUBSCRIBER_MS), ("internet", INTERNET_MS)] {
+            let rtts: Vec<_> = events
+                .iter()
+                .filter(|event| event["side"] == side)
+                .filter_map(|event| event["rtt"].as_u64())
+                .collect();
+            assert!(rtts.len() >= 8, "{side}: {rtts:?}");
+            let least = *rtts.iter().min().unwrap() as f64 / 1e6;
+            assert!((least - ms as f64).abs() < 1.0 + 0.05 * ms as f64, "{side}: {least} ms");
+        }
+        assert!(events.iter().all(|event| event["tc"] == "1:5" && event["protocol"] == "TCP"));
+        let opened = of_kind(&events, "flow_event", "opening");
+        let reasons: Vec<_> = opened.iter().map(|event| &event["reason"]).collect();
+        assert_eq!(reasons, ["SYN", "SYN-ACK"], "{events:?}");
+        assert!(!of_kind(&events, "flow_event", "closing").is_empty());
+        eventually("the kernel empties the array", || followed(&lab) == 0);
+    }
+}
+
+/// Killed, it leaves nothing behind its classifiers, and the next one can follow.
+#[test]
+fn a_follower_that_is_killed_is_gone() {
+    if !lab::privileged() {
+        return;
+    }
+    let (lab, server) = at_work();
+    let before = lab.shaper().pins();
+    let follower = Follower::start(&lab, "--format jsonl");
+    let refused = lab.shaper().call("xdp_pping --follow");
+    assert_eq!(
+        refused.parts(),
+        (1, "", "ERR: --follow: the shaper has a follower already; end it first: pkill -f 'xdp_pping.*--follow'\n")
+    );
+    follower.end(Signal::SIGKILL);
+    eventually("the kernel empties the array", || followed(&lab) == 0);
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    talk(&lab, &server, false);
+    let said = follower.end(Signal::SIGTERM);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.lines().count() > 10);
+    assert_eq!(lab.shaper().pins(), before, "a follower pins nothing");
+}
+
+/// A follower that does not read loses events, and nobody else loses anything.
+#[test]
+fn a_follower_that_stalls_costs_only_events() {
+    if !lab::privileged() {
+        return;
+    }
+    let (lab, server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    follower.signal(Signal::SIGSTOP);
+    talk(&lab, &server, false);
+    let counted = lab.shaper().counters();
+    assert!(counted.of("rtt_subscriber") > 8 && counted.of("rtt_internet") > 8);
+    follower.signal(Signal::SIGCONT);
+    let said = follower.end(Signal::SIGINT);
+    assert_eq!(said.code, 0, "{said:?}");
+    let rtts = said.out.lines().filter(|line| line.contains("\"rtt\":")).count() as u64;
+    let measured = counted.of("rtt_subscriber") + counted.of("rtt_internet");
+    assert!(rtts + 2 >= measured, "{rtts} of {measured}: the ring buffer held them all");
+}
+
+/// A reload puts other programs in the place of those that are followed.
+#[test]
+fn a_reload_is_followed() {
+    if !lab::privileged() {
+        return;
+    }
+    let (lab, server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    lab.shaper().attach_both(LAN, WAN);
+    eventually("the follower joins the new programs", || followed(&lab) == 2);
+    talk(&lab, &server, false);
+    let said = follower.end(Signal::SIGINT);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.lines().filter(|line| line.contains("\"rtt\":")).count() > 10);
+}
+
+#[test]
+fn nothing_to_follow_is_one_line() {
+    if !lab::privileged() {
+        return;
+    }
+    let sandbox = shaper::sandbox_with_devices(2);
+    let said = sandbox.call("xdp_pping --follow");
+    assert_eq!(said.code, 22);
+    assert!(said.err.starts_with("ERR: ") && said.err.lines().count() == 1, "{said:?}");
+    assert_eq!(said.out, "");
+}
