@@ -22,13 +22,13 @@ DIST    := $(BUILD)/dist
 LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass
 BINARIES := $(LEGACY) cpumap-pping pping
 SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
-BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h bench/bpf/*.c bench/bpf/*.h)
+BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h bench/bpf/*.c bench/bpf/*.h fuzz/*.c fuzz/*.h fuzz/include/bpf/*.h)
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh dist/deb/*.sh)
 
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 
 # Debian packages, each once: to compile, to run, to check, to package.
-DEPS := clang llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
+DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
 	iproute2 ethtool procps kmod util-linux \
 	clang-format shellcheck jq
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
@@ -78,7 +78,7 @@ dist: ## man pages and shell completions, from the command definitions (build/di
 ## -- check
 
 .PHONY: test
-test: deps lint test-scripts test-rust ## everything: formats, lints, scripts, unit and end-to-end tests (needs root)
+test: deps lint test-scripts test-parser test-rust ## everything: formats, lints, scripts, unit and end-to-end tests (needs root)
 
 .PHONY: lint
 lint: ## formats and lints only
@@ -106,9 +106,49 @@ bench: deps ## what a packet costs, beside reference programs: a report in bench
 	$(CARGO) build --release --locked -p cpumap-pping --bins -p cpumap-pping-bench
 	$(RELEASE)/cpumap-pping-bench $(BENCH)
 
+.PHONY: accuracy
+accuracy: deps ## how right the RTTs are, beside known delays and the kernel: writes docs/ACCURACY.md (needs root)
+	$(CARGO) build --release --locked --bins -p cpumap-pping -p cpumap-pping-accuracy
+	$(RELEASE)/cpumap-pping-accuracy
+
 .PHONY: fuzz
 fuzz: ## the BPF programs beside the reference model, on and on (FUZZ_SEED=N repeats; needs root)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),0) $(CARGO) test --locked --test differential fresh_seed
+
+# Coverage-guided: bpf/parse.h for the host beside the reference model, both instrumented.
+FUZZ     := $(BUILD)/fuzz
+FINDINGS := fuzz/artifacts/parser
+CLANG    ?= clang
+# What libFuzzer asks of clang, asked of rustc.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+# Packets are not aligned, and neither BPF nor the host minds.
+SANITIZE := -fsanitize=fuzzer,address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined
+
+.PHONY: parser-fuzzer
+parser-fuzzer:
+	$(call step,the fuzzer of bpf/parse.h for the host)
+	@RUSTFLAGS='$(COVERAGE)' $(CARGO) build --quiet --release --locked -p cpumap-pping-fuzz --lib --target-dir $(FUZZ)/target
+	@$(CARGO) run --quiet --locked -p cpumap-pping-fuzz --bin seeds -- $(FUZZ)/seeds
+	@$(CLANG) -O1 -g -Wall -Wextra -Werror $(SANITIZE) -Ifuzz/include -Iinclude -Ibpf \
+		fuzz/parser.c $(FUZZ)/target/release/liboracle.a -o $(FUZZ)/parser
+
+# $(call fuzz-parser,SECONDS): what it finds is in $(FINDINGS); what it has learnt stays in fuzz/corpus.
+define fuzz-parser
+	@mkdir -p fuzz/corpus/parser $(FINDINGS)
+	@$(FUZZ)/parser -max_total_time=$(1) -max_len=640 -timeout=5 -print_final_stats=1 \
+		-artifact_prefix=$(FINDINGS)/ -dict=fuzz/parser.dict fuzz/corpus/parser $(FUZZ)/seeds 2>&1 | \
+		sed -u '/^#[0-9]*\t\(NEW\|REDUCE\|pulse\)/d; /^###.* Recommended/,/^###.* End/d' || { \
+		echo "make: a finding in $(FINDINGS): $(FUZZ)/parser FILE repeats it" >&2; exit 1; }
+endef
+
+.PHONY: fuzz-parser
+fuzz-parser: deps parser-fuzzer ## the C parser for the host beside the model, guided by coverage (FUZZ_SECONDS=60; 0: on and on)
+	$(call fuzz-parser,$(or $(FUZZ_SECONDS),60))
+
+.PHONY: test-parser
+test-parser: parser-fuzzer ## the same for ten seconds
+	$(call fuzz-parser,10)
 
 ## -- install and package
 

@@ -78,17 +78,25 @@ impl Host {
         Spoke { device: device.to_owned(), mac: self.mac, link: self.link.clone() }
     }
 
-    /// Addresses and routes of a host whose every next hop is `gateway` at `mac`.
-    pub(crate) fn configure(&self, gateway: &str, gateway_mac: Mac) -> io::Result<()> {
+    /// Addresses and routes of a host whose every next hop is `gateway` at `gateway_mac`.
+    pub(crate) fn configure(
+        &self,
+        gateway: &str,
+        gateway_mac: Mac,
+        prompt_acks: bool,
+    ) -> io::Result<()> {
         let (ipv4, ipv6, mac) = (self.ipv4, self.ipv6, text(gateway_mac));
+        let quickack = u8::from(prompt_acks);
         let lines = [
             format!("link set {ETH} up"),
             format!("addr add {ipv4}/32 dev {ETH}"),
             format!("addr add {ipv6}/128 dev {ETH} nodad"),
             format!("neigh replace {gateway} lladdr {mac} dev {ETH} nud permanent"),
             format!("neigh replace {GATEWAY_V6} lladdr {mac} dev {ETH} nud permanent"),
-            format!("route add 0.0.0.0/0 via {gateway} dev {ETH} onlink src {ipv4}"),
-            format!("route add ::/0 via {GATEWAY_V6} dev {ETH} src {ipv6}"),
+            format!(
+                "route add 0.0.0.0/0 via {gateway} dev {ETH} onlink src {ipv4} quickack {quickack}"
+            ),
+            format!("route add ::/0 via {GATEWAY_V6} dev {ETH} src {ipv6} quickack {quickack}"),
         ];
         tool::batch(&self.netns, "ip", &lines)?;
         offload::disable(&self.netns, ETH)

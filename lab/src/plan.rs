@@ -81,6 +81,9 @@ pub struct Plan {
     /// Whether delay lines run before ordinary threads: exact on a busy machine, but what saturates a
     /// CPU starves the shaper. Default: yes.
     pub realtime: bool,
+    /// Whether hosts acknowledge each segment at once (`quickack` of their routes), so that the RTT is
+    /// the path's. Default: no, they wait as Linux does. Routed labs only.
+    pub prompt_acks: bool,
 }
 
 impl Plan {
@@ -95,6 +98,7 @@ impl Plan {
             queues: 2,
             seed: 1,
             realtime: true,
+            prompt_acks: false,
         }
     }
 
@@ -130,6 +134,12 @@ impl Plan {
         self
     }
 
+    /// Lets hosts acknowledge each segment at once.
+    pub fn prompt_acks(mut self) -> Self {
+        self.prompt_acks = true;
+        self
+    }
+
     /// Refuses what cannot be built.
     pub(crate) fn check(&self) -> io::Result<()> {
         let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -139,6 +149,9 @@ impl Plan {
         }
         if self.forwarding == Forwarding::Routed && !encapsulations.all(Encapsulation::is_none) {
             return invalid("encapsulation needs a bridged lab");
+        }
+        if self.forwarding == Forwarding::Bridged && self.prompt_acks {
+            return invalid("prompt ACKs need a routed lab");
         }
         Ok(())
     }

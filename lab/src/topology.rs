@@ -51,7 +51,7 @@ impl Lab {
             .collect::<io::Result<Vec<_>>>()?;
         wire(&plan, &lines, shaper.netns(), &internet, &subscribers)?;
         configure_shaper(&plan, shaper.netns(), &internet, &subscribers)?;
-        configure_hosts(plan.forwarding, &internet, &subscribers)?;
+        configure_hosts(&plan, &internet, &subscribers)?;
         let (lan_line, wan_line) = start_lines(&plan, &lines, &internet, &subscribers)?;
         Ok(Self { lan_line, wan_line, shaper, internet, subscribers })
     }
@@ -167,17 +167,13 @@ fn bridge(mtu: u32) -> Vec<String> {
     commands
 }
 
-fn configure_hosts(
-    forwarding: Forwarding,
-    internet: &Host,
-    subscribers: &[Host],
-) -> io::Result<()> {
-    let routed = forwarding == Forwarding::Routed;
+fn configure_hosts(plan: &Plan, internet: &Host, subscribers: &[Host]) -> io::Result<()> {
+    let routed = plan.forwarding == Forwarding::Routed;
     let beyond_lan = if routed { LAN_MAC } else { INTERNET_MAC };
     for host in subscribers {
-        host.configure(LAN_GATEWAY, beyond_lan)?;
+        host.configure(LAN_GATEWAY, beyond_lan, plan.prompt_acks)?;
     }
-    internet.configure(WAN_GATEWAY, WAN_MAC)?;
+    internet.configure(WAN_GATEWAY, WAN_MAC, plan.prompt_acks)?;
     if routed {
         return Ok(());
     }

@@ -136,3 +136,23 @@ fn timestamps_can_be_off_at_one_end() {
         assert_eq!(report.server.unwrap().timestamps, on);
     }
 }
+
+/// Who thinks for less than the 40 ms of a delayed ACK acknowledges an answer with the next request,
+/// unless hosts are prompt.
+#[test]
+fn prompt_acks() {
+    if !lab::privileged() {
+        return;
+    }
+    let rtt = |plan: Plan| {
+        let lab = Lab::build(plan).unwrap();
+        let server = Server::start(lab.internet().netns(), 0).unwrap();
+        let alice = lab.subscriber("alice").netns();
+        let flow = Flow::request_response(30, 20 * MS);
+        let report = traffic::run(alice, &server, lab.internet().v4(), &flow).unwrap();
+        report.server.unwrap().rtt
+    };
+    let (prompt, usual) = (rtt(plan().prompt_acks()), rtt(plan()));
+    assert!(prompt >= 25 * MS && prompt + 10 * MS < usual, "{prompt:?} {usual:?}");
+    assert!(Lab::build(plan().bridged().prompt_acks()).is_err());
+}

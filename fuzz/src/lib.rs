@@ -1,0 +1,142 @@
+//! What the reference model makes of a frame, for fuzz/parser.c, which asks the C parser the same.
+
+use model::parse::{network, transport, Fault, Ip, Segment, Transport};
+
+/// `enum parse_result` of bpf/parse.h.
+mod result {
+    pub const OK: u32 = 0;
+    pub const OTHER: u32 = 1;
+    pub const TRUNCATED: u32 = 2;
+    pub const MALFORMED: u32 = 3;
+    pub const FRAGMENT: u32 = 4;
+}
+
+/// `struct parsed` of fuzz/oracle.h: what does not apply is 0, so that both sides' bytes are the same.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parsed {
+    pub network: u32,
+    pub transport: u32,
+    pub is_ipv6: u32,
+    pub protocol: u32,
+    pub l3_offset: u32,
+    pub l3_end: u32,
+    pub l3_length: u32,
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    pub has_timestamps: u32,
+    pub source_port: u32,
+    pub destination_port: u32,
+    pub payload: u32,
+    pub tsval: u32,
+    pub tsecr: u32,
+    pub syn: u32,
+    pub ack: u32,
+}
+
+/// Everything that the TC program learns from a frame.
+pub fn parse(frame: &[u8]) -> Parsed {
+    match network(frame) {
+        Ok(ip) => parse_ip(frame, &ip),
+        Err(fault) => {
+            let network = match fault {
+                Fault::NotIp => result::OTHER,
+                Fault::Truncated => result::TRUNCATED,
+                Fault::Malformed => result::MALFORMED,
+            };
+            Parsed { network, ..Parsed::default() }
+        }
+    }
+}
+
+fn parse_ip(frame: &[u8], ip: &Ip) -> Parsed {
+    let parsed = Parsed {
+        is_ipv6: ip.is_ipv6.into(),
+        protocol: ip.protocol.into(),
+        l3_offset: ip.start as u32,
+        l3_end: ip.end as u32,
+        l3_length: ip.length as u32,
+        source: ip.source,
+        destination: ip.destination,
+        ..Parsed::default()
+    };
+    let transport = match transport(frame, ip) {
+        Transport::Segment(segment) => return with_segment(parsed, segment),
+        Transport::NoTimestamps => result::OK,
+        Transport::Other => result::OTHER,
+        Transport::NoPorts => result::FRAGMENT,
+        Transport::Truncated => result::TRUNCATED,
+        Transport::Malformed => result::MALFORMED,
+    };
+    Parsed { transport, ..parsed }
+}
+
+fn with_segment(parsed: Parsed, segment: Segment) -> Parsed {
+    Parsed {
+        has_timestamps: 1,
+        source_port: segment.source_port.into(),
+        destination_port: segment.destination_port.into(),
+        payload: segment.payload as u32,
+        tsval: segment.tsval,
+        tsecr: segment.tsecr,
+        syn: segment.syn.into(),
+        ack: segment.ack.into(),
+        ..parsed
+    }
+}
+
+/// [`parse`] for C.
+///
+/// # Safety
+///
+/// `frame` must point to `length` readable bytes, `parsed` to room for a [`Parsed`].
+#[no_mangle]
+pub unsafe extern "C" fn model_parse(frame: *const u8, length: usize, parsed: *mut Parsed) {
+    let frame: &[u8] = if length == 0 {
+        &[]
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts(frame, length) }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { parsed.write(parse(frame)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Frame;
+
+    #[test]
+    fn a_segment_with_timestamps() {
+        let frame = Frame::tcp4([192, 0, 2, 1], [100, 64, 0, 2]).timestamps(7, 9).payload(100);
+        let parsed = parse(&frame.build());
+        assert_eq!((parsed.network, parsed.transport, parsed.has_timestamps), (0, 0, 1));
+        assert_eq!((parsed.l3_offset, parsed.l3_end, parsed.l3_length), (14, 34, 152));
+        assert_eq!((parsed.tsval, parsed.tsecr, parsed.payload), (7, 9, 100));
+        assert_eq!((parsed.source_port, parsed.destination_port), (1000, 2000));
+        assert_eq!(parsed.destination[12..], [100, 64, 0, 2]);
+    }
+
+    #[test]
+    fn what_does_not_apply_is_zero() {
+        let truncated = Parsed { network: result::TRUNCATED, ..Parsed::default() };
+        assert_eq!(parse(&[]), truncated);
+        assert_eq!(parse(&[2; 13]), truncated);
+        let bare = Frame::tcp4([192, 0, 2, 1], [100, 64, 0, 2]).build();
+        let parsed = parse(&bare);
+        assert_eq!((parsed.transport, parsed.has_timestamps, parsed.source_port), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_c_interface_is_the_same() {
+        let frame = Frame::tcp6([0x20; 16], [0xfd; 16]).timestamps(1, 2).build();
+        let mut parsed = Parsed::default();
+        // SAFETY: the frame's own pointer and length; a place of the right type.
+        unsafe { model_parse(frame.as_ptr(), frame.len(), &mut parsed) };
+        assert_eq!(parsed, parse(&frame));
+        // SAFETY: no byte is read.
+        unsafe { model_parse(std::ptr::null(), 0, &mut parsed) };
+        assert_eq!(parsed, parse(&[]));
+    }
+}
