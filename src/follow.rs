@@ -81,11 +81,10 @@ impl Following {
         for (id, program) in classifiers()? {
             let array = match self.arrays.remove(&id) {
                 Some(array) => array,
-                None => {
-                    let Some(array) = follow_array(&program)? else { continue };
-                    enter(&array, kernel)?;
-                    array
-                }
+                None => match stand_behind(&program, kernel)? {
+                    Some(array) => array,
+                    None => continue,
+                },
             };
             now.insert(id, array);
         }
@@ -99,6 +98,17 @@ impl Attachment for Following {
     fn check(&mut self, kernel: &Kernel) -> Result<()> {
         self.join(kernel)
     }
+}
+
+/// Puts the follower behind one classifier, for as long as what this returns is held; `None`: the
+/// classifier is of a version that cannot be followed.
+///
+/// # Errors
+/// Somebody else follows already; the missing capability.
+pub fn stand_behind(classifier: &OwnedFd, kernel: &Kernel) -> Result<Option<MapHandle>> {
+    let array = follow_array(classifier)?;
+    array.iter().try_for_each(|array| enter(array, kernel))?;
+    Ok(array)
 }
 
 /// The classifiers of all interfaces: id and program.

@@ -33,7 +33,9 @@ fn load_of(part: Part) -> Load {
         Part::TwoTags => Load::shaped(Shape { tags: vec![(0x88a8, 100), (0x8100, 200)], ..shape }),
         Part::TimestampsOff => Load::shaped(Shape { timestamps: false, ..shape }),
         Part::Udp => Load::shaped(Shape { udp: true, ..shape }),
-        Part::LiveMix | Part::Mappings | Part::Flows | Part::Bulk => Load::live_mix(),
+        Part::LiveMix | Part::Mappings | Part::Flows | Part::Bulk | Part::Stream => {
+            Load::live_mix()
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod report;
 mod sender;
 mod stage;
 mod stats;
+mod stream;
 mod systems;
 mod table;
 mod targets;
@@ -75,6 +76,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
             Part::Mappings => mappings::run(options, &line, report),
             Part::Flows => flows::run(options, &line, report),
             Part::Bulk => bulk::run(options, &line, report),
+            Part::Stream => stream::run(options, &line, report),
             load => loads::run(load, options, &line, report),
         };
         line.clear();

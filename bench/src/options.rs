@@ -62,6 +62,8 @@ pub enum Part {
     Mappings,
     /// Scaling: samples kept of 10 000 to 1 000 000 flows
     Flows,
+    /// The live mix with a follower (xdp_pping --follow), and the events a second that reach a file
+    Stream,
     /// --replace, --list and xdp_pping with many entries (the release programs)
     Bulk,
 }

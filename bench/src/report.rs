@@ -12,6 +12,7 @@ use crate::generator::Generator;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::quantile::quantile;
+use crate::stream::StreamRow;
 use crate::targets::Target;
 
 /// Everything.
@@ -27,6 +28,8 @@ pub struct Report {
     pub memory: Option<Memory>,
     /// Scaling of flows.
     pub flows: Vec<FlowRow>,
+    /// Events on their way into a file.
+    pub stream: Vec<StreamRow>,
     /// Many entries at once.
     pub bulk: Vec<BulkRow>,
     /// What was wanted of all this.

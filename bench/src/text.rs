@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::options::Part;
 use crate::report::{Comparison, Report};
+use crate::stream::StreamRow;
 use crate::table::{grouped, number, percent, Table};
 use crate::targets::{Target, Unit};
 
@@ -50,6 +51,9 @@ pub fn part(part: Part, report: &Report) -> String {
         Part::Bulk => bulk(&report.bulk),
         _ => report.comparison(&part.name()).map_or_else(String::new, comparison),
     };
+    if part == Part::Stream {
+        text += &stream(&report.stream);
+    }
     if part == Part::LiveMix {
         text.extend(report.accuracy.as_ref().map(accuracy));
         text.extend(report.memory.as_ref().map(memory));
@@ -234,6 +238,28 @@ fn bulk(rows: &[BulkRow]) -> String {
     format!(
         "bulk: whole runs of the release programs, the output down a pipe; CPU: the least user and system time of a \
          run\n\n{table}"
+    )
+}
+
+fn stream(rows: &[StreamRow]) -> String {
+    let mut table = Table::new([
+        ["possible", "written", "lost for want of", "generator"],
+        ["RTTs/s", "RTTs/s", "room in the ring", "skipped ms"],
+    ]);
+    for row in rows {
+        table.row([
+            grouped(row.possible_a_second as u64),
+            grouped(row.written_a_second as u64),
+            grouped(row.lost),
+            grouped(row.ticks_skipped),
+        ]);
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n  every RTT into a file of JSON lines, at rising rates; generator, shaper and follower share the machine's \
+         CPUs\n\n{table}"
     )
 }
 
