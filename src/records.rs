@@ -82,20 +82,17 @@ impl Records {
         let met: Vec<AtomicBool> = before.iter().map(|_| AtomicBool::new(false)).collect();
         let moved = Mutex::new(Vec::new());
         let mut found = self.records.collect(|&handle, record| {
-            let mut record = *record;
-            let mut stayed = true;
-            for index in self.lines_of(handle) {
-                met[index].fetch_or(before[index].handle == handle, Ordering::Relaxed);
-                match self.line(index).filter(|line| line.flushes == before[index].flushes) {
-                    Some(line) if line.content.tc_handle == handle => {
-                        rtt::add_recent(&mut record, &line.content);
-                    }
-                    Some(_) => {}
-                    None => stayed = false,
-                }
+            for index in self.lines_of(handle).filter(|index| before[*index].handle == handle) {
+                met[index].store(true, Ordering::Relaxed);
             }
-            if stayed {
-                return visit(handle, &record);
+            match self.waiting(handle, &before) {
+                Some(lines) if lines.is_empty() => return visit(handle, record),
+                Some(lines) => {
+                    let mut record = *record;
+                    lines.iter().for_each(|line| rtt::add_recent(&mut record, &line.content));
+                    return visit(handle, &record);
+                }
+                None => {}
             }
             moved.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
             None
@@ -111,6 +108,23 @@ impl Records {
             found.extend(visit(handle, &self.one(handle)?));
         }
         Ok(found)
+    }
+
+    /// The lines that hold samples of a handle whose record was just read; `None` if one of them was
+    /// flushed since `before`: the record may hold its samples.
+    fn waiting(&self, handle: u32, before: &[Owner]) -> Option<Vec<Line>> {
+        let mut waiting = Vec::new();
+        for index in self.lines_of(handle) {
+            let now = self.owner(index);
+            if now.flushes != before[index].flushes {
+                return None;
+            }
+            if now.handle == handle && now.samples > 0 {
+                let line = self.line(index)?;
+                (line.flushes == now.flushes).then(|| waiting.push(line))?;
+            }
+        }
+        Some(waiting)
     }
 
     /// One handle's record with its samples that are on their way.
@@ -143,9 +157,10 @@ impl Records {
         word.map_or(0, |word| (word.load(Ordering::Acquire) >> 32) as u32)
     }
 
+    /// The handle is read first: if it changes in between, so does the number of flushes.
     fn owner(&self, line: usize) -> Owner {
+        let handle = self.recent.word(line * WORDS).map_or(0, |w| w.load(Ordering::Acquire) as u32);
         let state = self.state(line);
-        let handle = self.recent.word(line * WORDS).map_or(0, |w| w.load(Ordering::Relaxed) as u32);
         let (flushes, samples) = (state >> RECENT_COUNT_BITS, state % (1 << RECENT_COUNT_BITS));
         Owner { handle, flushes, samples }
     }

@@ -450,7 +450,7 @@ fn a_snapshot_misses_and_doubles_no_handle_while_writers_run() {
         let writers = [writer(STEADY, 32), writer(STEADY + 16, 32)];
         let mut last = 0;
         for _ in 0..8 {
-            let reports = sandbox.run(|| snapshot(&PinDir::default()).unwrap()).unwrap();
+            let reports = sandbox.run(|| snapshot(&PinDir::default(), true).unwrap()).unwrap();
             let handles: Vec<_> =
                 reports.iter().map(|report| report.tc_handle - 0x1_0000).collect();
             assert!(handles.windows(2).all(|pair| pair[0] < pair[1]), "a handle came twice");

@@ -39,7 +39,7 @@ const FOLLOWED: &str = "ours, followed, every RTT";
 const LIMITED: &str = "ours, followed, 100 ms";
 
 /// Segments a millisecond of the runs that look for the limit.
-const RATES: [u32; 3] = [60, 90, 130];
+const RATES: [u32; 3] = [60, 100, 160];
 /// How long each of them lasts.
 const SUSTAINED: Duration = Duration::from_secs(5);
 

@@ -8,7 +8,7 @@ use crate::cli::xdp_pping::{Follow, Request, Snapshot};
 use crate::error::{Error, Result};
 use crate::follow::{self, Following};
 use crate::machine::ktime_ns;
-use crate::output::{write_report, HandleReport};
+use crate::output::{write_report, Format, HandleReport, Side};
 use crate::pin::PinDir;
 use crate::records::Records;
 use crate::rtt;
@@ -33,7 +33,7 @@ pub fn run(request: Request) -> Result<()> {
 
 fn watch(request: &Snapshot) -> Result<()> {
     loop {
-        show(request, snapshot(&PinDir::default()))?;
+        show(request, snapshot(&PinDir::default(), needs_sides(request)))?;
         let Some(interval) = request.watch else { break };
         sleep(interval);
         super::print(|out| writeln!(out))?;
@@ -63,14 +63,20 @@ fn follower(request: &Follow) -> Result<Live<Following>> {
     Ok(Live::new(Following::begin(&kernel)?, kernel))
 }
 
-/// Every tc handle with samples, in the order of the handles.
+/// Only the contract's JSON, the quickest, does without the sides apart.
+fn needs_sides(request: &Snapshot) -> bool {
+    request.side != Side::Both || request.format != Format::Json
+}
+
+/// Every tc handle with samples, in the order of the handles; on request with the sides apart.
 ///
 /// # Errors
 /// [`Error::MapFile`]: nothing is loaded.
-pub fn snapshot(dir: &PinDir) -> Result<Vec<HandleReport>> {
+pub fn snapshot(dir: &PinDir, sides: bool) -> Result<Vec<HandleReport>> {
     let records = Records::open(dir)?;
     let now = ktime_ns()?;
-    let mut reports = records.collect(|handle, record| rtt::report(handle, record, now))?;
+    let report = if sides { rtt::report } else { rtt::report_both };
+    let mut reports = records.collect(|handle, record| report(handle, record, now))?;
     // A report is large: its key is sorted, then each report moves once.
     reports.sort_by_cached_key(|report: &HandleReport| report.tc_handle);
     Ok(reports)
