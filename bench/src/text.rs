@@ -292,7 +292,7 @@ pub fn targets(all: &[Target]) -> String {
 
 fn figure(unit: Unit, value: f64) -> String {
     match unit {
-        Unit::Times => number(value, 2),
+        Unit::Times => number(value, 3),
         Unit::Share => percent(Some(value)),
         Unit::Bytes => format!("{} bytes", number(value, 0)),
         Unit::Ms => format!("{} ms", number(value, 0)),
@@ -356,7 +356,7 @@ mod tests {
 targets: 2 of 2 met (ratios: median of paired rounds; times: the best run)
 
                                              target  measured                stretch
-  live mix: ours / textbook pair            <= 1.00      0.98  met   <= 0.85 NOT MET
+  live mix: ours / textbook pair            <= 1.000     0.984  met   <= 0.850 NOT MET
   live mix: samples kept of those possible  >= 92.0 %    95.1 %  met
 ";
         let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
