@@ -4,7 +4,9 @@
 //! the kernel and on clang; what the file guards against is a step, not a drift: record it again after
 //! judging one.
 
-use cpumap_pping::skel::{cpumap_pping::CpumapPpingSkelBuilder, xdp_pass::XdpPassSkelBuilder};
+use cpumap_pping::skel::{
+    cpumap_pping::CpumapPpingSkelBuilder, pping::PpingSkelBuilder, xdp_pass::XdpPassSkelBuilder,
+};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -37,7 +39,20 @@ fn measure() -> BTreeMap<String, u32> {
     let mut pass_object = MaybeUninit::uninit();
     let pass = XdpPassSkelBuilder::default().open(&mut pass_object).expect("open");
     let pass = pass.load().expect("load");
+    let mut stream_object = MaybeUninit::uninit();
+    let mut open = PpingSkelBuilder::default().open(&mut stream_object).expect("open");
+    let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
+    (rodata.config.sweep_ticks, rodata.config.idle_ticks) = (15, 62);
+    // As much as can be asked for at once.
+    let config = &mut rodata.stream_config;
+    (config.events, config.aggregate, config.tcp, config.icmp) = (1, 1, 1, 1);
+    (config.subnet_v4, config.subnet_v6) = (24, 48);
+    let stream = open.load().expect("load");
     [
+        ("pping_ingress", stream.progs.pping_ingress.as_fd()),
+        ("pping_egress", stream.progs.pping_egress.as_fd()),
+        ("pping_xdp", stream.progs.pping_xdp.as_fd()),
+        ("pping_follow", stream.progs.pping_follow.as_fd()),
         ("xdp_iphash_to_cpu", skel.progs.xdp_iphash_to_cpu.as_fd()),
         ("tc_classify", skel.progs.tc_classify.as_fd()),
         ("xdp_pass", pass.progs.xdp_pass.as_fd()),
