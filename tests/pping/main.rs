@@ -1,0 +1,13 @@
+//! `pping` from end to end: what it hears, how it comes and goes, and what it says.
+
+#[path = "../common/patience.rs"]
+mod patience;
+#[path = "../common/shaper.rs"]
+mod shaper;
+
+mod counts;
+mod flood;
+mod life;
+mod listener;
+mod live;
+mod starts;
