@@ -7,7 +7,9 @@ mod shaper;
 
 mod counts;
 mod flood;
+mod golden;
 mod life;
 mod listener;
 mod live;
+mod recording;
 mod starts;
