@@ -13,3 +13,4 @@ mod listener;
 mod live;
 mod recording;
 mod starts;
+mod tools;
