@@ -21,15 +21,18 @@ struct mapping {
 	__u8 state; /* enum mapping_state */
 };
 
+/*
+ * Neighbouring addresses (IPv4), and neighbouring /64s or /56s (IPv6), have
+ * neighbouring slots: providers number their subscribers one after the other,
+ * and these then share cache lines and pages. What is above 14 bits is mixed in.
+ */
 static __always_inline __u32 addr_cache_slot(const struct ip_addr *addr)
 {
-	__u64 hash = (addr->half[0] ^ (addr->half[1] >> 29)) + addr->half[1];
+	__u64 high = bpf_be64_to_cpu(addr->half[0]), low = bpf_be64_to_cpu(addr->half[1]);
+	__u64 number = low ^ high ^ high >> 8;
+	__u64 mixed = (number >> 14) * 0x9e3779b97f4a7c15ULL; /* 2^64 / golden ratio */
 
-	/* Both halves are in network order: what tells subscribers apart is in the
-	 * high bits, which a multiplication does not carry down. */
-	hash ^= hash >> 32;
-	hash *= 0x9e3779b97f4a7c15ULL; /* 2^64 / golden ratio: the high bits mix best */
-	return (__u32)(hash >> 40) & config.cache_mask;
+	return (__u32)(number ^ mixed >> 40) & config.cache_mask;
 }
 
 /* The map itself: the longest prefix, else the default entry. */

@@ -20,7 +20,9 @@
 #define MAX_INTERFACES 4096
 
 /* Address cache, per CPU: direct-mapped, a power of two. */
-#define ADDR_CACHE_ENTRIES 16384
+#define ADDR_CACHE_ENTRIES	 16384	/* on each CPU not less than, */
+#define ADDR_CACHE_ENTRIES_MOST	 65536	/* and not more: over all CPUs, */
+#define ADDR_CACHE_ENTRIES_TOTAL 262144 /* as long as that leaves the least */
 
 /*
  * Flow table. A flow is one cache line: an eight-way bucket is 512 bytes, and

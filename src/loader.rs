@@ -163,18 +163,22 @@ fn reuse_pins(
 fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     match name {
         maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
-        maps::ADDR_CACHE => Some(cpus * abi::ADDR_CACHE_ENTRIES as u32),
-        maps::RTT_RECENT => Some(cpus * recent_lines(cpus)),
+        maps::ADDR_CACHE => Some(cpus * share(cpus, ADDR_CACHE)),
+        maps::RTT_RECENT => Some(cpus * share(cpus, RECENT)),
         maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
         _ => None,
     }
 }
 
-/// Lines of recent samples a CPU: a power of two.
-fn recent_lines(cpus: u32) -> u32 {
-    let share = abi::RECENT_LINES as u32 / cpus.max(1);
-    let lines = share.clamp(abi::RECENT_LINES_LEAST as u32, abi::RECENT_LINES_MOST as u32);
-    1 << lines.ilog2()
+/// Entries of a per-CPU array over all CPUs, and the least and the most that a CPU gets.
+type Shares = [u64; 3];
+const ADDR_CACHE: Shares =
+    [abi::ADDR_CACHE_ENTRIES_TOTAL, abi::ADDR_CACHE_ENTRIES, abi::ADDR_CACHE_ENTRIES_MOST];
+const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
+
+/// What each CPU gets: a power of two.
+fn share(cpus: u32, [total, least, most]: Shares) -> u32 {
+    1 << (total / u64::from(cpus.max(1))).clamp(least, most).ilog2()
 }
 
 fn check_pin(
@@ -294,5 +298,19 @@ pub(crate) fn load_error(err: impl Into<crate::error::Cause>) -> Error {
             Error::BpfLoad(detail)
         }
         (err, _) => err,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_powers_of_two_between_the_least_and_the_most() {
+        for (cpus, entries, lines) in
+            [(1, 65536, 32768), (2, 65536, 32768), (6, 32768, 16384), (64, 16384, 4096)]
+        {
+            assert_eq!((share(cpus, ADDR_CACHE), share(cpus, RECENT)), (entries, lines), "{cpus}");
+        }
     }
 }
