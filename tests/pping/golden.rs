@@ -79,6 +79,18 @@ fn the_run_is_told_as_it_was() {
     assert!(rest.count() >= 2);
 }
 
+/// What the README shows of the run is what it says.
+#[test]
+fn the_readme_shows_the_run() {
+    let readme = fs::read_to_string(data("../../README.md")).unwrap();
+    let standard = fs::read_to_string(data("run.standard.txt")).unwrap();
+    let hour = &standard[..6];
+    let shown: Vec<&str> = readme.lines().filter(|line| line.starts_with(hour)).collect();
+    assert!(shown.len() >= 4, "{shown:?}");
+    let mut lines = standard.lines();
+    assert!(shown.iter().all(|shown| lines.any(|line| line == *shown)), "{shown:?}");
+}
+
 /// The RTTs of the standard format, of ppviz and of JSON are the same.
 #[test]
 fn the_formats_agree() {
