@@ -30,7 +30,7 @@ VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Car
 # Debian packages, each once: to compile, to run, to check, to package.
 DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
 	iproute2 ethtool procps kmod util-linux \
-	clang-format shellcheck jq
+	clang-format shellcheck jq iputils-ping tcpdump tshark tcptrace
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
 
 # A step names itself, then runs.
@@ -48,7 +48,7 @@ define apt
 	printf '\n==> apt-get install %s\n' "$$missing"; \
 	sudo=; if [[ $$(id -u) != 0 ]]; then sudo=sudo; fi; \
 	$$sudo apt-get update -qq || echo "make: apt-get update failed, trying with the lists at hand" >&2; \
-	DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 endef
 
 .PHONY: help

@@ -73,9 +73,10 @@ impl Watching {
 
 impl Attachment for Watching {
     fn check(&mut self, _: &Kernel) -> Result<()> {
+        // nix takes the null of libc for an empty name.
         match if_indextoname(self.ifindex) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::other(format!("listen on {}", self.dev), "it is gone", "")),
+            Ok(name) if !name.is_empty() => Ok(()),
+            _ => Err(Error::other(format!("listen on {}", self.dev), "it is gone", "")),
         }
     }
 }

@@ -42,6 +42,7 @@ mod sockopt;
 mod tool;
 pub mod topology;
 pub mod traffic;
+pub mod tun;
 
 pub use delay::DelayLine;
 pub use encapsulation::Encapsulation;
@@ -49,8 +50,9 @@ pub use host::{Host, ETH};
 pub use link::{Counters, Direction, Link};
 pub use ns::Netns;
 pub use plan::{Forwarding, Plan, Subscriber};
-pub use privilege::privileged;
+pub use privilege::{has_tool, privileged};
 pub use qdisc::{htb_class_stats, mq_htb, ClassStats, HtbClass};
 pub use sandbox::{private_bpffs, Sandbox};
 pub use topology::{Lab, LAN, WAN};
 pub use traffic::{Amount, Flow, Pattern, Report, Server, TcpInfo, UdpReceiver};
+pub use tun::{TunLine, TUN};

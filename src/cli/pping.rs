@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, short = 'l')]
     include_local: bool,
 
-    /// Include SYN and SYN-ACK: handshakes are measured, and flows open by them
+    /// Include the RTTs of handshakes, SYN and SYN-ACK
     #[arg(long = "include-SYN", short = 's')]
     include_syn: bool,
 

@@ -59,17 +59,19 @@ impl OpenFlows {
         }
     }
 
-    /// The flows that have ended at `now_ns` for want of packets; `flow` reads the programs' array.
+    /// The flows that have ended at `now_ns` for want of packets, in the order in which they opened:
+    /// a capture says the same each time. `flow` reads the programs' array.
     pub fn expired(&mut self, now_ns: u64, flow: impl Fn(u32) -> Option<StreamFlow>) -> Vec<Event> {
         let mut ended = Vec::new();
         self.open.retain(|place, open| {
             if open.check_ns > now_ns || open.lives(place, now_ns, &flow) {
                 return true;
             }
-            ended.push(open.opening.timed_out(now_ns));
+            ended.push(open.opening);
             false
         });
-        ended
+        ended.sort_by_key(|opening| opening.time_ns);
+        ended.into_iter().map(|opening| opening.timed_out(now_ns)).collect()
     }
 
     /// Flows that are open.
@@ -173,6 +175,18 @@ mod tests {
         assert_eq!(flows.expired(31 * SECOND, flow).len(), 1);
         assert_eq!(flows.expired(301 * SECOND, flow).len(), 1);
         assert_eq!(flows.expired(401 * SECOND, flow).len(), 1);
+    }
+
+    #[test]
+    fn those_that_end_together_end_in_order() {
+        let mut flows = OpenFlows::default();
+        for index in (0..100).rev() {
+            let time_ns = u64::from(index);
+            let dst_port = (index as u16).to_be();
+            follow(&mut flows, &StreamEvent { time_ns, dst_port, ..opening(index, 7) });
+        }
+        let ended = flows.expired(400 * SECOND, |_| seen(7, [0, 0]));
+        assert!(ended.iter().map(|event| event.flow.dst_port).eq(0..100));
     }
 
     #[test]

@@ -41,13 +41,15 @@ impl<A: Attachment> Live<A> {
 impl<A: Attachment> Source for Live<A> {
     fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
         let now_ns = ktime_ns()?;
-        if now_ns >= self.check_ns {
-            self.check_ns = now_ns + CHECK_NS;
-            self.attachment.check(&self.kernel)?;
-        }
         if self.kernel.drain(batch, BATCH)? == 0 {
             let patience = Duration::from_nanos(until_ns.saturating_sub(now_ns));
             self.kernel.wait(batch, patience)?;
+            // What was too little to wake us: after the last call nobody looks again.
+            self.kernel.drain(batch, BATCH)?;
+        }
+        if now_ns >= self.check_ns {
+            self.check_ns = now_ns + CHECK_NS;
+            self.attachment.check(&self.kernel)?;
         }
         Ok(Progress::More)
     }

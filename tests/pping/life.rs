@@ -1,0 +1,360 @@
+//! How a pping comes and goes, and that nothing of it stays.
+
+use crate::listener::{array, Held, Listener, Place};
+use crate::shaper::{
+    eventually, pin_foreign_program, program, sandbox_with_devices, Said, Shaper, TempDir, MS,
+};
+use lab::{traffic, Flow, Lab, Plan, Sandbox, Server, Subscriber, LAN, WAN};
+use nix::libc;
+use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread::scope;
+
+/// A lab without delay.
+struct Scene {
+    server: Server,
+    lab: Lab,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
+        let server = Server::start(lab.internet().netns(), 0).unwrap();
+        Self { server, lab }
+    }
+
+    fn talk(&self) {
+        let flow = Flow::request_response(5, 2 * MS); // a TSval each
+        let alice = self.lab.subscriber("alice").netns();
+        traffic::run(alice, &self.server, self.lab.internet().v4(), &flow).unwrap();
+    }
+}
+
+/// A pping on an interface of a sandbox, in a folder.
+fn pping(sandbox: &Sandbox, dev: &str, options: &str) -> Command {
+    sandbox.prepare(&format!("pping -i {dev} {options}"))
+}
+
+/// What somebody else can find on an interface and in bpffs.
+fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
+    let mut lines = vec![
+        sandbox.ok(&format!("tc qdisc show dev {dev}")),
+        format!("{:?}", sandbox.xdp(dev)),
+        sandbox.ok("find /sys/fs/bpf"),
+    ];
+    for hook in ["ingress", "egress"] {
+        lines.push(format!("{:?}", sandbox.filters(dev, hook)));
+    }
+    lines
+}
+
+/// Fifty times on each of two interfaces.
+#[test]
+fn a_hundred_times() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new();
+    let shaper = scene.lab.shaper();
+    let before = [LAN, WAN].map(|dev| traces(shaper, dev));
+    let folder = TempDir::new();
+    scope(|threads| {
+        for dev in [LAN, WAN] {
+            let (scene, folder) = (&scene, &folder);
+            threads.spawn(move || {
+                (0..50).for_each(|time| come_and_go(scene, dev, folder, time));
+            });
+        }
+    });
+    assert_eq!([LAN, WAN].map(|dev| traces(shaper, dev)), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no file either");
+}
+
+/// Load, attach, run, detach: every number that it had in the kernel is gone.
+fn come_and_go(scene: &Scene, dev: &str, folder: &TempDir, time: usize) {
+    let (hook, signal) = match time % 3 {
+        0 => ("xdp", Signal::SIGTERM),
+        1 => ("tc", Signal::SIGINT),
+        _ => ("tc", Signal::SIGTERM),
+    };
+    let place = Place::of(scene.lab.shaper(), dev);
+    let mut command = pping(scene.lab.shaper(), dev, &format!("-F json -r 0 -I {hook}"));
+    command.current_dir(folder.path());
+    let listener = Listener::start(&place, command);
+    let held = Held::by(listener.programs());
+    let [programs, maps, links] = held.counts();
+    assert!(programs == 2 && maps >= 5 && links == 2, "{held:?}");
+    if time % 10 == 0 {
+        scene.talk();
+    }
+    let said = listener.end(signal);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(time % 10 != 0 || array(&said.out).len() > 4, "{said:?}");
+    eventually("everything is gone", || held.is_gone());
+}
+
+/// Links end with the process, however it ends.
+#[test]
+fn after_kill_9() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new();
+    let shaper = scene.lab.shaper();
+    let before = traces(shaper, LAN);
+    for hook in ["tc", "xdp"] {
+        let start = || {
+            let command = pping(shaper, LAN, &format!("-F jsonl -r 0 -I {hook}"));
+            Listener::start(&Place::of(shaper, LAN), command)
+        };
+        let killed = start();
+        let held = Held::by(killed.programs());
+        killed.end(Signal::SIGKILL);
+        eventually("everything is gone", || held.is_gone());
+        assert_eq!(traces(shaper, LAN), before);
+        let restarted = start();
+        let held = Held::by(restarted.programs());
+        scene.talk();
+        let said = restarted.end(Signal::SIGTERM);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        assert!(said.out.contains("\"rtt\":"), "{said:?}");
+        eventually("everything is gone", || held.is_gone());
+        assert_eq!(traces(shaper, LAN), before);
+    }
+}
+
+/// Links of a program to an interface's tc hooks fail as on kernels before 6.6.
+fn as_before_tcx(mut command: Command) -> Command {
+    const BPF_LINK_CREATE: u32 = libbpf_sys::BPF_LINK_CREATE;
+    let load = |k| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k };
+    let unless = |k, jf| libc::sock_filter { code: 0x15, jt: 0, jf, k };
+    let give = |k| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
+    let mut code = [
+        load(0), // the number of the call
+        unless(libc::SYS_bpf as u32, 3),
+        load(16), // its first argument
+        unless(BPF_LINK_CREATE, 1),
+        give(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        give(libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
+        let mode = libc::SECCOMP_MODE_FILTER;
+        // SAFETY: the program outlives the call, which copies it.
+        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: one system call between fork and exec.
+    unsafe { command.pre_exec(install) };
+    command
+}
+
+/// The programs of the LAN's filters.
+fn filters(sandbox: &Sandbox) -> BTreeSet<u64> {
+    let of_hook = |hook: &&str| sandbox.filters(LAN, hook);
+    ["ingress", "egress"].iter().flat_map(of_hook).map(|filter| filter.id).collect()
+}
+
+/// A pping with two filters on clsact, once they are there.
+fn filtering(sandbox: &Sandbox) -> (std::process::Child, TempDir) {
+    let before = filters(sandbox);
+    let folder = TempDir::new();
+    let mut command = as_before_tcx(pping(sandbox, LAN, "-F json -r 0"));
+    let out = fs::File::create(folder.path().join("out")).unwrap();
+    let child = command.stdout(out).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the filters are there", || filters(sandbox).difference(&before).count() == 2);
+    (child, folder)
+}
+
+fn end(child: std::process::Child, signal: Signal) -> Said {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+    Said::from(child.wait_with_output().unwrap())
+}
+
+/// Filters stay when their process is killed; the next start takes their place, and its end
+/// removes them.
+#[test]
+fn on_kernels_without_tcx() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new();
+    let shaper = scene.lab.shaper();
+    let before = traces(shaper, LAN);
+    for crash in [false, true] {
+        if crash {
+            let (child, _folder) = filtering(shaper);
+            end(child, Signal::SIGKILL);
+            assert_eq!(filters(shaper).len(), 2);
+        }
+        let (child, folder) = filtering(shaper);
+        scene.talk();
+        let said = end(child, Signal::SIGTERM);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        let events = array(&fs::read_to_string(folder.path().join("out")).unwrap());
+        assert!(events.iter().any(|event| event["rtt"].is_u64()), "{events:?}");
+        assert_eq!(traces(shaper, LAN), before);
+    }
+}
+
+/// Somebody else's clsact, filters and tcx links are where and what they were.
+#[test]
+fn others_are_left_alone() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new();
+    let shaper = scene.lab.shaper();
+    let pin = pin_foreign_program(shaper, libbpf_sys::BPF_PROG_TYPE_SCHED_CLS);
+    shaper.ok(&format!("tc qdisc add dev {LAN} clsact"));
+    // As somebody with our priority would.
+    let place = "prio 49152 handle 1";
+    shaper.ok(&format!("tc filter add dev {LAN} egress {place} bpf da pinned {pin}"));
+    shaper.ok(&format!("tc filter add dev {LAN} ingress prio 1 handle 1 bpf da pinned {pin}"));
+    let link = foreign_link(shaper, &pin);
+    let before = (traces(shaper, LAN), Place::of(shaper, LAN).programs());
+    assert_eq!((filters(shaper).len(), before.1.len()), (1, 1));
+
+    let listener = Listener::start(&Place::of(shaper, LAN), pping(shaper, LAN, "-F json -r 0"));
+    assert_eq!(listener.end(Signal::SIGTERM).code, 0);
+    assert_eq!((traces(shaper, LAN), Place::of(shaper, LAN).programs()), before);
+
+    let (child, _folder) = filtering(shaper);
+    assert_eq!(end(child, Signal::SIGTERM).code, 0);
+    assert_eq!((traces(shaper, LAN), Place::of(shaper, LAN).programs()), before);
+    drop(link);
+}
+
+/// A tcx link of somebody else on the LAN's egress.
+fn foreign_link(sandbox: &Sandbox, pin: &str) -> std::os::fd::OwnedFd {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    let attach = || {
+        let program = libbpf_rs::Program::fd_from_pinned_path(pin).unwrap();
+        let index = nix::net::if_::if_nametoindex(LAN).unwrap();
+        let hook = libbpf_sys::BPF_TCX_EGRESS;
+        // SAFETY: an open program; no options.
+        let link = unsafe {
+            libbpf_sys::bpf_link_create(program.as_raw_fd(), index as i32, hook, std::ptr::null())
+        };
+        assert!(link >= 0, "a foreign link: {link}");
+        // SAFETY: a descriptor that the kernel has just given us.
+        unsafe { OwnedFd::from_raw_fd(link) }
+    };
+    sandbox.run(attach).unwrap()
+}
+
+/// It says so, the array is valid, and the exit code is not 0.
+#[test]
+fn an_interface_that_goes_away() {
+    if !lab::privileged() {
+        return;
+    }
+    for hook in ["tc", "xdp"] {
+        let sandbox = sandbox_with_devices(1);
+        let command = pping(&sandbox, "lan", &format!("-F json -I {hook}"));
+        let mut listener = Listener::start(&Place::of(&sandbox, "lan"), command);
+        let held = Held::by(listener.programs());
+        sandbox.ok("ip link del lan");
+        let said = listener.wait();
+        assert_eq!(said.parts(), (1, "[]\n", "ERR: listen on lan: it is gone\n"));
+        eventually("everything is gone", || held.is_gone());
+    }
+}
+
+/// Another namespace is as good as gone; the same name again is another interface.
+#[test]
+fn an_interface_that_is_moved_or_replaced() {
+    if !lab::privileged() {
+        return;
+    }
+    for replace in [false, true] {
+        let sandbox = sandbox_with_devices(1);
+        let command = pping(&sandbox, "lan", "-F json");
+        let mut listener = Listener::start(&Place::of(&sandbox, "lan"), command);
+        if replace {
+            sandbox.ok("ip link del lan");
+            sandbox.ok("ip link add lan type veth peer name lan-peer");
+        } else {
+            let elsewhere = lab::Netns::new().unwrap();
+            sandbox.ok(&format!("ip link set lan netns {}", elsewhere.path().display()));
+        }
+        let said = listener.wait();
+        assert_eq!(said.parts(), (1, "[]\n", "ERR: listen on lan: it is gone\n"));
+    }
+}
+
+/// The old file is whole, the new one begins where it ends.
+#[test]
+fn a_hang_up_reopens_the_file() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new();
+    for format in ["json", "jsonl"] {
+        let folder = TempDir::new();
+        let file = |name: &str| folder.path().join(name);
+        let options = format!("-F {format} -r 0 -w {}", file("new").display());
+        let place = Place::of(scene.lab.shaper(), LAN);
+        let listener = Listener::start(&place, pping(scene.lab.shaper(), LAN, &options));
+        scene.talk();
+        fs::rename(file("new"), file("old")).unwrap();
+        listener.signal(Signal::SIGHUP);
+        eventually("the file is there again", || file("new").exists());
+        scene.talk();
+        let said = listener.end(Signal::SIGTERM);
+        assert_eq!(said.parts(), (0, "", ""));
+        for name in ["old", "new"] {
+            let text = fs::read_to_string(file(name)).unwrap();
+            let events = match format {
+                "json" => array(&text),
+                _ => text.lines().map(crate::shaper::json).collect(),
+            };
+            let of_kind =
+                |what: &str| events.iter().filter(|event| event["flow_event"] == what).count();
+            assert_eq!(of_kind("opening"), 2, "{name}: {text}");
+        }
+    }
+}
+
+/// Who listens has gone: that is the end, and no error.
+#[test]
+fn a_closed_pipe() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new();
+    let shaper = scene.lab.shaper();
+    let place = Place::of(shaper, LAN);
+    let mut command = pping(shaper, LAN, "-r 0");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("pping is attached", || place.programs().len() == 2);
+    drop(child.stdout.take());
+    scene.talk();
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.parts(), (0, "", ""));
+    assert!(place.programs().is_empty());
+}
+
+/// Only the program's own name is needed to end it; several may listen at once.
+#[test]
+fn two_at_once() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new();
+    let place = Place::of(scene.lab.shaper(), LAN);
+    let start = || Listener::start(&place, pping(scene.lab.shaper(), LAN, "-F json -r 0"));
+    let (first, second) = (start(), start());
+    scene.talk();
+    let said = first.end(Signal::SIGINT);
+    scene.talk();
+    let both = second.end(Signal::SIGINT);
+    let openings = |said: &Said| said.out.matches("\"opening\"").count();
+    assert_eq!((openings(&said), openings(&both)), (2, 4), "{said:?} {both:?}");
+    assert!(program("pping").ends_with("pping"));
+}

@@ -1,0 +1,226 @@
+//! A `pping` at work on an interface, what it said, and what there is of it in the kernel.
+
+use crate::shaper::{eventually, json, program, Said, TempDir};
+use lab::{Netns, Sandbox};
+use libbpf_rs::query::LinkInfoIter;
+use nix::errno::Errno;
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::net::IpAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command};
+
+/// An interface of a namespace.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub netns: Netns,
+    pub dev: String,
+}
+
+impl Place {
+    pub fn new(netns: &Netns, dev: &str) -> Self {
+        Self { netns: netns.clone(), dev: dev.to_owned() }
+    }
+
+    pub fn of(sandbox: &Sandbox, dev: &str) -> Self {
+        Self::new(sandbox.netns(), dev)
+    }
+
+    /// Ids of the programs that are there as links, or XDP.
+    pub fn programs(&self) -> BTreeSet<u32> {
+        let query = || {
+            let index = nix::net::if_::if_nametoindex(self.dev.as_str()).unwrap_or(0);
+            let tcx = [libbpf_sys::BPF_TCX_INGRESS, libbpf_sys::BPF_TCX_EGRESS];
+            let links = tcx.into_iter().flat_map(|hook| tcx_programs(index, hook));
+            links.chain(xdp_program(index)).collect()
+        };
+        self.netns.run(query).expect("enter the namespace")
+    }
+}
+
+fn tcx_programs(ifindex: u32, hook: u32) -> Vec<u32> {
+    let mut ids = vec![0; 16];
+    let mut opts = libbpf_sys::bpf_prog_query_opts {
+        sz: size_of::<libbpf_sys::bpf_prog_query_opts>() as u64,
+        prog_ids: ids.as_mut_ptr(),
+        ..Default::default()
+    };
+    opts.__bindgen_anon_1.prog_cnt = ids.len() as u32;
+    // SAFETY: opts says its own size, and the array has room for as many ids as it says.
+    let result = unsafe { libbpf_sys::bpf_prog_query_opts(ifindex as i32, hook, &mut opts) };
+    // SAFETY: the kernel has set the count; both names of it are the same number.
+    let count = if result == 0 { unsafe { opts.__bindgen_anon_1.count } } else { 0 };
+    ids.truncate(count as usize);
+    ids
+}
+
+fn xdp_program(ifindex: u32) -> Option<u32> {
+    let mut id = 0;
+    // SAFETY: the id is written, nothing else.
+    let result = unsafe { libbpf_sys::bpf_xdp_query_id(ifindex as i32, 0, &mut id) };
+    (result == 0 && id != 0).then_some(id)
+}
+
+/// What the kernel holds of one pping, by number. Numbers are not given twice within a test.
+#[derive(Clone, Debug)]
+pub struct Held {
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+    links: BTreeSet<u32>,
+}
+
+impl Held {
+    pub fn by(programs: &BTreeSet<u32>) -> Self {
+        let maps = |id: &u32| {
+            let fd = open(libbpf_sys::bpf_prog_get_fd_by_id, *id).expect("a program");
+            cpumap_pping::program_pin::program_maps(&fd).expect("a program's maps")
+        };
+        let links = LinkInfoIter::default().filter(|link| programs.contains(&link.prog_id));
+        Self {
+            programs: programs.clone(),
+            maps: programs.iter().flat_map(maps).collect(),
+            links: links.map(|link| link.id).collect(),
+        }
+    }
+
+    pub fn counts(&self) -> [usize; 3] {
+        [self.programs.len(), self.maps.len(), self.links.len()]
+    }
+
+    /// Nothing of it is left.
+    pub fn is_gone(&self) -> bool {
+        let gone = |open_by: OpenById, ids: &BTreeSet<u32>| {
+            ids.iter().all(|id| open(open_by, *id).err() == Some(Errno::ENOENT))
+        };
+        gone(libbpf_sys::bpf_link_get_fd_by_id, &self.links)
+            && gone(libbpf_sys::bpf_prog_get_fd_by_id, &self.programs)
+            && gone(libbpf_sys::bpf_map_get_fd_by_id, &self.maps)
+    }
+}
+
+type OpenById = unsafe extern "C" fn(u32) -> i32;
+
+fn open(by_id: OpenById, id: u32) -> Result<OwnedFd, Errno> {
+    // SAFETY: one of libbpf's functions that take a number and give a descriptor.
+    match unsafe { by_id(id) } {
+        // SAFETY: a descriptor that the kernel has just given us.
+        fd @ 0.. => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        err => Err(Errno::from_raw(-err)),
+    }
+}
+
+/// A pping that listens; killed when dropped.
+pub struct Listener {
+    child: Child,
+    folder: TempDir,
+    programs: BTreeSet<u32>,
+}
+
+impl Listener {
+    /// On an interface, once it sees packets both ways.
+    pub fn on(place: &Place, options: &str) -> Self {
+        let mut command = place.netns.command(program("pping"));
+        command.args(["-i", &place.dev]).args(options.split_whitespace());
+        Self::start(place, command)
+    }
+
+    /// The same of a command that somebody else prepared.
+    pub fn start(place: &Place, mut command: Command) -> Self {
+        let (folder, before) = (TempDir::new(), place.programs());
+        let file = |name| File::create(folder.path().join(name)).unwrap();
+        let child = command.stdout(file("out")).stderr(file("err")).spawn().unwrap();
+        let mut listener = Self { child, folder, programs: BTreeSet::new() };
+        eventually("pping is attached", || {
+            assert!(!listener.has_ended(), "{:?}", listener.wait());
+            listener.programs = place.programs().difference(&before).copied().collect();
+            listener.programs.len() == 2
+        });
+        listener
+    }
+
+    /// Ids of its programs on the interface.
+    pub fn programs(&self) -> &BTreeSet<u32> {
+        &self.programs
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end, and says what it said.
+    pub fn wait(&mut self) -> Said {
+        eventually("pping ends", || self.has_ended());
+        let status = self.child.wait().unwrap();
+        let text = |path: &Path| fs::read_to_string(path).unwrap();
+        Said {
+            code: status.code().unwrap_or(-1),
+            out: text(&self.folder.path().join("out")),
+            err: text(&self.folder.path().join("err")),
+        }
+    }
+
+    pub fn end(mut self, signal: Signal) -> Said {
+        self.signal(signal);
+        self.wait()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // It has usually ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What listeners with these options say of the same traffic, each as one array.
+pub fn hear<const N: usize>(
+    place: &Place,
+    options: [&str; N],
+    traffic: impl FnOnce(),
+) -> [Vec<Value>; N] {
+    let listeners = options.map(|options| Listener::on(place, &format!("-F json {options}")));
+    traffic();
+    listeners.map(|listener| {
+        let said = listener.end(Signal::SIGINT);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        array(&said.out)
+    })
+}
+
+/// The elements of an array.
+pub fn array(text: &str) -> Vec<Value> {
+    let Value::Array(elements) = json(text) else { panic!("no array: {text}") };
+    elements
+}
+
+/// The RTTs of a host, in milliseconds.
+pub fn rtts_of(events: &[Value], host: IpAddr) -> Vec<f64> {
+    let host = host.to_string();
+    let of_host = events.iter().filter(|event| event["src_ip"] == host.as_str());
+    of_host.filter_map(|event| event["rtt"].as_f64()).map(|ns| ns / 1e6).collect()
+}
+
+/// What flows did, as `reason by`: `SYN by dest`.
+pub fn flow_events(events: &[Value], what: &str) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let said = events.iter().filter(|event| event["flow_event"] == what);
+    said.map(|event| text(&event["reason"]) + " by " + &text(&event["triggered_by"])).collect()
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+pub fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::min)
+}

@@ -1,0 +1,308 @@
+//! Known delays, heard by every hook and behind every header.
+//!
+//! Two CPUs carry hosts, delay lines and all ppings: the tests take turns.
+
+use crate::listener::{flow_events, hear, least, median, rtts_of, Place};
+use crate::patience::{agree, ms, patiently};
+use crate::shaper::{Said, MS};
+use lab::{
+    traffic, Encapsulation, Flow, Host, Lab, Netns, Plan, Server, Subscriber, TunLine, ETH, LAN,
+    TUN,
+};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+const SUBSCRIBER: Duration = Duration::from_millis(15);
+const INTERNET: Duration = Duration::from_millis(30);
+const EXCHANGES: u32 = 30;
+/// Samples of them at least: an exchange that begins in the millisecond in which the answer before it was
+/// acknowledged has that acknowledgement's TSval, and is none.
+const SAMPLES: usize = 24;
+
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Alice, 15 ms from the shaper, and the internet, 30 ms behind it.
+struct Scene {
+    server: Server,
+    lab: Lab,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Scene {
+    fn new(encapsulation: &Encapsulation) -> Self {
+        let turn = turn();
+        let alice = Subscriber::new("alice", 1).rtt(SUBSCRIBER);
+        let mut plan = Plan::new([alice]).internet_rtt(INTERNET);
+        if !encapsulation.is_none() {
+            plan = plan.encapsulation(encapsulation);
+        }
+        let lab = Lab::build(plan).unwrap();
+        let server = Server::start(lab.internet().netns(), 0).unwrap();
+        Self { server, lab, _turn: turn }
+    }
+
+    fn alice(&self) -> &Host {
+        self.lab.subscriber("alice")
+    }
+
+    /// Alice's own interface.
+    fn at_alice(&self) -> Place {
+        Place::new(self.alice().netns(), ETH)
+    }
+
+    /// A connection over each family: request, answer, request, answer.
+    fn talk(&self) {
+        let flow = Flow::request_response(EXCHANGES, Duration::ZERO);
+        let run = |address| traffic::run(self.alice().netns(), &self.server, address, &flow);
+        both([self.lab.internet().v4(), self.lab.internet().v6()], |address| {
+            run(address).unwrap();
+        });
+        // The FINs are still on their way.
+        sleep(2 * (SUBSCRIBER + INTERNET));
+    }
+}
+
+/// Both families at once.
+fn both(addresses: [IpAddr; 2], run: impl Fn(IpAddr) + Sync) {
+    let run = &run;
+    scope(|threads| {
+        for address in addresses {
+            threads.spawn(move || run(address));
+        }
+    });
+}
+
+/// What is to be true of the RTTs of a host, of that delay.
+type Check<'a> = &'a dyn Fn(&[Value], IpAddr, Duration) -> Result<(), String>;
+
+/// The RTTs of a host: so many at least, none below the delay, the median as close as the contract says.
+fn check(events: &[Value], host: IpAddr, delay: Duration, count: usize) -> Result<(), String> {
+    let rtts = rtts_of(events, host);
+    assert!(rtts.len() >= count, "{host}: {} RTTs: {events:#?}", rtts.len());
+    assert!(least(&rtts) > ms(delay) - 0.1, "{host}: {rtts:?}");
+    match median(rtts) {
+        median if agree(median, ms(delay)) => Ok(()),
+        median => Err(format!("{host}: {median} ms for {delay:?}")),
+    }
+}
+
+/// What [`check`] says of the least RTT.
+fn check_least(events: &[Value], host: IpAddr, delay: Duration) -> Result<(), String> {
+    match least(&rtts_of(events, host)) {
+        least if agree(least, ms(delay)) => Ok(()),
+        least => Err(format!("{host}: at least {least} ms for {delay:?}")),
+    }
+}
+
+/// Listeners with these options hear the RTTs of these hosts, all of them; what each heard.
+fn all_hear<const N: usize>(
+    place: &Place,
+    options: [&str; N],
+    hosts: &[(IpAddr, Duration)],
+    traffic: impl Fn(),
+) -> Vec<Vec<Value>> {
+    let heard = RefCell::new(Vec::new());
+    let each = |check: Check<'_>| {
+        let heard = heard.borrow();
+        let all = || {
+            heard
+                .iter()
+                .flat_map(|events: &Vec<Value>| hosts.iter().map(move |host| (events, host)))
+        };
+        all().try_for_each(|(events, (host, delay))| check(events, *host, *delay))
+    };
+    patiently(
+        || {
+            *heard.borrow_mut() = hear(place, options, &traffic).into();
+            each(&|events, host, delay| check(events, host, delay, SAMPLES))
+        },
+        || each(&check_least),
+    );
+    heard.into_inner()
+}
+
+/// On a shaper's interface, whatever the frames wear: the RTTs of both sides, by both hooks.
+fn check_encapsulation(encapsulation: &Encapsulation) {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new(encapsulation);
+    let (alice, internet) = (scene.alice(), scene.lab.internet());
+    let hosts = [
+        (alice.v4(), SUBSCRIBER),
+        (alice.v6(), SUBSCRIBER),
+        (internet.v4(), INTERNET),
+        (internet.v6(), INTERNET),
+    ];
+    let place = Place::of(scene.lab.shaper(), LAN);
+    for events in all_hear(&place, ["-r 0", "-r 0 -I xdp -x native"], &hosts, || scene.talk()) {
+        assert!(events.iter().all(|event| event["protocol"] == "TCP"), "{events:#?}");
+        // Both directions of two connections.
+        let mut opened = flow_events(&events, "opening");
+        opened.sort();
+        let reasons = ["SYN by dest", "SYN by dest", "SYN-ACK by dest", "SYN-ACK by dest"];
+        assert_eq!(opened, reasons, "{events:#?}");
+        assert_eq!(flow_events(&events, "closing").len(), 4, "{events:#?}");
+    }
+}
+
+#[test]
+fn plain_ethernet() {
+    check_encapsulation(&Encapsulation::none());
+}
+
+#[test]
+fn one_vlan_tag() {
+    check_encapsulation(&Encapsulation::vlan(&[(0x8100, 100)]));
+}
+
+#[test]
+fn two_vlan_tags() {
+    check_encapsulation(&Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]));
+}
+
+#[test]
+fn pppoe() {
+    check_encapsulation(&Encapsulation::pppoe(42));
+}
+
+#[test]
+fn pppoe_in_two_vlan_tags() {
+    let tags = Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]);
+    check_encapsulation(&tags.with_pppoe(42));
+}
+
+/// A host hears the others; itself only when asked to.
+#[test]
+fn a_host_and_its_own_answers() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new(&Encapsulation::none());
+    let hosts = [scene.lab.internet().v4(), scene.lab.internet().v6()];
+    let far = hosts.map(|host| (host, SUBSCRIBER + INTERNET));
+    let own = [scene.alice().v4(), scene.alice().v6()];
+    let options = ["-r 0", "-r 0 --include-local", "-r 0 -l --ingress-hook xdp"];
+    let heard = all_hear(&scene.at_alice(), options, &far, || scene.talk());
+    for host in own {
+        let rtts = [0, 1, 2].map(|listener| rtts_of(&heard[listener], host));
+        assert!(rtts[0].is_empty(), "{rtts:?}");
+        for rtts in &rtts[1..] {
+            assert!(rtts.len() >= SAMPLES && least(rtts) < 1.0, "{rtts:?}");
+        }
+    }
+    let all = ["-r 0 -I xdp -x generic"];
+    all_hear(&scene.at_alice(), all, &far, || scene.talk());
+}
+
+/// Handshakes are measured only when asked for.
+#[test]
+fn handshakes() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new(&Encapsulation::none());
+    let [plain, syn] = hear(&scene.at_alice(), ["-r 0", "-r 0 -s"], || scene.talk());
+    let of_syn = |events: &[Value]| {
+        let first = |event: &&Value| event["sent_packets"] == 1 && event["rec_packets"] == 1;
+        events.iter().filter(first).count()
+    };
+    assert_eq!((of_syn(&plain), of_syn(&syn)), (0, 2), "{plain:#?}");
+    let rtts = |events: &[Value]| events.iter().filter(|event| event["rtt"].is_u64()).count();
+    assert_eq!(rtts(&syn), rtts(&plain) + 2, "one for each connection");
+}
+
+/// The distances between a flow's RTT events in milliseconds.
+fn distances(events: &[Value], host: IpAddr) -> Vec<f64> {
+    let host = host.to_string();
+    let rtts =
+        events.iter().filter(|event| event["src_ip"] == host.as_str() && event["rtt"].is_u64());
+    let times: Vec<_> = rtts.filter_map(|event| event["timestamp"].as_u64()).collect();
+    times.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e6).collect()
+}
+
+#[test]
+fn rate_limits() {
+    if !lab::privileged() {
+        return;
+    }
+    let scene = Scene::new(&Encapsulation::none());
+    let host = scene.lab.internet().v4();
+    let path = ms(SUBSCRIBER + INTERNET);
+    // By default ten a second; 4 RTTs are 180 ms.
+    let options = ["-r 0", "", "-r 250", "-R 4", "--rtt-rate 4 --rtt-type smoothed"];
+    let heard = hear(&scene.at_alice(), options, || scene.talk());
+    for (events, least_distance) in heard.iter().zip([path, 100.0, 250.0, 4.0 * path, 4.0 * path]) {
+        let (distances, total) = (distances(events, host), f64::from(EXCHANGES) * path);
+        assert!(least(&distances) > least_distance - 0.1, "{least_distance}: {distances:?}");
+        // The next RTT after the limit is an event: no more than a path's time later.
+        let many = total / (least_distance + path) - 2.0;
+        assert!(distances.len() as f64 >= many, "{least_distance}: {distances:?}");
+    }
+}
+
+fn ping(netns: &Netns, address: IpAddr, count: u32) {
+    let (count, address) = (count.to_string(), address.to_string());
+    let said = Said::by(netns.command("ping").args(["-q", "-i", "0.05", "-c", &count, &address]));
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+/// Echoes of both families: the identifier for a port, each request a sample.
+#[test]
+fn echoes() {
+    if !lab::privileged() || !lab::has_tool("ping") {
+        return;
+    }
+    let scene = Scene::new(&Encapsulation::none());
+    let hosts = [scene.lab.internet().v4(), scene.lab.internet().v6()];
+    let far = hosts.map(|host| (host, SUBSCRIBER + INTERNET));
+    let traffic = || {
+        both(hosts, |host| ping(scene.alice().netns(), host, EXCHANGES));
+        scene.talk();
+    };
+    let options = ["-r 0 -C", "-r 0 --icmp --tcp -I xdp"];
+    let heard = all_hear(&scene.at_alice(), options, &far, traffic);
+    let echoes = |events: &[Value], protocol: &str| {
+        let of_protocol = |event: &&Value| event["protocol"] == protocol && event["rtt"].is_u64();
+        let rtts: Vec<_> = events.iter().filter(of_protocol).cloned().collect();
+        assert!(rtts.iter().all(|event| event["src_port"] == event["dest_port"]), "{rtts:#?}");
+        rtts.len() as u32
+    };
+    for events in &heard {
+        for protocol in ["ICMP", "ICMPv6"] {
+            assert_eq!(echoes(events, protocol), EXCHANGES, "{protocol}: {events:#?}");
+        }
+    }
+    assert!(heard[0].iter().all(|event| event["protocol"] != "TCP"));
+    assert!(heard[1].iter().any(|event| event["protocol"] == "TCP"));
+}
+
+/// An interface whose packets begin with the IP header.
+#[test]
+fn without_ethernet() {
+    if !lab::privileged() {
+        return;
+    }
+    let _turn = turn();
+    let delay = 20 * MS;
+    let ends = [Netns::new().unwrap(), Netns::new().unwrap()];
+    let _line = TunLine::start([&ends[0], &ends[1]], delay).unwrap();
+    let server = Server::start(&ends[1], 0).unwrap();
+    let far = TunLine::addresses(1).map(|host| (host, delay));
+    let place = Place::new(&ends[0], TUN);
+    let flow = Flow::request_response(EXCHANGES, Duration::ZERO);
+    let talk = || {
+        both(far.map(|(host, _)| host), |host| {
+            traffic::run(&ends[0], &server, host, &flow).unwrap();
+        });
+        sleep(2 * delay);
+    };
+    all_hear(&place, ["-r 0", "-r 0 -I xdp -x generic"], &far, talk);
+}
