@@ -100,6 +100,10 @@ fn quiet_ipv6() -> io::Result<()> {
             write_sysctl(&format!("net.ipv6.conf.{conf}.{key}"), value)?;
         }
     }
+    // As MLD.
+    for conf in ["all", "default"] {
+        write_sysctl(&format!("net.ipv4.conf.{conf}.igmpv3_unsolicited_report_interval"), "1")?;
+    }
     write_sysctl("net.ipv6.conf.default.addr_gen_mode", "1")
 }
 

@@ -142,7 +142,13 @@ fn configure_shaper(
             }
             commands.extend(router(internet, subscribers));
         }
-        Forwarding::Bridged => commands.extend(bridge(plan.shaper_mtu())),
+        Forwarding::Bridged => {
+            // A bridge that has no address has nothing to say: no MLD report for every host to count.
+            for conf in ["all", "default"] {
+                shaper.sysctl(&format!("net.ipv6.conf.{conf}.disable_ipv6"), "1")?;
+            }
+            commands.extend(bridge(plan.shaper_mtu()));
+        }
     }
     tool::batch(shaper, "ip", &commands)
 }
