@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `cpumap-pping`: the command for people. Shows the state of the set-up and finds its faults.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use super::{parse_interval, CliExit};
+use super::parse_interval;
 use crate::error::{exit, Error, Result};
 
 const EXAMPLES: &str = "
@@ -108,26 +107,10 @@ impl TryFrom<Args> for Request {
     }
 }
 
-/// Reads the command line, program name included.
-///
-/// # Errors
-/// See [`super::parse`].
-pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    super::parse(args)
-}
-
-/// The command's definition.
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Request as _;
     use crate::cli::{words, Stream};
 
     #[test]
@@ -143,7 +126,7 @@ mod tests {
             ("check", Request::Check),
         ];
         for (line, request) in table {
-            assert_eq!(parse(words(line)).unwrap(), request, "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap(), request, "{line}");
         }
     }
 
@@ -151,7 +134,7 @@ mod tests {
     fn refusals() {
         for line in ["", "bogus", "--bogus", "check --json", "status extra", "status --interval -1"]
         {
-            let exit = parse(words(line)).unwrap_err();
+            let exit = Request::parse(words(line)).unwrap_err();
             assert_eq!((exit.code, exit.stream), (2, Stream::Stderr), "{line}");
             assert!(exit.text.starts_with("ERR: "), "{line}: {}", exit.text);
             assert!(exit.text.contains("Usage:"), "{line}: {}", exit.text);
@@ -161,7 +144,7 @@ mod tests {
     #[test]
     fn each_subcommand_has_help() {
         for line in ["--help", "status --help", "check -h"] {
-            let exit = parse(words(line)).unwrap_err();
+            let exit = Request::parse(words(line)).unwrap_err();
             assert_eq!((exit.code, exit.stream), (0, Stream::Stdout), "{line}");
         }
     }

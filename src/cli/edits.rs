@@ -197,6 +197,7 @@ fn set<'a>(
 mod tests {
     use super::super::{words, xdp_iphash_to_cpu_cmdline as cmdline};
     use super::*;
+    use crate::cli::Request as _;
 
     fn lines(text: &str) -> Result<Vec<Line>> {
         read("FILE", text, Allowed::AddAndDel, 64)
@@ -204,7 +205,7 @@ mod tests {
 
     /// What the command line makes of the same options: the edit, or the exit code.
     fn command_line(line: &str) -> std::result::Result<Edit, u8> {
-        match cmdline::parse(words(line)) {
+        match cmdline::Request::parse(words(line)) {
             Ok(cmdline::Request::Edit(edit)) => Ok(edit),
             Ok(other) => panic!("{line}: {other:?}"),
             Err(exit) => Err(exit.code),

@@ -36,19 +36,40 @@ pub type NamedCommand = (&'static str, fn() -> clap::Command);
 
 /// Every command of the package. Man pages and completions are generated from this table.
 pub const COMMANDS: [NamedCommand; 7] = [
-    ("cpumap-pping", cpumap_pping::command),
-    ("pping", pping::command),
-    ("tc_classify", tc_classify::command),
-    ("xdp_iphash_to_cpu", xdp_iphash_to_cpu::command),
-    ("xdp_iphash_to_cpu_cmdline", xdp_iphash_to_cpu_cmdline::command),
-    ("xdp_pass", xdp_pass::command),
-    ("xdp_pping", xdp_pping::command),
+    ("cpumap-pping", cpumap_pping::Request::command),
+    ("pping", pping::Request::command),
+    ("tc_classify", tc_classify::Request::command),
+    ("xdp_iphash_to_cpu", xdp_iphash_to_cpu::Request::command),
+    ("xdp_iphash_to_cpu_cmdline", xdp_iphash_to_cpu_cmdline::Request::command),
+    ("xdp_pass", xdp_pass::Request::command),
+    ("xdp_pping", xdp_pping::Request::command),
 ];
 
 /// A checked command line, made from what clap read.
 pub trait Request: TryFrom<Self::Args, Error = Error> {
     /// What clap reads.
     type Args: Parser;
+
+    /// Reads the command line, program name included.
+    ///
+    /// # Errors
+    /// A [`CliExit`] that says what to print and how to exit: help (0), bad option (2), bad IP (30),
+    /// bad CPU (31).
+    fn parse<T>(args: impl IntoIterator<Item = T>) -> std::result::Result<Self, CliExit>
+    where
+        T: Into<OsString> + Clone,
+    {
+        let read = Self::command()
+            .try_get_matches_from(args)
+            .and_then(|matches| Self::Args::from_arg_matches(&matches))
+            .map_err(|err| CliExit::from_clap(&err, Self::command()))?;
+        Self::try_from(read).map_err(|err| CliExit::from_error(&err, Self::command()))
+    }
+
+    /// The command's definition.
+    fn command() -> clap::Command {
+        Self::Args::command()
+    }
 }
 
 /// Where a text belongs.
@@ -118,24 +139,6 @@ fn usage(mut command: clap::Command) -> String {
     format!("\n{}\n{HINT}", command.render_usage())
 }
 
-/// Reads a command line, program name included, as `R`.
-///
-/// # Errors
-/// A [`CliExit`] that says what to print and how to exit: help (0), bad option (2), bad IP (30),
-/// bad CPU (31).
-pub fn parse<R, I, T>(args: I) -> std::result::Result<R, CliExit>
-where
-    R: Request,
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    let read = <R::Args as CommandFactory>::command()
-        .try_get_matches_from(args)
-        .and_then(|matches| R::Args::from_arg_matches(&matches))
-        .map_err(|err| CliExit::from_clap(&err, R::Args::command()))?;
-    R::try_from(read).map_err(|err| CliExit::from_error(&err, R::Args::command()))
-}
-
 /// The whole of a command's `main`: reads the process's arguments, calls `run`, reports the result.
 ///
 /// `run` returns `()`, or an [`ExitCode`] of its own. An error is printed on stderr as `ERR: …`,
@@ -146,14 +149,14 @@ where
     R: Request,
     O: Termination,
 {
-    let request = match parse::<R, _, _>(std::env::args_os()) {
+    let request = match R::parse(std::env::args_os()) {
         Ok(request) => request,
         Err(exit) => return exit.emit(),
     };
     match run(request) {
         Ok(outcome) => outcome.report(),
         Err(Error::Output(err)) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(err) => CliExit::from_error(&err, R::Args::command()).emit(),
+        Err(err) => CliExit::from_error(&err, R::command()).emit(),
     }
 }
 

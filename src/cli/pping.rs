@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `pping`: streams the RTTs of the flows that pass one interface, or that a capture holds.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
 
 use super::events::{parse_real, EventArgs, EventOptions, WEEK};
-use super::{exactly_one, CliExit, XdpMode};
+use super::{exactly_one, XdpMode};
 use crate::abi::StreamConfig;
 use crate::error::{exit, Error, Result};
 use crate::stream::aggregate::AggregateOptions;
@@ -303,28 +302,12 @@ impl Request {
     }
 }
 
-/// Reads the command line, program name included.
-///
-/// # Errors
-/// See [`super::parse`].
-pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    super::parse(args)
-}
-
-/// The command's definition.
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::events::RttType;
     use crate::cli::words;
+    use crate::cli::Request as _;
 
     fn plain() -> Request {
         Request {
@@ -366,17 +349,17 @@ mod tests {
             ),
         ];
         for (line, request) in table {
-            assert_eq!(parse(words(line)).unwrap(), request, "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap(), request, "{line}");
         }
     }
 
     #[test]
     fn rtt_rate_and_file() {
-        let request = parse(words("-i eth0 -R 0.5 -t smoothed -w out.json")).unwrap();
+        let request = Request::parse(words("-i eth0 -R 0.5 -t smoothed -w out.json")).unwrap();
         assert_eq!(request.events.rtt_rate, 32_768);
         assert_eq!(request.events.rtt_type, RttType::Smoothed);
         assert_eq!(request.events.write, Some("out.json".into()));
-        assert_eq!(parse(words("-i eth0 -w -")).unwrap().events.write, None);
+        assert_eq!(Request::parse(words("-i eth0 -w -")).unwrap().events.write, None);
     }
 
     #[test]
@@ -400,7 +383,7 @@ mod tests {
             ),
         ];
         for (line, options) in table {
-            assert_eq!(parse(words(line)).unwrap().aggregate, Some(options), "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap().aggregate, Some(options), "{line}");
         }
         assert_eq!((default.subnet_v4, default.subnet_v6), (24, 48));
         assert_eq!(default.timeout, Duration::from_secs(30));
@@ -409,7 +392,7 @@ mod tests {
     #[test]
     fn the_programs_get_what_was_asked_for() {
         let mut config = StreamConfig::default();
-        parse(words("-i eth0 -C -l -r 5 -a 1 -4 20 -6 56")).unwrap().apply(&mut config);
+        Request::parse(words("-i eth0 -C -l -r 5 -a 1 -4 20 -6 56")).unwrap().apply(&mut config);
         assert_eq!((config.tcp, config.icmp, config.include_local), (0, 1, 1));
         assert_eq!((config.rate_limit_ns, config.events), (5_000_000, 1));
         assert_eq!((config.aggregate, config.subnet_v4, config.subnet_v6), (1, 20, 56));
@@ -441,7 +424,7 @@ mod tests {
             ("-i eth0 extra", "'extra'"),
         ];
         for (line, names) in table {
-            let exit = parse(words(line)).unwrap_err();
+            let exit = Request::parse(words(line)).unwrap_err();
             assert_eq!(exit.code, 2, "{line}");
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");

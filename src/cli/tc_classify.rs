@@ -2,11 +2,9 @@
 //! `tc_classify`: attaches the classifier to an interface's egress; edits and lists the queue
 //! table.
 
-use std::ffi::OsString;
+use clap::Parser;
 
-use clap::{CommandFactory, Parser};
-
-use super::{missing, required, CliExit, RttArgs, RttOptions};
+use super::{missing, required, RttArgs, RttOptions};
 use crate::error::{exit, Error, Result};
 use crate::values::{check_cpu, parse_cpu, parse_number, parse_u16_hex, IfName, TxqRow};
 
@@ -151,26 +149,10 @@ fn row(args: &Args) -> Result<Option<TxqRow>> {
     }))
 }
 
-/// Reads the command line, program name included.
-///
-/// # Errors
-/// See [`super::parse`].
-pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    super::parse(args)
-}
-
-/// The command's definition.
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Request as _;
     use crate::cli::{words, Stream};
 
     fn nothing() -> Request {
@@ -224,12 +206,12 @@ mod tests {
             ),
         ];
         for (line, request) in table {
-            match parse(words(line)) {
+            match Request::parse(words(line)) {
                 Ok(parsed) => assert_eq!(parsed, request, "{line}"),
                 Err(exit) => panic!("{line}: {}", exit.text),
             }
         }
-        let rtt = parse(words("-d eth0 --flows 2000 --handshake")).unwrap().rtt;
+        let rtt = Request::parse(words("-d eth0 --flows 2000 --handshake")).unwrap().rtt;
         assert_eq!(rtt, RttOptions { enabled: true, handshake: true, flows: Some(2048) });
     }
 
@@ -249,7 +231,7 @@ mod tests {
             ("-d eth0 --no-rtt --handshake", 2, "--no-rtt with --handshake"),
         ];
         for (line, code, names) in table {
-            let exit = parse(words(line)).unwrap_err();
+            let exit = Request::parse(words(line)).unwrap_err();
             assert_eq!((exit.code, exit.stream), (code, Stream::Stderr), "{line}: {}", exit.text);
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");
@@ -258,7 +240,7 @@ mod tests {
 
     #[test]
     fn cpu_must_be_possible() {
-        let request = parse(words("-c 2 -m 3 -j 3")).unwrap();
+        let request = Request::parse(words("-c 2 -m 3 -j 3")).unwrap();
         assert!(request.check_cpus(3).is_ok());
         assert_eq!(request.check_cpus(2).unwrap_err().exit_code(), 31);
     }

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `xdp_iphash_to_cpu`: attaches the steering program to an interface, or detaches it.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, Parser};
 use nix::unistd::{Gid, Uid, User};
+use std::collections::BTreeSet;
 
-use super::{exactly_one, exclusive, required, CliExit, RttArgs, RttOptions, XdpMode};
+use super::{exactly_one, exclusive, required, RttArgs, RttOptions, XdpMode};
 use crate::error::{exit, Error, Result};
 use crate::values::{check_cpu, parse_cpu, parse_number, IfName};
 
@@ -224,42 +222,26 @@ pub fn resolve_owner(name: &str) -> Result<(Uid, Gid)> {
     }
 }
 
-/// Reads the command line, program name included.
-///
-/// # Errors
-/// See [`super::parse`].
-pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    super::parse(args)
-}
-
-/// The command's definition.
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{words, Stream};
+    use crate::cli::Request as _;
+    use crate::cli::{words, CliExit, Stream};
 
     fn attach(line: &str) -> Attach {
-        match parse(words(line)).unwrap().action {
+        match Request::parse(words(line)).unwrap().action {
             Action::Attach(attach) => attach,
             Action::Remove => panic!("{line}"),
         }
     }
 
     fn refused(line: &str) -> CliExit {
-        parse(words(line)).unwrap_err()
+        Request::parse(words(line)).unwrap_err()
     }
 
     #[test]
     fn calls_in_the_field() {
-        let lan = parse(words("--dev eth0 --lan")).unwrap();
+        let lan = Request::parse(words("--dev eth0 --lan")).unwrap();
         let plain = Attach {
             direction: Direction::Lan,
             cpus: Cpus::All,
@@ -271,14 +253,14 @@ mod tests {
         assert_eq!(lan.action, Action::Attach(plain.clone()));
         assert_eq!((lan.mode, lan.quiet), (XdpMode::Auto, false));
 
-        let quiet = parse(words("--dev eth0 --all-cpus --wan --quiet")).unwrap();
+        let quiet = Request::parse(words("--dev eth0 --all-cpus --wan --quiet")).unwrap();
         assert!(quiet.quiet);
         assert_eq!(quiet.action, Action::Attach(Attach { direction: Direction::Wan, ..plain }));
     }
 
     #[test]
     fn getopt_manners() {
-        let expected = parse(words("--dev eth0 --lan --qsize 512 --skb-mode")).unwrap();
+        let expected = Request::parse(words("--dev eth0 --lan --qsize 512 --skb-mode")).unwrap();
         let same = [
             "--dev=eth0 --lan --qsize=512 --skb-mode",
             "--skb --qs 512 --la --de eth0",
@@ -288,7 +270,7 @@ mod tests {
             "--dev eth9 --dev eth0 --lan --lan --qsize 1 --qsize 0x200 -S",
         ];
         for line in same {
-            match parse(words(line)) {
+            match Request::parse(words(line)) {
                 Ok(request) => assert_eq!(request, expected, "{line}"),
                 Err(exit) => panic!("{line}: {}", exit.text),
             }
@@ -326,10 +308,10 @@ mod tests {
             assert_eq!((exit.code, exit.stream), (31, Stream::Stderr), "{cpu}: {}", exit.text);
             assert_eq!(exit.text.lines().count(), 1, "{}", exit.text);
         }
-        let request = parse(words("-d eth0 -l -c 0 -c 4")).unwrap();
+        let request = Request::parse(words("-d eth0 -l -c 0 -c 4")).unwrap();
         assert!(request.check_cpus(5).is_ok());
         assert_eq!(request.check_cpus(4).unwrap_err().exit_code(), 31);
-        assert!(parse(words("-d eth0 -l")).unwrap().check_cpus(1).is_ok());
+        assert!(Request::parse(words("-d eth0 -l")).unwrap().check_cpus(1).is_ok());
     }
 
     #[test]
@@ -364,14 +346,14 @@ mod tests {
     #[test]
     fn remove_needs_no_direction() {
         for line in ["--dev eth0 --remove", "-r -d eth0 --wan"] {
-            assert_eq!(parse(words(line)).unwrap().action, Action::Remove, "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap().action, Action::Remove, "{line}");
         }
         assert_eq!(refused("--remove").code, 2);
     }
 
     #[test]
     fn an_option_takes_the_next_word_whatever_it_looks_like() {
-        let request = parse(words("--lan --dev -x")).unwrap();
+        let request = Request::parse(words("--lan --dev -x")).unwrap();
         assert_eq!(request.dev.as_str(), "-x");
         assert_eq!(attach("-l -d eth0 --owner --wan").owner.as_deref(), Some("--wan"));
     }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `xdp_iphash_to_cpu_cmdline`: edits and lists the mapping from prefix to CPU and class.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
-use super::{exactly_one, required, CliExit};
+use super::{exactly_one, required};
 use crate::bulk::Edit;
 use crate::error::{exit, Error, Result};
 use crate::values::{check_cpu, parse_cidr, parse_cpu, parse_tc_handle, Mapping};
@@ -239,26 +238,10 @@ fn takes_nothing(action: &str, args: &Args) -> Result<()> {
     given.into_iter().try_for_each(|option| super::exclusive((action, true), option))
 }
 
-/// Reads the command line, program name included.
-///
-/// # Errors
-/// See [`super::parse`].
-pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    super::parse(args)
-}
-
-/// The command's definition.
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Request as _;
     use crate::cli::{words, Stream};
     use crate::values::TcHandle;
 
@@ -289,7 +272,7 @@ mod tests {
             ("--list", Request::List),
         ];
         for (line, request) in table {
-            assert_eq!(parse(words(line)).unwrap(), request, "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap(), request, "{line}");
         }
     }
 
@@ -305,20 +288,20 @@ mod tests {
             "-a -i bogus -i 10.0.0.1 -c 9 -c 1 -t 1:1 -t 2:5",
         ];
         for line in same {
-            match parse(words(line)) {
+            match Request::parse(words(line)) {
                 Ok(request) => assert_eq!(request, expected, "{line}"),
                 Err(exit) => panic!("{line}: {}", exit.text),
             }
         }
-        assert_eq!(parse(words("-l")).unwrap(), Request::List);
-        assert_eq!(parse(words("-e")).unwrap(), Request::Clear);
+        assert_eq!(Request::parse(words("-l")).unwrap(), Request::List);
+        assert_eq!(Request::parse(words("-e")).unwrap(), Request::Clear);
         assert_eq!(
-            parse(words("-xi 10.0.0.1 -c 1 -t 1:1")).unwrap(),
-            parse(words("--del --ip 10.0.0.1")).unwrap()
+            Request::parse(words("-xi 10.0.0.1 -c 1 -t 1:1")).unwrap(),
+            Request::parse(words("--del --ip 10.0.0.1")).unwrap()
         );
         for ambiguous in ["--c 1", "--cl"] {
             let line = format!("--list {ambiguous}");
-            assert_eq!(parse(words(&line)).unwrap_err().code, 2, "{line}");
+            assert_eq!(Request::parse(words(&line)).unwrap_err().code, 2, "{line}");
         }
     }
 
@@ -354,7 +337,7 @@ mod tests {
             ("--add --ip 10.0.0.1 --cpu 1x --classid 1:1", 31, "--cpu '1x'"),
         ];
         for (line, code, names) in table {
-            let exit = parse(words(line)).unwrap_err();
+            let exit = Request::parse(words(line)).unwrap_err();
             assert_eq!((exit.code, exit.stream), (code, Stream::Stderr), "{line}: {}", exit.text);
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");
@@ -374,21 +357,25 @@ mod tests {
             ("--batch --ip", bulk(Source::File("--ip".into()), false, false)),
         ];
         for (line, request) in table {
-            assert_eq!(parse(words(line)).unwrap(), request, "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap(), request, "{line}");
         }
     }
 
     #[test]
     fn beginnings_that_callers_may_use_stay_unambiguous() {
         for line in ["--d --i 10.0.0.1", "--de --ip 10.0.0.1"] {
-            assert_eq!(parse(words(line)), parse(words("--del --ip 10.0.0.1")), "{line}");
+            assert_eq!(
+                Request::parse(words(line)),
+                Request::parse(words("--del --ip 10.0.0.1")),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn empty_words_are_values() {
         let empty = |ip: &str, classid: &str, cpu: &str| {
-            parse(["prog", "--add", "--ip", ip, "--classid", classid, "--cpu", cpu])
+            Request::parse(["prog", "--add", "--ip", ip, "--classid", classid, "--cpu", cpu])
                 .unwrap_err()
                 .code
         };
@@ -399,7 +386,7 @@ mod tests {
 
     #[test]
     fn cpu_must_be_possible() {
-        let request = parse(words("-a -i 10.0.0.1 -c 2 -t 3:1")).unwrap();
+        let request = Request::parse(words("-a -i 10.0.0.1 -c 2 -t 3:1")).unwrap();
         assert!(request.check_cpus(3).is_ok());
         assert_eq!(request.check_cpus(2).unwrap_err().exit_code(), 31);
         assert!(Request::List.check_cpus(1).is_ok());

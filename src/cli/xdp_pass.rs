@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `xdp_pass`: attaches a program that passes everything.
 
-use std::ffi::OsString;
+use clap::Parser;
 
-use clap::{CommandFactory, Parser};
-
-use super::{exclusive, required, CliExit, XdpMode};
+use super::{exclusive, required, XdpMode};
 use crate::error::{exit, Error, Result};
 use crate::values::IfName;
 
@@ -96,27 +94,11 @@ impl TryFrom<Args> for Request {
     }
 }
 
-/// Reads the command line, program name included.
-///
-/// # Errors
-/// See [`super::parse`].
-pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    super::parse(args)
-}
-
-/// The command's definition.
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::words;
+    use crate::cli::Request as _;
 
     #[test]
     fn what_is_asked_for() {
@@ -130,7 +112,7 @@ mod tests {
             ("--unload --skb --dev eth0 --force", XdpMode::Skb, Action::Unload { force: true }),
         ];
         for (line, mode, action) in table {
-            let request = parse(words(line)).unwrap();
+            let request = Request::parse(words(line)).unwrap();
             assert_eq!(request.dev.as_str(), "eth0", "{line}");
             assert_eq!((request.mode, request.action), (mode, action), "{line}");
         }
@@ -145,7 +127,7 @@ mod tests {
             ("-d eth0 --bogus", "--bogus"),
         ];
         for (line, names) in table {
-            let exit = parse(words(line)).unwrap_err();
+            let exit = Request::parse(words(line)).unwrap_err();
             assert_eq!(exit.code, 2, "{line}");
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");

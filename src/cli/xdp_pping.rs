@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `xdp_pping`: prints the RTTs of the last 60 seconds, or follows the events of every flow.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
 
 use super::events::{EventArgs, EventOptions};
-use super::{exclusive, parse_interval, CliExit};
+use super::{exclusive, parse_interval};
 use crate::error::{exit, Error, Result};
 use crate::output::{Format, Side};
 use crate::stream::format::Format as StreamFormat;
@@ -160,27 +159,11 @@ impl Args {
     }
 }
 
-/// Reads the command line, program name included.
-///
-/// # Errors
-/// See [`super::parse`].
-pub fn parse<I, T>(args: I) -> std::result::Result<Request, CliExit>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
-{
-    super::parse(args)
-}
-
-/// The command's definition.
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::words;
+    use crate::cli::Request as _;
 
     #[test]
     fn what_is_asked_for() {
@@ -201,7 +184,7 @@ mod tests {
             ("--watch 9 --watch 0.5", Snapshot { watch: seconds(0.5), ..plain }),
         ];
         for (line, request) in table {
-            assert_eq!(parse(words(line)).unwrap(), Request::Snapshot(request), "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap(), Request::Snapshot(request), "{line}");
         }
     }
 
@@ -230,7 +213,7 @@ mod tests {
             ),
         ];
         for (line, request) in table {
-            assert_eq!(parse(words(line)).unwrap(), Request::Follow(request), "{line}");
+            assert_eq!(Request::parse(words(line)).unwrap(), Request::Follow(request), "{line}");
         }
     }
 
@@ -257,7 +240,7 @@ mod tests {
             ("--follow --rate-limit x", "--rate-limit 'x'"),
         ];
         for (line, names) in table {
-            let exit = parse(words(line)).unwrap_err();
+            let exit = Request::parse(words(line)).unwrap_err();
             assert_eq!(exit.code, 2, "{line}");
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");
