@@ -11,7 +11,7 @@
  * classify.h  TC: queue and class
  * rtt.h       TC: passive RTT of both sides, by TCP timestamps
  * mapping.h   the look-up that both hooks share, and its cache
- * parse.h     the parser that both hooks share
+ * parse.h     the parser that both hooks share; transport.h, packet.h
  *
  * Nothing here drops a packet: XDP redirects or passes, TC is always OK. What
  * could not be done is counted by reason (include/counters.def).

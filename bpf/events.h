@@ -10,7 +10,7 @@
 
 #include "atomics.h"
 #include "clock.h"
-#include "parse.h"
+#include "transport.h"
 #include "stream_maps.h"
 
 /* A packet of a flow in the table, and what rtt_packet() found. */

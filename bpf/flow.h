@@ -20,7 +20,7 @@
 #include "atomics.h"
 #include "clock.h"
 #include "maps.h"
-#include "parse.h"
+#include "transport.h"
 #include "stats.h"
 
 /* Coarse time of flows: 64 jiffies, at most 0.64 s. */

@@ -9,7 +9,7 @@
 #include "clock.h"
 #include "ctx_tc.h"
 #include "ctx_xdp.h"
-#include "parse.h"
+#include "transport.h"
 
 struct packet {
 	struct ip_packet ip;

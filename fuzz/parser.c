@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "parse.h"
+#include "transport.h"
 #include "oracle.h"
 
 static void show(const char *whose, const struct parsed *parsed)

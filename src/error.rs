@@ -132,6 +132,25 @@ macro_rules! constructors {
     };
 }
 
+/// The detail of a variant that has one, borrowed as the error is.
+macro_rules! detail_of {
+    ($error:expr) => {
+        match $error {
+            Self::Usage(detail)
+            | Self::XdpAttach(detail)
+            | Self::Map(detail)
+            | Self::MapKey(detail)
+            | Self::MapFile(detail)
+            | Self::Bpffs(detail)
+            | Self::BadIp(detail)
+            | Self::BadCpu(detail)
+            | Self::BpfLoad(detail)
+            | Self::Other(detail) => Some(detail),
+            Self::Capabilities(_) | Self::Output(_) => None,
+        }
+    };
+}
+
 impl Error {
     constructors! {
         /// Options or their values make no sense.
@@ -174,35 +193,11 @@ impl Error {
 
     /// The parts of the message, for variants that have them.
     pub fn detail(&self) -> Option<&Detail> {
-        match self {
-            Self::Usage(d)
-            | Self::XdpAttach(d)
-            | Self::Map(d)
-            | Self::MapKey(d)
-            | Self::MapFile(d)
-            | Self::Bpffs(d)
-            | Self::BadIp(d)
-            | Self::BadCpu(d)
-            | Self::BpfLoad(d)
-            | Self::Other(d) => Some(d),
-            Self::Capabilities(_) | Self::Output(_) => None,
-        }
+        detail_of!(self)
     }
 
     fn detail_mut(&mut self) -> Option<&mut Detail> {
-        match self {
-            Self::Usage(d)
-            | Self::XdpAttach(d)
-            | Self::Map(d)
-            | Self::MapKey(d)
-            | Self::MapFile(d)
-            | Self::Bpffs(d)
-            | Self::BadIp(d)
-            | Self::BadCpu(d)
-            | Self::BpfLoad(d)
-            | Self::Other(d) => Some(d),
-            Self::Capabilities(_) | Self::Output(_) => None,
-        }
+        detail_of!(self)
     }
 
     /// The kernel's errno behind this error, if there is one, also through wrapped errors.
