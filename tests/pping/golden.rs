@@ -1,6 +1,6 @@
 //! One recorded lab run, and what `--read` makes of it in every format.
 //!
-//! To record the run anew: cargo test --test pping record_the_run -- --ignored
+//! To record the run anew: PPING_GOLDEN=run cargo test --test pping golden::a_fresh_run
 //! The texts, after judging them: PPING_GOLDEN=record cargo test --test pping golden
 
 use crate::listener::{array, flow_events, Place};
@@ -30,6 +30,11 @@ fn read(file: &Path, options: &str) -> String {
     said.out
 }
 
+/// What `PPING_GOLDEN` asks to be made anew.
+fn asked_for(what: &str) -> bool {
+    std::env::var("PPING_GOLDEN").is_ok_and(|value| value == what)
+}
+
 /// Every TSval and every echo.
 const ALL: &str = "-r 0 -T -C";
 
@@ -48,7 +53,7 @@ fn golden_texts() {
     ];
     for (name, options) in table {
         let text = read(&data("run.pcap"), &format!("{ALL} {options}"));
-        if std::env::var("PPING_GOLDEN").is_ok_and(|value| value == "record") {
+        if asked_for("record") {
             fs::write(data(name), &text).unwrap();
         }
         assert_eq!(text, fs::read_to_string(data(name)).unwrap(), "{name}");
@@ -58,7 +63,10 @@ fn golden_texts() {
 /// What happened in the run is in it, whatever the golden texts say.
 #[test]
 fn the_run_is_told_as_it_was() {
-    let events = array(&fs::read_to_string(data("run.json")).unwrap());
+    check_the_run(&array(&fs::read_to_string(data("run.json")).unwrap()));
+}
+
+fn check_the_run(events: &[Value]) {
     let rtts = |protocol: &str, of_v6: bool| {
         let of_protocol = events.iter().filter(|event| event["protocol"] == protocol);
         let v6 = |event: &&Value| event["src_ip"].as_str().unwrap().contains(':') == of_v6;
@@ -66,7 +74,7 @@ fn the_run_is_told_as_it_was() {
     };
     assert_eq!((rtts("ICMP", false), rtts("ICMPv6", true)), (3, 3));
     assert!(rtts("TCP", false) > 15 && rtts("TCP", true) > 4);
-    let closed = flow_events(&events, "closing");
+    let closed = flow_events(events, "closing");
     let count = |what: &str| closed.iter().filter(|event| *event == what).count();
     // Two connections end with two FINs, one with a reset, which ends both ways.
     assert_eq!(count("FIN by dest"), 4, "{closed:?}");
@@ -204,14 +212,24 @@ fn a_capture_that_is_cut_short() {
     assert!(!some.is_empty() && some.iter().all(|event| all.contains(event)), "{some:?}");
 }
 
-/// Alice, 15 ms from the shaper, and the internet, 30 ms behind it, on the shaper's LAN side.
+/// The same again, recorded now.
 #[test]
-#[ignore = "makes tests/data/run.pcap anew"]
-fn record_the_run() {
+fn a_fresh_run_is_told_alike() {
+    if !lab::privileged() || !lab::has_tool("tcpdump") || !lab::has_tool("ping") {
+        return;
+    }
+    let folder = TempDir::new();
+    let file = if asked_for("run") { data("run.pcap") } else { folder.path().join("run.pcap") };
+    record_the_run(&file);
+    check_the_run(&array(&read(&file, &format!("{ALL} -F json"))));
+}
+
+/// Alice, 15 ms from the shaper, and the internet, 30 ms behind it, on the shaper's LAN side.
+fn record_the_run(file: &Path) {
     let alice = Subscriber::new("alice", 1).rtt(15 * MS);
     let lab = Lab::build(Plan::new([alice]).internet_rtt(30 * MS)).unwrap();
     let (alice, internet) = (lab.subscriber("alice"), lab.internet());
-    let recording = Recording::start(&Place::of(lab.shaper(), LAN), &data("run.pcap"), 96);
+    let recording = Recording::start(&Place::of(lab.shaper(), LAN), file, 96);
     let server = Server::start(internet.netns(), 443).unwrap();
     let flow = Flow::request_response(8, 20 * MS);
     traffic::run(alice.netns(), &server, internet.v4(), &flow).unwrap();
