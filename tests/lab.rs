@@ -298,31 +298,7 @@ fn check_encapsulation(encapsulation: &Encapsulation) {
     check_classes(&bench);
 }
 
-#[test]
-fn plain_ethernet() {
-    check_encapsulation(&Encapsulation::none());
-}
-
-#[test]
-fn one_vlan_tag() {
-    check_encapsulation(&Encapsulation::vlan(&[(0x8100, 100)]));
-}
-
-#[test]
-fn two_vlan_tags() {
-    check_encapsulation(&Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]));
-}
-
-#[test]
-fn pppoe() {
-    check_encapsulation(&Encapsulation::pppoe(42));
-}
-
-#[test]
-fn pppoe_in_two_vlan_tags() {
-    let tags = Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]);
-    check_encapsulation(&tags.with_pppoe(42));
-}
+lab::test_encapsulations!(check_encapsulation);
 
 #[test]
 fn bulk_transfers() {

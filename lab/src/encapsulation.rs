@@ -109,6 +109,39 @@ pub(crate) fn strip(frame: &mut Frame) {
     frame.truncate(ETH_HLEN + usize::from(length).saturating_sub(2));
 }
 
+/// A test for each encapsulation that subscribers come in; each calls `$check` with an
+/// [`Encapsulation`].
+#[macro_export]
+macro_rules! test_encapsulations {
+    ($check:path) => {
+        #[test]
+        fn plain_ethernet() {
+            $check(&$crate::Encapsulation::none());
+        }
+
+        #[test]
+        fn one_vlan_tag() {
+            $check(&$crate::Encapsulation::vlan(&[(0x8100, 100)]));
+        }
+
+        #[test]
+        fn two_vlan_tags() {
+            $check(&$crate::Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]));
+        }
+
+        #[test]
+        fn pppoe() {
+            $check(&$crate::Encapsulation::pppoe(42));
+        }
+
+        #[test]
+        fn pppoe_in_two_vlan_tags() {
+            let tags = $crate::Encapsulation::vlan(&[(0x88a8, 100), (0x8100, 7)]);
+            $check(&tags.with_pppoe(42));
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
