@@ -22,8 +22,8 @@ DIST    := $(BUILD)/dist
 LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass
 BINARIES := $(LEGACY) cpumap-pping pping
 SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
-BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h bench/bpf/*.c bench/bpf/*.h fuzz/*.c fuzz/*.h fuzz/include/bpf/*.h)
-SHELL_FILES := .ci/run $(wildcard scripts/*.sh dist/deb/*.sh)
+BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h crates/bench/bpf/*.c crates/bench/bpf/*.h crates/fuzz/*.c crates/fuzz/*.h crates/fuzz/include/bpf/*.h)
+SHELL_FILES := .ci/run tests/scripts.sh $(wildcard packaging/scripts/*.sh packaging/deb/*.sh)
 
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 
@@ -68,8 +68,8 @@ build: ## build the programs (target/release)
 
 .PHONY: demo
 demo: deps ## the lab: two subscribers, their traffic, their RTTs (needs root)
-	$(CARGO) build --release --locked --bins --example demo
-	$(CARGO) run --release --locked --example demo
+	$(CARGO) build --release --locked -p cpumap-pping --bins -p cpumap-pping-demo
+	$(RELEASE)/cpumap-pping-demo
 
 .PHONY: dist
 dist: ## man pages and shell completions, from the command definitions (build/dist)
@@ -93,8 +93,8 @@ lint: ## formats and lints only
 
 .PHONY: test-scripts
 test-scripts: ## the three shell scripts, on veth devices of their own (needs root)
-	$(call step,scripts/test.sh)
-	@scripts/test.sh
+	$(call step,tests/scripts.sh)
+	@tests/scripts.sh
 
 .PHONY: test-rust
 test-rust: ## cargo test, the whole workspace (needs root)
@@ -102,7 +102,7 @@ test-rust: ## cargo test, the whole workspace (needs root)
 	@$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: bench
-bench: deps ## what a packet costs, beside reference programs: a report in benches/ (BENCH="--only NAME"; needs root)
+bench: deps ## what a packet costs, beside reference programs: a report in docs/reports/ (BENCH="--only NAME"; needs root)
 	$(CARGO) build --release --locked -p cpumap-pping --bins -p cpumap-pping-bench
 	$(RELEASE)/cpumap-pping-bench $(BENCH)
 
@@ -117,7 +117,7 @@ fuzz: ## the BPF programs beside the reference model, on and on (FUZZ_SEED=N rep
 
 # Coverage-guided: bpf/parse.h for the host beside the reference model, both instrumented.
 FUZZ     := $(BUILD)/fuzz
-FINDINGS := fuzz/artifacts/parser
+FINDINGS := crates/fuzz/artifacts/parser
 CLANG    ?= clang
 # What libFuzzer asks of clang, asked of rustc.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
@@ -130,14 +130,14 @@ parser-fuzzer:
 	$(call step,the fuzzer of bpf/parse.h for the host)
 	@RUSTFLAGS='$(COVERAGE)' $(CARGO) build --quiet --release --locked -p cpumap-pping-fuzz --lib --target-dir $(FUZZ)/target
 	@$(CARGO) run --quiet --locked -p cpumap-pping-fuzz --bin seeds -- $(FUZZ)/seeds
-	@$(CLANG) -O1 -g -Wall -Wextra -Werror $(SANITIZE) -Ifuzz/include -Iinclude -Ibpf \
-		fuzz/parser.c $(FUZZ)/target/release/liboracle.a -o $(FUZZ)/parser
+	@$(CLANG) -O1 -g -Wall -Wextra -Werror $(SANITIZE) -Icrates/fuzz/include -Iinclude -Ibpf \
+		crates/fuzz/parser.c $(FUZZ)/target/release/liboracle.a -o $(FUZZ)/parser
 
-# $(call fuzz-parser,SECONDS): what it finds is in $(FINDINGS); what it has learnt stays in fuzz/corpus.
+# $(call fuzz-parser,SECONDS): what it finds is in $(FINDINGS); what it has learnt stays in crates/fuzz/corpus.
 define fuzz-parser
-	@mkdir -p fuzz/corpus/parser $(FINDINGS)
+	@mkdir -p crates/fuzz/corpus/parser $(FINDINGS)
 	@$(FUZZ)/parser -max_total_time=$(1) -max_len=640 -timeout=5 -print_final_stats=1 \
-		-artifact_prefix=$(FINDINGS)/ -dict=fuzz/parser.dict fuzz/corpus/parser $(FUZZ)/seeds 2>&1 | \
+		-artifact_prefix=$(FINDINGS)/ -dict=crates/fuzz/parser.dict crates/fuzz/corpus/parser $(FUZZ)/seeds 2>&1 | \
 		sed -u '/^#[0-9]*\t\(NEW\|REDUCE\|pulse\)/d; /^###.* Recommended/,/^###.* End/d' || { \
 		echo "make: a finding in $(FINDINGS): $(FUZZ)/parser FILE repeats it" >&2; exit 1; }
 endef
@@ -160,13 +160,13 @@ DOCDIR := $(SHARE)/doc/cpumap-pping
 install: build dist ## install below $(DESTDIR)$(PREFIX), default /usr/local
 	install -d $(BINDIR) $(SHARE)/man/man8 $(DOCDIR)/examples $(SHARE)/bash-completion/completions \
 		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	install -m 755 $(BINARIES:%=$(RELEASE)/%) $(SCRIPTS:%=scripts/%) $(BINDIR)
+	install -m 755 $(BINARIES:%=$(RELEASE)/%) $(SCRIPTS:%=packaging/scripts/%) $(BINDIR)
 	install -m 644 $(DIST)/man/*.8 $(SHARE)/man/man8
 	install -m 644 $(DIST)/bash/* $(SHARE)/bash-completion/completions
 	install -m 644 $(DIST)/zsh/* $(SHARE)/zsh/site-functions
 	install -m 644 $(DIST)/fish/* $(SHARE)/fish/vendor_completions.d
 	install -m 644 $(wildcard README.md CHANGELOG.md docs/*.md) $(DOCDIR)
-	install -m 644 dist/examples/* $(DOCDIR)/examples
+	install -m 644 packaging/examples/* $(DOCDIR)/examples
 
 .PHONY: uninstall
 uninstall: dist ## remove what install put there
@@ -182,19 +182,19 @@ compat: build ## stage $(DESTDIR)/src and $(DESTDIR)/bin as callers of the prede
 	@[[ -n "$(DESTDIR)" ]] || { echo "make compat: give DESTDIR=DIR" >&2; exit 2; }
 	install -d $(DESTDIR)/src $(DESTDIR)/bin
 	install -m 755 $(BINARIES:%=$(RELEASE)/%) $(DESTDIR)/src
-	install -m 755 $(SCRIPTS:%=scripts/%) $(DESTDIR)/bin
+	install -m 755 $(SCRIPTS:%=packaging/scripts/%) $(DESTDIR)/bin
 
 .PHONY: deb
 deb: deps ## build a Debian package (build/*.deb) and check it with lintian
 	$(call apt,$(filter-out debootstrap,$(DEB_DEPS)))
 	rm -rf $(BUILD)/deb-root.new
 	$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/$(BUILD)/deb-root.new
-	dist/deb/build.sh $(BUILD) $(VERSION)
+	packaging/deb/build.sh $(BUILD) $(VERSION)
 
 .PHONY: deb-check
 deb-check: deb ## install the package in a clean Debian 12 root, run it, remove it (needs root)
 	$(call apt,$(DEB_DEPS))
-	dist/deb/check.sh $(BUILD) $(VERSION)
+	packaging/deb/check.sh $(BUILD) $(VERSION)
 
 .PHONY: clean
 clean: ## remove everything built

@@ -74,10 +74,10 @@ fn title(text: &str) {
     println!("\n\x1b[1m{text}\x1b[0m\n");
 }
 
-/// Where cargo put the commands: beside the folder of this example.
+/// The folder where cargo put the commands: this program's own.
 fn binaries() -> Outcome<PathBuf> {
     let here = std::env::current_exe()?;
-    let dir = here.parent().and_then(Path::parent).ok_or("no folder above the example")?;
+    let dir = here.parent().ok_or("this program has no folder")?;
     if !dir.join("xdp_pping").exists() {
         return Err("build the commands first: cargo build --release --bins".into());
     }

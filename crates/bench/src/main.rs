@@ -61,9 +61,9 @@ fn main() -> Result<()> {
     if options.is_report() {
         let folder = folder();
         std::fs::create_dir_all(&folder)?;
-        write(&folder.join("report.txt"), &text::whole(&report))?;
-        write(&folder.join("report.json"), &json)?;
-        eprintln!("written: {}", folder.join("report.{txt,json}").display());
+        write(&folder.join("bench.txt"), &text::whole(&report))?;
+        write(&folder.join("bench.json"), &json)?;
+        eprintln!("written: {}", folder.join("bench.{txt,json}").display());
     }
     options.json.iter().try_for_each(|file| write(file, &json))
 }
@@ -86,9 +86,9 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// `benches/` of the source that this was built from.
+/// `docs/reports/` of the source that this was built from.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).join("benches")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reports")
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_counter_of_the_abi_is_modelled_or_known_not_to_be() {
-        let mut abi: Vec<&str> = include_str!("../../include/counters.def")
+        let mut abi: Vec<&str> = include_str!("../../../include/counters.def")
             .lines()
             .filter_map(|line| line.strip_prefix("COUNTER(")?.split(',').next())
             .collect();

@@ -10,18 +10,18 @@ use crate::workload::Load;
 
 /// What a packet costs: the packet path beside reference programs, attached in turn under one load. Needs root.
 ///
-/// Without --only and --quick everything runs, in some five minutes, and the report is written into benches/.
+/// Without --only and --quick everything runs, in some five minutes, and the report is written into docs/reports/.
 /// A missed target is in the report, not in the exit code: timing is noise.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Options {
-    /// Only these parts; nothing is written to benches/
+    /// Only these parts; nothing is written to docs/reports/
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME[,NAME...]")]
     pub only: Vec<Part>,
     /// Write the report as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Fewer and shorter rounds: a look, not a report; nothing is written to benches/
+    /// Fewer and shorter rounds: a look, not a report; nothing is written to docs/reports/
     #[arg(long)]
     pub quick: bool,
     /// Rounds, each with every system

@@ -6,7 +6,7 @@
 set -euo pipefail
 export LC_ALL=C
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../packaging/scripts" && pwd)
 readonly here
 
 if [[ ${1:-} != --inside ]]; then

@@ -75,7 +75,7 @@ fn unknown() -> String {
 fn commit() -> String {
     let source = env!("CARGO_MANIFEST_DIR");
     // The report itself does not count as a change.
-    let changed = ["-C", source, "status", "--porcelain", "-uno", "--", ":/", ":!/benches"];
+    let changed = ["-C", source, "status", "--porcelain", "-uno", "--", ":/", ":!/docs/reports"];
     let state = said("git", &changed).map_or("", |_| " with changes");
     let head = said("git", &["-C", source, "rev-parse", "--short=12", "HEAD"]);
     head.unwrap_or_else(unknown) + state

@@ -113,14 +113,14 @@ fn manual(command: Command) -> Result<Vec<u8>> {
 
 /// The package and its version; ours says nothing.
 fn source() -> String {
-    let manifest = include_str!("../../Cargo.toml");
+    let manifest = include_str!("../../../Cargo.toml");
     let version = manifest.lines().find_map(|line| line.strip_prefix("version = "));
     format!("cpumap-pping {}", version.unwrap_or_default().trim_matches('"'))
 }
 
 /// A script documents itself in its `--help`; the page shows that text as it stands.
 fn script_manual(script: &str, summary: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(script);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/scripts").join(script);
     let output = Process::new(&path).arg("-h").output()?;
     if !output.status.success() {
         return Err(format!("{} -h: {}", path.display(), output.status).into());
