@@ -32,34 +32,6 @@ static __always_inline bool is_measured(const struct packet *packet)
 	return packet->ip.protocol == IPPROTO_TCP ? stream_config.tcp : stream_config.icmp;
 }
 
-/* It should have been measured, and found no room in the flow table. */
-static __always_inline bool is_unfollowed(const struct packet *packet)
-{
-	return packet->network == PARSE_OK && packet->transport == PARSE_OK &&
-	       is_measured(packet) && packet->tcp.has_timestamps;
-}
-
-static __always_inline void watch_flow(const struct packet *packet, const struct watched *at,
-				       struct stream_stats *stats, const struct rtt_result *result,
-				       __u64 now)
-{
-	struct stream_packet stream = {
-		.ip = &packet->ip,
-		.tcp = &packet->tcp,
-		.stats = stats,
-		.tag = result->tag,
-		.now = now,
-		.rtt_ns = (__u64)result->rtt << SLOT_UNIT_BITS,
-		.flow = result->flow,
-		.packets = at->packets,
-		.bytes = at->bytes,
-		.dir = at->dir,
-		.on_egress = at->dir == WATCH_EGRESS,
-	};
-
-	stream_segment(&stream);
-}
-
 /*
  * For the verifier: who takes a pointer may have changed what it points to, so it
  * forgets by which of a thousand ways the packet was parsed, and follows what
@@ -76,7 +48,6 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	struct stream_stats *stream_stats = stream_stats_of(at->cpu);
 	struct stats *stats = stats_of(at->cpu);
 	struct rtt_result result = {};
-	__u64 now;
 	struct rtt_context context = {
 		.stats = stats,
 		.cpu = at->cpu,
@@ -86,25 +57,38 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 
 	if (!stream_stats || !stats)
 		return;
-	if (packet->network == PARSE_OK && is_measured(packet))
-		rtt_packet(&packet->ip, &packet->tcp, packet->transport, &context, &result);
-	now = result.now; /* rule 8: once */
-	if (!now && (result.tag || stream_config.aggregate))
-		now = now_ns();
 	if (stream_config.aggregate) {
 		struct counted counted = {
 			.stats = stream_stats,
-			.now = now,
+			.now = now_ns(),
 			.packets = at->packets,
 			.bytes = at->bytes,
 		};
 
 		count_packet(&counted, packet);
 	}
-	if (result.tag)
-		watch_flow(packet, at, stream_stats, &result, now);
-	else if (is_unfollowed(packet))
+	if (packet->network != PARSE_OK || !is_measured(packet))
+		return;
+	rtt_packet(&packet->ip, &packet->tcp, packet->transport, &context, &result);
+	if (result.tag) {
+		struct stream_packet stream = {
+			.ip = &packet->ip,
+			.tcp = &packet->tcp,
+			.stats = stream_stats,
+			.tag = result.tag,
+			.now = result.now ?: now_ns(),
+			.rtt_ns = (__u64)result.rtt << SLOT_UNIT_BITS,
+			.flow = result.flow,
+			.packets = at->packets,
+			.bytes = at->bytes,
+			.dir = at->dir,
+			.on_egress = at->dir == WATCH_EGRESS,
+		};
+
+		stream_segment(&stream);
+	} else if (packet->transport == PARSE_OK && packet->tcp.has_timestamps) {
 		stream_count(stream_stats, STREAM_flows_unfollowed, 1);
+	}
 }
 
 static __always_inline void watch_skb(struct __sk_buff *skb, int dir)
