@@ -1,6 +1,8 @@
-//! Compiles the BPF objects into Rust skeletons, and include/*.{h,def} into the
-//! constants and the counter table that user space shares with them.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Compiles the BPF objects into Rust skeletons, and include/*.{h,def} into the constants, enums
+//! and counter tables that user space shares with them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,40 @@ const OBJECTS: [&str; 3] = ["cpumap_pping", "pping", "xdp_pass"];
 const COUNTER_LISTS: [(&str, &str, &str); 2] =
     [("counters", "COUNTER", "COUNTERS"), ("stream_counters", "STREAM_COUNTER", "STREAM_COUNTERS")];
 
+/// Headers whose integer constants and shared arithmetic go into `$OUT_DIR/constants.rs`.
+const CONSTANTS: [&str; 3] = ["limits", "abi", "stream_config"];
+
+/// An enum of C, and the Rust enum made of it.
+struct SharedEnum {
+    /// `include/<header>.h` holds it.
+    header: &'static str,
+    c_name: &'static str,
+    /// What its enumerators begin with.
+    prefix: &'static str,
+    rust_name: &'static str,
+    /// `$OUT_DIR/<file>.rs` gets it.
+    file: &'static str,
+}
+
+const fn shared(
+    header: &'static str,
+    c_name: &'static str,
+    prefix: &'static str,
+    rust_name: &'static str,
+    file: &'static str,
+) -> SharedEnum {
+    SharedEnum { header, c_name, prefix, rust_name, file }
+}
+
+const ENUMS: [SharedEnum; 6] = [
+    shared("abi", "direction", "DIRECTION_", "Direction", "direction"),
+    shared("abi", "side", "SIDE_", "Side", "side"),
+    shared("stream", "stream_kind", "STREAM_KIND_", "StreamKind", "stream_enums"),
+    shared("stream", "stream_reason", "STREAM_REASON_", "StreamReason", "stream_enums"),
+    shared("stream", "stream_trigger", "STREAM_TRIGGER_", "StreamTrigger", "stream_enums"),
+    shared("stream", "stream_class", "STREAM_CLASS_", "StreamClass", "stream_enums"),
+];
+
 fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| missing("OUT_DIR"))?);
     for folder in ["bpf", "include"] {
@@ -28,7 +64,8 @@ fn main() -> io::Result<()> {
         let source = fs::read_to_string(format!("include/{list}.def"))?;
         fs::write(out.join(format!("{list}.rs")), counter_table(&source, macro_name, table))?;
     }
-    fs::write(out.join("limits.rs"), constants(&fs::read_to_string("include/limits.h")?)?)
+    write_constants(&out)?;
+    write_enums(&out)
 }
 
 fn missing(what: &str) -> io::Error {
@@ -84,18 +121,134 @@ fn counter_table(source: &str, macro_name: &str, table_name: &str) -> String {
     table
 }
 
-/// `#define NAME integer` lines: the skeleton does not carry macros over.
-fn constants(source: &str) -> io::Result<String> {
-    let mut out = String::new();
-    for line in source.lines().filter_map(|line| line.strip_prefix("#define ")) {
-        let mut words = line.split_whitespace();
-        let (Some(name), Some(value)) = (words.next(), words.next()) else { continue };
-        let digits = value.trim_end_matches(['U', 'L']);
-        let value: u64 = digits
-            .parse()
-            .map_err(|_| io::Error::other(format!("include/limits.h: {name} is no integer")))?;
-        let _ =
-            writeln!(out, "/// `{name}` of include/limits.h.\npub const {name}: u64 = {value};");
+/// The skeleton carries no macros over: this does, for integers and for arithmetic on them.
+fn write_constants(out: &Path) -> io::Result<()> {
+    let mut text = String::new();
+    for header in CONSTANTS {
+        let source = fs::read_to_string(format!("include/{header}.h"))?.replace("\\\n", " ");
+        for line in source.lines().filter_map(|line| line.strip_prefix("#define ")) {
+            let line = line.split("/*").next().unwrap_or_default().trim();
+            text.push_str(&constant(header, line).unwrap_or_default());
+        }
     }
-    Ok(out)
+    fs::write(out.join("constants.rs"), text)
+}
+
+/// `NAME integer` becomes a constant, `NAME(a, b) expression` a function. The operators that such
+/// expressions use mean the same in C and in Rust. Any other macro is left out.
+fn constant(header: &str, line: &str) -> Option<String> {
+    let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+    let (name, rest) = line.split_at(end);
+    let doc = format!("/// `{name}` of include/{header}.h.\n");
+    let Some(rest) = rest.strip_prefix('(') else {
+        let value = without_suffixes(rest.trim());
+        return is_arithmetic(&value, &[])
+            .then(|| format!("{doc}pub const {name}: u64 = {value};\n"));
+    };
+    let (parameters, body) = rest.split_once(')')?;
+    let parameters: Vec<&str> = parameters.split(',').map(str::trim).collect();
+    let body = without_suffixes(body.trim());
+    let declared: Vec<String> = parameters.iter().map(|name| format!("{name}: u64")).collect();
+    is_arithmetic(&body, &parameters).then(|| {
+        format!(
+            "{doc}#[allow(unused_parens, clippy::precedence)]\npub const fn {}({}) -> u64 {{\n    {body}\n}}\n",
+            name.to_lowercase(),
+            declared.join(", ")
+        )
+    })
+}
+
+/// Takes `U` and `L` off numbers: `1ULL << 32` becomes `1 << 32`.
+fn without_suffixes(expression: &str) -> String {
+    let mut out = String::new();
+    let mut in_number = false;
+    for c in expression.chars() {
+        if in_number && matches!(c, 'U' | 'L') {
+            continue;
+        }
+        let continues = out.ends_with(|last: char| last.is_ascii_alphanumeric() || last == '_');
+        in_number = if continues { in_number } else { c.is_ascii_digit() };
+        out.push(c);
+    }
+    out
+}
+
+/// Tells whether an expression holds only numbers, `names`, constants and operators on integers.
+fn is_arithmetic(expression: &str, names: &[&str]) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let known = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_digit())
+            || names.contains(&word)
+            || word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    let operators = |c: char| is_word(c) || " ()<>|&^+-*/%".contains(c);
+    let words = expression.split(|c| !is_word(c)).filter(|word| !word.is_empty());
+    !expression.is_empty() && expression.chars().all(operators) && words.clone().all(known)
+}
+
+fn write_enums(out: &Path) -> io::Result<()> {
+    let mut files: BTreeMap<&str, String> = BTreeMap::new();
+    for wanted in &ENUMS {
+        let source = fs::read_to_string(format!("include/{}.h", wanted.header))?;
+        let text = rust_enum(wanted, &source).ok_or_else(|| {
+            io::Error::other(format!("include/{}.h: no enum {}", wanted.header, wanted.c_name))
+        })?;
+        files.entry(wanted.file).or_default().push_str(&text);
+    }
+    files.iter().try_for_each(|(file, text)| fs::write(out.join(format!("{file}.rs")), text))
+}
+
+/// Translates an enum. An enumerator `…NONE` of value 0 is no variant: it is Rust's `None`.
+fn rust_enum(wanted: &SharedEnum, source: &str) -> Option<String> {
+    let SharedEnum { header, c_name, prefix, rust_name, .. } = wanted;
+    let (_, body) = source.split_once(&format!("\nenum {c_name} {{\n"))?;
+    let (body, _) = body.split_once("\n}")?;
+    let (mut variants, mut arms) = (String::new(), String::new());
+    for line in body.lines().map(str::trim) {
+        let Some((name, rest)) = line.split_once(" = ") else { continue };
+        let (value, comment) = rest.split_once(',').unwrap_or((rest, ""));
+        let Some(name) = name.strip_prefix(prefix) else { continue };
+        if name == "NONE" && value.trim() == "0" {
+            continue;
+        }
+        let comment = comment.trim().trim_start_matches("/*").trim_end_matches("*/").trim();
+        let doc = if comment.is_empty() { format!("`{prefix}{name}`.") } else { comment.into() };
+        let (name, value) = (camel_case(name), value.trim());
+        let _ = writeln!(variants, "    /// {doc}\n    {name} = {value},");
+        let _ = writeln!(arms, "            {value} => Some(Self::{name}),");
+    }
+    Some(format!(
+        "/// `enum {c_name}` of include/{header}.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum {rust_name} {{
+{variants}}}
+
+impl {rust_name} {{
+    /// Reads the value that C has for it; `None` for 0 where that is none, and for unknown values.
+    pub fn from_abi(value: u32) -> Option<Self> {{
+        match value {{
+{arms}            _ => None,
+        }}
+    }}
+
+    /// Returns the value that C has for it.
+    pub const fn to_abi(self) -> u32 {{
+        self as u32
+    }}
+}}
+"
+    ))
+}
+
+/// `SYN_ACK` becomes `SynAck`.
+fn camel_case(name: &str) -> String {
+    let mut out = String::new();
+    for word in name.split('_') {
+        let lower = word.to_lowercase();
+        let mut letters = lower.chars();
+        out.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        out.extend(letters);
+    }
+    out
 }

@@ -1,32 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Steering, classification and passive RTT for ISP traffic shapers.
 //!
-//! The packet path is BPF (`bpf/`, `include/`); this library loads it, keeps its pinned maps, and
-//! prints what they say. See docs/ARCHITECTURE.md.
+//! The packet path is BPF (`bpf/`, `include/`). This library loads it, keeps its pinned maps, and
+//! prints their content. Its modules are floors: each imports only those below it. The table in
+//! docs/ARCHITECTURE.md says which, and tests/architecture.rs holds the code to it.
+
+pub mod commands;
+
+pub mod format;
+
+pub mod stream;
+
+pub mod shaper;
+
+pub mod rtt;
+
+pub mod kernel;
 
 pub mod abi;
-pub mod app;
-pub mod attach;
-pub mod bulk;
-pub mod capture;
-pub mod cli;
-pub mod device;
-pub mod doctor;
-pub mod error;
-pub mod follow;
-pub mod histogram;
-pub mod inventory;
-pub mod loader;
-pub mod machine;
-pub mod map;
-pub mod mapping;
-pub mod netlink;
-pub mod output;
-pub mod pin;
-pub mod program_pin;
-pub mod queues;
-pub mod records;
-pub mod rtt;
-pub mod skel;
-pub mod stream;
-pub mod values;
-pub mod watch;
+
+pub mod domain;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Names of network interfaces.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::domain::error::{Error, Result};
+
+/// The name of a network interface: what the kernel accepts as one (1 to 15 bytes; no `/`, `:` or
+/// white space).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct IfName(String);
+
+impl IfName {
+    /// Longest name in bytes (IFNAMSIZ without its zero byte).
+    pub const MAX_LEN: usize = 15;
+
+    /// Checks a name; `option` names it in the error.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if no interface can have this name.
+    pub fn parse(option: &str, text: &str) -> Result<Self> {
+        let bad = |why: &str| {
+            let remedy = "give an interface name as `ip link` shows it";
+            Err(Error::usage(format!("{option} '{text}'"), why, remedy))
+        };
+        let forbidden = |c: char| matches!(c, '/' | ':' | '\0' | '\x0B') || c.is_ascii_whitespace();
+        if text.is_empty() {
+            return bad("empty interface name");
+        }
+        if text.len() > Self::MAX_LEN {
+            return bad("an interface name has at most 15 bytes");
+        }
+        if text.contains(forbidden) || matches!(text, "." | "..") {
+            return bad("not an interface name");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::error::exit;
+
+    #[test]
+    fn interface_names() {
+        for name in ["eth0", "a", "enp175s0f1.100", "123456789012345", "-", "br-lan", "wän"] {
+            assert_eq!(IfName::parse("--dev", name).unwrap().as_str(), name);
+        }
+        for name in ["", ".", "..", "a/b", "a b", "a:b", "a\tb", "1234567890123456"] {
+            let err = IfName::parse("--dev", name).unwrap_err();
+            assert_eq!(err.exit_code(), exit::USAGE, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The figures of a set of RTT samples.
+
+use crate::domain::{Side, Sides, TcHandle};
+
+/// The figures of a set of RTT samples. All times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Number of samples. If it is 0, the other fields have no meaning.
+    pub count: u64,
+    /// Mean, exact.
+    pub avg_ns: u64,
+    /// Smallest, exact.
+    pub min_ns: u64,
+    /// Largest, exact.
+    pub max_ns: u64,
+    /// 50th percentile, within 5 %.
+    pub median_ns: u64,
+    /// 95th percentile, within 5 %.
+    pub p95_ns: u64,
+}
+
+/// The figures of one tc handle over the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HandleReport {
+    /// The class.
+    pub tc_handle: TcHandle,
+    /// Between the shaper and the subscriber; `None` without a sample.
+    pub subscriber: Option<Summary>,
+    /// Between the shaper and the hosts on the internet; `None` without a sample.
+    pub internet: Option<Summary>,
+    /// The samples of both sides taken together.
+    pub both: Summary,
+}
+
+impl HandleReport {
+    /// Returns the figures of the chosen samples; `None` if there is no sample.
+    pub fn summary(&self, sides: Sides) -> Option<&Summary> {
+        let summary = match sides {
+            Sides::One(Side::Subscriber) => self.subscriber.as_ref(),
+            Sides::One(Side::Internet) => self.internet.as_ref(),
+            Sides::Both => Some(&self.both),
+        };
+        summary.filter(|summary| summary.count > 0)
+    }
+}
+
+/// The figures of every tc handle with samples, and the choice of samples to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// In the order of the handles.
+    pub reports: Vec<HandleReport>,
+    /// The samples to show. Handles without one of these are left out.
+    pub sides: Sides,
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Facts about one interface, from sysfs and ioctls. `None`: the kernel does not tell.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+
+use nix::libc;
+use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::sys::socket::{socket, AddressFamily, SockFlag, SockType};
+
+use crate::domain::error::{Error, Result};
+use crate::domain::IfName;
+
+/// Returns an interface's index (1 and up) in the caller's network namespace.
+///
+/// # Errors
+/// [`Error::Usage`] if there is no such interface: the predecessors call that a bad option.
+pub fn ifindex(dev: &IfName) -> Result<u32> {
+    if_nametoindex(dev.as_str()).map_err(|errno| {
+        let remedy = "`ip link` lists the interfaces of this network namespace";
+        Error::usage(format!("interface {dev}"), errno, remedy)
+    })
+}
+
+/// Tells whether an interface has that index.
+pub fn exists(ifindex: u32) -> bool {
+    // nix takes the null pointer of if_indextoname(3) for an empty name.
+    if_indextoname(ifindex).is_ok_and(|name| !name.is_empty())
+}
+
+/// Number of TX queues.
+pub fn tx_queues(dev: &IfName) -> Option<usize> {
+    let queues = fs::read_dir(format!("/sys/class/net/{dev}/queues")).ok()?;
+    let names = queues.flatten().map(|entry| entry.file_name());
+    Some(names.filter(|name| name.to_string_lossy().starts_with("tx-")).count())
+}
+
+/// Some TX queue has an XPS mask: XPS overrides the queue that the classifier sets.
+pub fn xps_is_on(dev: &IfName) -> Option<bool> {
+    let queues = fs::read_dir(format!("/sys/class/net/{dev}/queues")).ok()?;
+    let masks = queues.flatten().filter_map(|queue| {
+        // Devices with one queue, or without XPS, have no such file or refuse to read it.
+        fs::read_to_string(queue.path().join("xps_cpus")).ok()
+    });
+    Some(masks.into_iter().any(|mask| mask.chars().any(|c| c.is_ascii_hexdigit() && c != '0')))
+}
+
+/// include/uapi/linux/ethtool.h
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+
+#[repr(C)]
+struct EthtoolValue {
+    cmd: u32,
+    data: u32,
+}
+
+/// An interface request with a name in it, and nothing else.
+fn request_for(dev: &IfName) -> libc::ifreq {
+    let mut name = [0; libc::IFNAMSIZ];
+    for (to, from) in name.iter_mut().zip(dev.as_str().bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: 0 } }
+}
+
+fn any_socket() -> nix::Result<std::os::fd::OwnedFd> {
+    socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+}
+
+/// The NIC takes VLAN tags off before XDP sees the frame.
+pub fn rx_vlan_offload(dev: &IfName) -> Option<bool> {
+    let socket = any_socket().ok()?;
+    let mut value = EthtoolValue { cmd: ETHTOOL_GFLAGS, data: 0 };
+    let mut request = request_for(dev);
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: an ifreq with a terminated name, whose data points to an ethtool_value that lives on.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    (result == 0).then_some(value.data & ETH_FLAG_RXVLAN != 0)
+}
+
+/// Frames of the interface begin with an Ethernet header; those of tun, ppp, wg and IP tunnels begin
+/// with the IP header.
+pub fn has_ethernet_header(dev: &IfName) -> Option<bool> {
+    let socket = any_socket().ok()?;
+    let mut request = request_for(dev);
+    // SAFETY: an ifreq with a terminated name, which the kernel fills.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
+    // SAFETY: SIOCGIFHWADDR fills this member.
+    let hardware = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    (result == 0).then_some([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&hardware))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::error::exit;
+
+    #[test]
+    fn unknown_interface_is_a_bad_option() {
+        let err = ifindex(&IfName::parse("--dev", "nosuchif0").unwrap()).unwrap_err();
+        assert_eq!(err.exit_code(), exit::USAGE);
+        assert!(err.to_string().starts_with("interface nosuchif0: ENODEV"), "{err}");
+        assert_eq!(ifindex(&IfName::parse("--dev", "lo").unwrap()).unwrap(), 1);
+    }
+}

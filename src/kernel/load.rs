@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Loading a program over the pinned maps: open, write `.rodata`, reuse or make the maps, load, pin,
+//! attach. All of it or nothing.
+//!
+//! A load never changes what a running program uses: maps that are pinned are reused as they are, so
+//! mappings, flow state and RTT windows outlive reloads and upgrades. Only the program is new.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{MapCore, MapHandle, OpenMapMut};
+
+use crate::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use crate::abi::skel::xdp_pass::XdpPassSkelBuilder;
+use crate::abi::{self, maps, Config, Control};
+use crate::domain::error::{Error, Result};
+use crate::kernel::capability::{require_capabilities, LOAD_CAPABILITIES};
+use crate::kernel::libbpf::Messages;
+use crate::kernel::machine;
+use crate::kernel::map::Map;
+use crate::kernel::pin::{self, NewPins, PinDir, Shape};
+
+/// How RTTs are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RttOptions {
+    /// False: the programs are loaded without the measurement.
+    pub enabled: bool,
+    /// SYN and SYN-ACK open samples too.
+    pub handshake: bool,
+    /// Entries of the flow table, a power of two from [`MIN_FLOWS`](Self::MIN_FLOWS) to
+    /// [`MAX_FLOWS`](Self::MAX_FLOWS). `None` when not asked for: a new table gets
+    /// [`DEFAULT_FLOWS`](Self::DEFAULT_FLOWS), one that exists stays as it is.
+    pub flows: Option<u32>,
+}
+
+impl RttOptions {
+    /// Entries of the flow table when nothing else is asked for.
+    pub const DEFAULT_FLOWS: u32 = abi::DEFAULT_FLOWS as u32;
+    /// Smallest flow table, in entries.
+    pub const MIN_FLOWS: u32 = 1 << 10;
+    /// Largest flow table, in entries.
+    pub const MAX_FLOWS: u32 = 1 << 24;
+}
+
+impl Default for RttOptions {
+    fn default() -> Self {
+        Self { enabled: true, handshake: false, flows: None }
+    }
+}
+
+/// The shaper's program to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShaperProgram {
+    /// XDP: `xdp_iphash_to_cpu`.
+    Steer,
+    /// TC: `tc_classify`.
+    Classify,
+}
+
+/// Loads `program` over the pinned maps of `dir` and hands its descriptor to `attach`. When
+/// anything fails, `attach` included, no pin is left that was not there before.
+///
+/// Takes the directory's lock, so that no two loads run at once.
+///
+/// # Errors
+/// [`Error::BpfLoad`], [`Error::Map`] for a pin of another shape, [`Error::Bpffs`], the missing
+/// capabilities, and whatever `attach` says.
+pub fn load<T>(
+    dir: &PinDir,
+    program: ShaperProgram,
+    rtt: &RttOptions,
+    attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+) -> Result<T> {
+    require_capabilities(&LOAD_CAPABILITIES)?;
+    pin::ensure_bpffs()?;
+    dir.create()?;
+    let _lock = dir.lock()?;
+    let messages = Messages::capture();
+    let mut storage = MaybeUninit::uninit();
+    let mut open = CpumapPpingSkelBuilder::default().open(&mut storage).map_err(|err| messages.load_error(err))?;
+    open.progs.xdp_iphash_to_cpu.set_autoload(program == ShaperProgram::Steer);
+    open.progs.tc_classify.set_autoload(program == ShaperProgram::Classify);
+    let cpus = machine::possible_cpus()?;
+    let reused = reuse_pins(dir, &mut open, cpus, rtt, &messages)?;
+    let control = control_of(&reused, &messages)?;
+    configure(&mut open, &control, cpus, rtt, &messages)?;
+
+    let skel = open.load().map_err(|err| messages.load_error(err))?;
+    let mut pins = NewPins::new(dir);
+    for map in skel.object().maps() {
+        let name = map.name().to_string_lossy().into_owned();
+        if maps::ALL.contains(&name.as_str()) && !reused.iter().any(|(known, _)| *known == name) {
+            pins.add(&name, &map)?;
+        }
+    }
+    if !reused.iter().any(|(name, _)| *name == maps::CONTROL) {
+        dir.open::<u32, Control>(maps::CONTROL)?.set(&0, &control)?;
+    }
+    let fd = match program {
+        ShaperProgram::Steer => skel.progs.xdp_iphash_to_cpu.as_fd(),
+        ShaperProgram::Classify => skel.progs.tc_classify.as_fd(),
+    };
+    let attached = attach(fd)?;
+    pins.keep();
+    Ok(attached)
+}
+
+/// Loads the program that passes everything, and hands its descriptor to `attach`.
+///
+/// # Errors
+/// [`Error::BpfLoad`], the missing capabilities, and whatever `attach` says.
+pub fn load_pass<T>(attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
+    let messages = Messages::capture();
+    let mut storage = MaybeUninit::uninit();
+    let open = XdpPassSkelBuilder::default().open(&mut storage).map_err(|err| messages.load_error(err))?;
+    let skel = open.load().map_err(|err| messages.load_error(err))?;
+    attach(skel.progs.xdp_pass.as_fd())
+}
+
+/// Sizes the maps, and puts the pinned ones in their place. Their own sizes win.
+fn reuse_pins(
+    dir: &PinDir,
+    open: &mut OpenCpumapPpingSkel<'_>,
+    cpus: u32,
+    rtt: &RttOptions,
+    messages: &Messages,
+) -> Result<Vec<(String, MapHandle)>> {
+    let mut reused = Vec::new();
+    for mut map in open.open_object_mut().maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        if !maps::ALL.contains(&name.as_str()) {
+            continue;
+        }
+        if let Some(entries) = wanted_entries(&name, cpus, rtt) {
+            map.set_max_entries(entries).map_err(|err| messages.load_error(err))?;
+        }
+        if let Some(pinned) = dir.try_open(&name)? {
+            check_pin(dir, &name, &map, &pinned, rtt)?;
+            map.reuse_fd(pinned.as_fd()).map_err(|err| messages.load_error(err))?;
+            reused.push((name, pinned));
+        }
+    }
+    Ok(reused)
+}
+
+/// Entries of the maps whose size depends on the machine or on options.
+fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
+    match name {
+        maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
+        maps::ADDR_CACHE => Some(cpus * share(cpus, ADDR_CACHE)),
+        maps::RTT_RECENT => Some(cpus * share(cpus, RECENT)),
+        maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
+        _ => None,
+    }
+}
+
+/// Entries of a per-CPU array over all CPUs, and the least and the most that a CPU gets.
+type Shares = [u64; 3];
+const ADDR_CACHE: Shares =
+    [abi::ADDR_CACHE_ENTRIES_TOTAL, abi::ADDR_CACHE_ENTRIES, abi::ADDR_CACHE_ENTRIES_MOST];
+const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
+
+/// What each CPU gets: a power of two.
+fn share(cpus: u32, [total, least, most]: Shares) -> u32 {
+    1 << (total / u64::from(cpus.max(1))).clamp(least, most).ilog2()
+}
+
+fn check_pin(
+    dir: &PinDir,
+    name: &str,
+    wanted: &OpenMapMut<'_>,
+    pinned: &MapHandle,
+    rtt: &RttOptions,
+) -> Result<()> {
+    let (key_size, value_size) = (wanted.key_size(), wanted.value_size());
+    dir.check_shape(name, pinned, Shape { map_type: wanted.map_type(), key_size, value_size })?;
+    let flows = pinned.max_entries() * abi::FLOW_WAYS as u32;
+    match rtt.flows {
+        Some(asked) if name == maps::FLOW && asked != flows => Err(Error::map(
+            format!("--flows {asked}"),
+            format!("the running flow table has {flows} entries"),
+            format!("leave --flows out, or remove {} and load again", dir.path_of(name).display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What all programs share: the pinned record, or a new one.
+fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Control> {
+    let Some((_, pinned)) = reused.iter().find(|(name, _)| name == maps::CONTROL) else {
+        return new_control();
+    };
+    let found =
+        Map::<u32, Control>::new(maps::CONTROL, MapHandle::try_from(pinned).map_err(|err| messages.load_error(err))?)
+            .get(&0)?
+            .unwrap_or_default();
+    match found.abi_version {
+        version if u64::from(version) == abi::ABI_VERSION => Ok(found),
+        version => Err(Error::map(
+            "use the pinned maps",
+            format!("they are of ABI version {version}, this program's is {}", abi::ABI_VERSION),
+            "remove the cpp_* pins (RTT state is lost, mappings stay) and load again",
+        )),
+    }
+}
+
+fn new_control() -> Result<Control> {
+    Ok(Control {
+        hash_seed: machine::random()?,
+        meta_cookie: machine::random()? as u32,
+        abi_version: abi::ABI_VERSION as u32,
+        ..Control::default()
+    })
+}
+
+/// Age at which a cached mapping is looked up again: foreign writers must be seen within a second.
+const CACHE_TTL_NS: u64 = 900_000_000;
+
+/// What every program of ours that measures RTTs needs to know: a flow table of `buckets`, hashed
+/// with `hash_seed`, and the kernel's tick.
+pub fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
+    let jiffy_ns = machine::jiffy_ns()?;
+    let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
+    Ok(Config {
+        hash_seed,
+        flow_mask: (1 << buckets.max(1).ilog2()) - 1,
+        sweep_ticks: ticks(abi::FLOW_SWEEP_NS),
+        idle_ticks: ticks(abi::FLOW_IDLE_NS),
+        jiffy_ns,
+        rtt: 1,
+        ..Config::default()
+    })
+}
+
+/// The whole of `.rodata`.
+fn configure(
+    open: &mut OpenCpumapPpingSkel<'_>,
+    control: &Control,
+    cpus: u32,
+    rtt: &RttOptions,
+    messages: &Messages,
+) -> Result<()> {
+    let mask = |entries: u32| (1 << (entries / cpus).max(1).ilog2()) - 1;
+    let flow = flow_config(control.hash_seed, open.maps.cpp_flow.max_entries())?;
+    let config = Config {
+        meta_cookie: control.meta_cookie,
+        cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
+        cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
+        recent_mask: mask(open.maps.cpp_rtt_recent.max_entries()),
+        recent_samples: abi::RECENT_SAMPLES as u32,
+        rtt: rtt.enabled.into(),
+        handshake: rtt.handshake.into(),
+        metadata: 1,
+        ..flow
+    };
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    rodata.ok_or_else(|| messages.load_error(std::io::Error::other("no .rodata")))?.config = config;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_powers_of_two_between_the_least_and_the_most() {
+        for (cpus, entries, lines) in
+            [(1, 65536, 32768), (2, 65536, 32768), (6, 32768, 16384), (64, 16384, 4096)]
+        {
+            assert_eq!((share(cpus, ADDR_CACHE), share(cpus, RECENT)), (entries, lines), "{cpus}");
+        }
+    }
+}

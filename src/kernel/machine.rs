@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Facts about the running kernel and machine.
+
+use std::ffi::c_int;
+use std::io::Read;
+use std::time::Duration;
+
+use nix::libc;
+use nix::time::{clock_getres, clock_gettime, ClockId};
+
+use crate::domain::error::{Error, Result};
+
+/// CPUs that the kernel could ever bring up: the size of every per-CPU map.
+///
+/// # Errors
+/// The kernel's list cannot be read.
+pub fn possible_cpus() -> Result<u32> {
+    let cpus = libbpf_rs::num_possible_cpus().map_err(|err| {
+        Error::other("count the CPUs", err, "is /sys/devices/system/cpu/possible readable?")
+    })?;
+    u32::try_from(cpus).map_err(|err| Error::other("count the CPUs", err, ""))
+}
+
+/// Nanoseconds of one tick of the kernel's jiffies: the resolution of the coarse clock is that
+/// (`KTIME_LOW_RES`, include/linux/hrtimer.h).
+///
+/// # Errors
+/// The kernel does not know the clock.
+pub fn jiffy_ns() -> Result<u32> {
+    let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(|err| Error::other("read the resolution of the coarse clock", err, ""))?;
+    u32::try_from(resolution.tv_nsec())
+        .ok()
+        .filter(|ns| *ns > 0)
+        .ok_or_else(|| Error::other("read the resolution of the coarse clock", "it is 0", ""))
+}
+
+/// `bpf_ktime_get_ns()`: nanoseconds since boot, without suspend.
+///
+/// # Errors
+/// The kernel does not know the clock.
+pub fn ktime_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_err(|err| Error::other("read the monotonic clock", err, ""))?;
+    Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+}
+
+/// Random bits.
+///
+/// # Errors
+/// /dev/urandom cannot be read.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|err| Error::other("read /dev/urandom", err, ""))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Waits until every BPF program and every look-up that is running now has ended: an RCU grace
+/// period, some 10 ms. Kernels that cannot tell (nohz_full) get as much time as that takes.
+pub fn wait_for_bpf_readers() {
+    /// include/uapi/linux/membarrier.h
+    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
+    // SAFETY: takes no pointers, changes nothing.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Hour, minute and second of a time since 1970, in the time zone of `TZ` or of the machine; that
+/// of universal time if the year does not fit.
+pub fn local_time(unix_seconds: i64) -> [u8; 3] {
+    let mut parts = libc::tm {
+        tm_hour: (unix_seconds.rem_euclid(86_400) / 3600) as c_int,
+        tm_min: (unix_seconds.rem_euclid(3600) / 60) as c_int,
+        tm_sec: unix_seconds.rem_euclid(60) as c_int,
+        tm_mday: 0,
+        tm_mon: 0,
+        tm_year: 0,
+        tm_wday: 0,
+        tm_yday: 0,
+        tm_isdst: 0,
+        tm_gmtoff: 0,
+        tm_zone: std::ptr::null(),
+    };
+    let seconds = unix_seconds as libc::time_t;
+    // SAFETY: both pointers are to values that live here; the zone's name is not used. On failure
+    // nothing is written.
+    unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) };
+    [parts.tm_hour, parts.tm_min, parts.tm_sec].map(|part| part as u8)
+}

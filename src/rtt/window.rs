@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! From the kernel's RTT records to figures: which epochs are in the window, and their sums. Pure.
+
+use crate::abi::{
+    self, RttEpoch, RttHandle, RttRecent, RTT_EPOCHS, RTT_TICK_BITS, RTT_WINDOW_NS, SLOT_UNIT_BITS,
+};
+use crate::domain::summary::{HandleReport, Summary};
+use crate::domain::TcHandle;
+use crate::rtt::histogram::{count_in, Histogram};
+
+/// Samples of one side, or of both, over the window.
+#[derive(Clone, Debug, Default)]
+struct Window {
+    histogram: Histogram,
+    sum_ns: u64,
+    /// `None`: no sample.
+    range: Option<(u64, u64)>,
+}
+
+impl Window {
+    /// Adds the epochs of a side that hold a sample of the last 60 s: the current one, the three
+    /// before it, and none whose last sample is older.
+    fn add_side(&mut self, epochs: &[RttEpoch], now_ns: u64) {
+        let number = epoch_number(now_ns);
+        let in_window = |epoch: &&RttEpoch| {
+            // An epoch that began since our clock reading is the current one.
+            let age = number.saturating_sub(epoch.epoch);
+            let idle_ns = idle_ns(epoch.last_tick, now_ns);
+            age < RTT_EPOCHS as u32 && idle_ns <= RTT_WINDOW_NS && epoch.min <= epoch.max
+        };
+        let epochs = epochs.iter().filter(in_window);
+        for epoch in epochs.clone() {
+            self.sum_ns += epoch.sum_ns;
+            self.widen(
+                u64::from(epoch.min) << SLOT_UNIT_BITS,
+                u64::from(epoch.max) << SLOT_UNIT_BITS,
+            );
+        }
+        self.histogram.add_epochs(epochs.map(|epoch| (&epoch.hist, epoch.carry)));
+    }
+
+    fn widen(&mut self, min: u64, max: u64) {
+        self.range = Some(match self.range {
+            Some((low, high)) => (low.min(min), high.max(max)),
+            None => (min, max),
+        });
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram);
+        self.sum_ns += other.sum_ns;
+        if let Some((min, max)) = other.range {
+            self.widen(min, max);
+        }
+    }
+
+    fn summary(&self) -> Option<Summary> {
+        let (min_ns, max_ns) = self.range?;
+        let count = self.histogram.total();
+        if count == 0 {
+            return None;
+        }
+        let [median_ns, p95_ns] = self.histogram.quantiles([0.5, 0.95], min_ns, max_ns);
+        Some(Summary {
+            count,
+            // A sample that is being written while we read may be in one sum and not in the other.
+            avg_ns: (self.sum_ns / count).clamp(min_ns, max_ns),
+            min_ns,
+            max_ns,
+            median_ns,
+            p95_ns,
+        })
+    }
+}
+
+/// The number of the epoch that `now_ns` (ktime) lies in, as the packet path counts them.
+fn epoch_number(now_ns: u64) -> u32 {
+    abi::epoch_number(now_ns >> RTT_TICK_BITS) as u32
+}
+
+/// Time since a tick (2^24 ns, low 32 bits); a sample later than our own clock reading is new.
+fn idle_ns(tick: u32, now_ns: u64) -> u64 {
+    let ticks = ((now_ns >> RTT_TICK_BITS) as u32).wrapping_sub(tick);
+    if ticks > u32::MAX / 2 {
+        return 0;
+    }
+    u64::from(ticks) << RTT_TICK_BITS
+}
+
+/// Adds the samples of a line that have not been flushed yet to their handle's record, as
+/// `recent_flush()` of `bpf/recent.h` would.
+pub fn add_recent(record: &mut RttHandle, line: &RttRecent) {
+    // 0: the place is free.
+    for sample in line.sample.iter().map(|sample| u64::from(*sample)).filter(|s| *s != 0) {
+        let side = abi::recent_sample_side(sample) as usize;
+        let units = abi::recent_sample_rtt(sample) as u32;
+        let ns = u64::from(units) << SLOT_UNIT_BITS;
+        record.total[side].count += 1;
+        record.total[side].sum_ns += ns;
+        let epoch = &mut record.epoch[side][line.epoch as usize % RTT_EPOCHS as usize];
+        if epoch.epoch > line.epoch {
+            continue; // The window has gone on.
+        }
+        if epoch.epoch != line.epoch || epoch.min == 0 || epoch.min > epoch.max {
+            *epoch = RttEpoch { epoch: line.epoch, min: u32::MAX, ..RttEpoch::default() };
+        }
+        epoch.sum_ns += ns;
+        epoch.min = epoch.min.min(units);
+        epoch.max = epoch.max.max(units);
+        epoch.last_tick = line.last_tick;
+        count_in(&mut epoch.hist, &mut epoch.carry, units);
+    }
+}
+
+/// The figures of one tc handle at `now_ns` (ktime); `None` without a sample in the window.
+pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
+    let [mut subscriber, mut internet] = [Window::default(), Window::default()];
+    subscriber.add_side(&record.epoch[0], now_ns);
+    internet.add_side(&record.epoch[1], now_ns);
+    let sides = (subscriber.summary(), internet.summary());
+    let both = match sides {
+        (Some(_), Some(_)) => {
+            subscriber.add(&internet);
+            subscriber.summary()?
+        }
+        (one, other) => one.or(other)?,
+    };
+    Some(HandleReport { tc_handle: TcHandle(tc_handle), subscriber: sides.0, internet: sides.1, both })
+}
+
+/// The same without the sides apart, in half the time: what the contract's JSON needs.
+pub fn report_both(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
+    let mut window = Window::default();
+    window.add_side(&record.epoch[0], now_ns);
+    window.add_side(&record.epoch[1], now_ns);
+    let both = window.summary()?;
+    Some(HandleReport { tc_handle: TcHandle(tc_handle), subscriber: None, internet: None, both })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// `count` samples of `ms` at `at` seconds.
+    fn add(side: &mut [RttEpoch; 4], at: u64, ms: u64, count: u64) {
+        let number = epoch_number(at * SECOND);
+        let index = (number % 4) as usize;
+        let units = ((ms * 1_000_000) >> SLOT_UNIT_BITS) as u32;
+        let epoch = &mut side[index];
+        if epoch.epoch != number {
+            *epoch = RttEpoch { epoch: number, min: u32::MAX, ..RttEpoch::default() };
+        }
+        epoch.sum_ns += count * ms * 1_000_000;
+        epoch.min = epoch.min.min(units);
+        epoch.max = epoch.max.max(units);
+        epoch.last_tick = ((at * SECOND) >> RTT_TICK_BITS) as u32;
+        epoch.hist[10] += count;
+    }
+
+    #[test]
+    fn both_sides_apart_and_together() {
+        let mut record = RttHandle::default();
+        add(&mut record.epoch[0], 1000, 10, 3);
+        add(&mut record.epoch[1], 1000, 20, 1);
+        let report = report(0x10005, &record, 1001 * SECOND).unwrap();
+        assert_eq!(report.subscriber.unwrap().count, 3);
+        assert_eq!(report.internet.unwrap().avg_ns, 20_000_000);
+        assert_eq!(report.both.count, 4);
+        assert_eq!(report.both.avg_ns, 12_500_000);
+        assert_eq!((report.both.min_ns, report.both.max_ns), (10_000_000, 20_000_000));
+        let both = report_both(0x10005, &record, 1001 * SECOND).unwrap();
+        assert_eq!((both.both, both.subscriber), (report.both, None));
+    }
+
+    #[test]
+    fn sixty_seconds_and_not_one_more() {
+        for start in [1000, 1007, 1013, 1019] {
+            let mut record = RttHandle::default();
+            add(&mut record.epoch[0], start, 10, 1);
+            assert!(report(1, &record, (start + 59) * SECOND).is_some(), "{start}");
+            assert!(report(1, &record, (start + 61) * SECOND).is_none(), "{start}");
+        }
+    }
+
+    #[test]
+    fn samples_on_their_way_count() {
+        let number = epoch_number(1000 * SECOND);
+        let mut line = RttRecent {
+            tc_handle: 0x10005,
+            epoch: number,
+            last_tick: ((1000 * SECOND) >> RTT_TICK_BITS) as u32,
+            ..RttRecent::default()
+        };
+        line.sample[..3].copy_from_slice(&[1_250_000, 1 << 31 | 2_500_000, 3_750_000]);
+        let mut record = RttHandle::default();
+        add(&mut record.epoch[0], 981, 15, 1);
+        add_recent(&mut record, &line);
+        let found = report(0x10005, &record, 1001 * SECOND).unwrap();
+        let subscriber = found.subscriber.unwrap();
+        assert_eq!((subscriber.count, subscriber.avg_ns), (3, (15 + 10 + 30) * 1_000_000 / 3));
+        assert_eq!(found.internet.unwrap().min_ns, 20_000_000);
+        assert_eq!((record.total[0].count, record.total[1].sum_ns), (2, 20_000_000));
+        assert!(report(0x10005, &record, 1061 * SECOND).is_none());
+    }
+
+    #[test]
+    fn samples_that_the_window_has_left_behind_count_in_the_totals_only() {
+        let mut record = RttHandle::default();
+        add(&mut record.epoch[0], 1000, 10, 1);
+        let number = epoch_number(1000 * SECOND) - 4;
+        let mut line = RttRecent { epoch: number, ..RttRecent::default() };
+        line.sample[11] = 2_500_000;
+        add_recent(&mut record, &line);
+        assert_eq!(report(1, &record, 1001 * SECOND).unwrap().both.count, 1);
+        assert_eq!(record.total[0].count, 1);
+    }
+
+    #[test]
+    fn nothing_measured_is_no_report() {
+        assert!(report(1, &RttHandle::default(), 5 * SECOND).is_none());
+        assert!(report(1, &RttHandle::default(), 1000 * SECOND).is_none());
+    }
+}

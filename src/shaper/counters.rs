@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The packet path's counters.
+
+use crate::abi::{self, maps};
+use crate::domain::error::Result;
+use crate::kernel::memory::MappedArray;
+use crate::kernel::pin::PinDir;
+
+/// One reading of the counters, a row for each CPU in the order of [`abi::COUNTERS`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters(Vec<Vec<u64>>);
+
+impl Counters {
+    /// Reads them all; empty where no map of ours is pinned.
+    ///
+    /// # Errors
+    /// [`Error::Map`](crate::domain::error::Error::Map).
+    pub fn read(dir: &PinDir) -> Result<Self> {
+        let Some(handle) = dir.try_open(maps::STATS)? else { return Ok(Self::default()) };
+        let memory = MappedArray::open(&handle)?;
+        let row = |cpu: usize| {
+            let first = cpu * abi::STATS_SIZE / 8;
+            (first..first + abi::COUNTERS.len()).map_while(|index| memory.load(index)).collect()
+        };
+        Ok(Self((0..handle.max_entries() as usize).map(row).collect()))
+    }
+
+    /// One counter over all CPUs.
+    pub fn total(&self, counter: usize) -> u64 {
+        self.0.iter().filter_map(|row| row.get(counter)).sum()
+    }
+}
