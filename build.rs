@@ -142,7 +142,8 @@ fn constant(header: &str, line: &str) -> Option<String> {
     let doc = format!("/// `{name}` of include/{header}.h.\n");
     let Some(rest) = rest.strip_prefix('(') else {
         let value = without_suffixes(rest.trim());
-        return is_arithmetic(&value, &[])
+        let value = value.strip_prefix('(').and_then(|v| v.strip_suffix(')')).unwrap_or(&value);
+        return is_arithmetic(value, &[])
             .then(|| format!("{doc}pub const {name}: u64 = {value};\n"));
     };
     let (parameters, body) = rest.split_once(')')?;
@@ -203,12 +204,13 @@ fn rust_enum(wanted: &SharedEnum, source: &str) -> Option<String> {
     let SharedEnum { header, c_name, prefix, rust_name, .. } = wanted;
     let (_, body) = source.split_once(&format!("\nenum {c_name} {{\n"))?;
     let (body, _) = body.split_once("\n}")?;
-    let (mut variants, mut arms) = (String::new(), String::new());
+    let (mut variants, mut arms, mut none) = (String::new(), String::new(), "");
     for line in body.lines().map(str::trim) {
         let Some((name, rest)) = line.split_once(" = ") else { continue };
         let (value, comment) = rest.split_once(',').unwrap_or((rest, ""));
         let Some(name) = name.strip_prefix(prefix) else { continue };
         if name == "NONE" && value.trim() == "0" {
+            none = "    /// The value that C has for none.\n    pub const NONE: u32 = 0;\n\n";
             continue;
         }
         let comment = comment.trim().trim_start_matches("/*").trim_end_matches("*/").trim();
@@ -225,7 +227,7 @@ pub enum {rust_name} {{
 {variants}}}
 
 impl {rust_name} {{
-    /// Reads the value that C has for it; `None` for 0 where that is none, and for unknown values.
+{none}    /// Reads the value that C has for it; `None` for 0 where that is none, and for unknown values.
     pub fn from_abi(value: u32) -> Option<Self> {{
         match value {{
 {arms}            _ => None,

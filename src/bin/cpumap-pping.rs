@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 fn main() -> std::process::ExitCode {
-    cpumap_pping::cli::main_exit(cpumap_pping::app::cpumap_pping::run)
+    cpumap_pping::commands::main("cpumap-pping")
 }

@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `cpumap-pping`: the command for people. Shows the state of the set-up and finds its faults.
 
+use std::fmt::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use super::parse_interval;
-use crate::error::{exit, Error, Result};
+use crate::commands::command_line::{after_help, CommandLine};
+use crate::commands::options::parse_interval;
+use crate::commands::output::{print, print_line, print_record};
+use crate::domain::error::{exit, Error, Result};
+use crate::format::status;
+use crate::kernel::capability::{missing_capabilities, LOAD_CAPABILITIES};
+use crate::kernel::pin::PinDir;
+use crate::kernel::{libbpf, netlink};
+use crate::shaper::doctor::{diagnose, Facts, Severity};
+use crate::shaper::inventory::{self, Inventory};
+use crate::shaper::queueing::Device;
+use crate::shaper::status::StatusSnapshot;
 
 const EXAMPLES: &str = "
   cpumap-pping status
@@ -20,18 +32,18 @@ const CODES: [u8; 3] = [exit::MAP, exit::MAP_FILE, exit::BPFFS];
 #[command(
     name = "cpumap-pping",
     version,
-    after_help = super::after_help(EXAMPLES, &CODES),
+    after_help = after_help(EXAMPLES, &CODES),
     infer_long_args = true,
     args_override_self = true,
     disable_help_subcommand = true
 )]
-pub struct Args {
+pub struct CpumapPpingArgs {
     #[command(subcommand)]
-    command: Command,
+    command: Part,
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum Command {
+enum Part {
     /// Show what is attached where and in which mode, how full the maps are, counters and rates
     Status {
         /// Print one JSON object instead of text
@@ -63,16 +75,16 @@ enum Command {
 
 /// A checked command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum CpumapPpingRequest {
     /// Show the state of the set-up.
-    Status(Status),
+    Status(StatusRequest),
     /// Look for faults.
     Check,
 }
 
 /// How to show the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct StatusRequest {
     /// As one JSON object.
     pub json: bool,
     /// With the counters that are 0.
@@ -81,52 +93,126 @@ pub struct Status {
     pub interval: Duration,
 }
 
-impl Default for Status {
+impl Default for StatusRequest {
     fn default() -> Self {
         Self { json: false, all: false, interval: Duration::from_secs(1) }
     }
 }
 
-impl super::Request for Request {
-    type Args = Args;
+impl CommandLine for CpumapPpingRequest {
+    type Args = CpumapPpingArgs;
 }
 
-impl TryFrom<Args> for Request {
+impl TryFrom<CpumapPpingArgs> for CpumapPpingRequest {
     type Error = Error;
 
-    fn try_from(args: Args) -> Result<Self> {
+    fn try_from(args: CpumapPpingArgs) -> Result<Self> {
         match args.command {
-            Command::Check => Ok(Self::Check),
-            Command::Status { json, all, interval } => {
+            Part::Check => Ok(Self::Check),
+            Part::Status { json, all, interval } => {
                 let read = |text: &str| parse_interval("--interval", text);
                 let interval = interval.as_deref().map(read).transpose()?;
-                let interval = interval.unwrap_or(Status::default().interval);
-                Ok(Self::Status(Status { json, all, interval }))
+                let interval = interval.unwrap_or(StatusRequest::default().interval);
+                Ok(Self::Status(StatusRequest { json, all, interval }))
             }
         }
     }
 }
 
+/// Runs the command.
+///
+/// # Errors
+/// See [`crate::domain::error::EXIT_CODES`].
+pub fn run(request: CpumapPpingRequest) -> Result<ExitCode> {
+    libbpf::silence();
+    let dir = PinDir::default();
+    let inventory = Inventory::read(&dir).map_err(|err| explain_missing_maps(&dir, err));
+    match request {
+        CpumapPpingRequest::Status(how) => show(&dir, &how, inventory),
+        CpumapPpingRequest::Check => check(&inventory?),
+    }
+}
+
+/// Programs without pins: bpffs was mounted over, or is not the one that they were loaded in. That
+/// is what `ip netns exec` does.
+fn explain_missing_maps(dir: &PinDir, err: Error) -> Error {
+    let Error::MapFile(detail) = err else { return err };
+    let devices = inventory::attached(dir).unwrap_or_default();
+    if devices.is_empty() {
+        return Error::MapFile(detail);
+    }
+    let names: Vec<_> = devices.iter().map(ToString::to_string).collect();
+    let why = format!("programs are attached to {}, but their maps are not here", names.join(", "));
+    let remedy = "`ip netns exec` hides them: use nsenter --net; else load again on each interface";
+    Error::map_file(detail.what, why, remedy)
+}
+
+/// Shows the state. Also before anything is loaded: a JSON reader gets `{"loaded":false}`, and every
+/// caller the exit code.
+fn show(dir: &PinDir, how: &StatusRequest, inventory: Result<Inventory>) -> Result<ExitCode> {
+    let inventory = match inventory {
+        Err(err @ Error::MapFile(_)) if how.json => {
+            print_line(format_args!(r#"{{"loaded":false}}"#))?;
+            return Err(err);
+        }
+        result => result?,
+    };
+    let state = StatusSnapshot::read(dir, inventory, how.interval, how.all)?;
+    print_record(if how.json { &status::JSON } else { &status::TEXT }, &state)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks for faults: success unless a finding is an error.
+fn check(inventory: &Inventory) -> Result<ExitCode> {
+    let findings = diagnose(&Facts {
+        inventory,
+        devices: devices(inventory)?,
+        missing_capabilities: missing_capabilities(&LOAD_CAPABILITIES),
+    });
+    let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let mut text = String::new();
+    for finding in &findings {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{finding}");
+    }
+    let (interfaces, mappings) = (inventory.present().count(), inventory.mappings.len());
+    let _ = writeln!(
+        text,
+        "{errors} errors, {warnings} warnings; {interfaces} interfaces, {mappings} mappings checked"
+    );
+    print(text.as_bytes())?;
+    Ok(ExitCode::from(if errors > 0 { exit::FAILURE } else { exit::SUCCESS }))
+}
+
+/// What the devices of the set-up say, in the order of the interfaces.
+fn devices(inventory: &Inventory) -> Result<Vec<(u32, Device)>> {
+    let qdiscs = netlink::qdiscs()?;
+    let read = |(name, interface): (&_, &inventory::Interface)| {
+        Ok((interface.ifindex, Device::read(name, interface.ifindex, &qdiscs)?))
+    };
+    inventory.present().map(read).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Request as _;
-    use crate::cli::{words, Stream};
+    use crate::commands::command_line::{words, StdStream};
 
     #[test]
     fn what_is_asked_for() {
-        let plain = Status::default();
-        let json = Status { json: true, ..plain };
-        let half = Status { all: true, interval: Duration::from_millis(500), ..plain };
+        let plain = StatusRequest::default();
+        let json = StatusRequest { json: true, ..plain };
+        let half = StatusRequest { all: true, interval: Duration::from_millis(500), ..plain };
         let table = [
-            ("status", Request::Status(plain)),
-            ("status --json", Request::Status(json)),
-            ("status --js --json", Request::Status(json)),
-            ("status --interval=0.5 --all", Request::Status(half)),
-            ("check", Request::Check),
+            ("status", CpumapPpingRequest::Status(plain)),
+            ("status --json", CpumapPpingRequest::Status(json)),
+            ("status --js --json", CpumapPpingRequest::Status(json)),
+            ("status --interval=0.5 --all", CpumapPpingRequest::Status(half)),
+            ("check", CpumapPpingRequest::Check),
         ];
         for (line, request) in table {
-            assert_eq!(Request::parse(words(line)).unwrap(), request, "{line}");
+            assert_eq!(CpumapPpingRequest::parse(words(line)).unwrap(), request, "{line}");
         }
     }
 
@@ -134,8 +220,8 @@ mod tests {
     fn refusals() {
         for line in ["", "bogus", "--bogus", "check --json", "status extra", "status --interval -1"]
         {
-            let exit = Request::parse(words(line)).unwrap_err();
-            assert_eq!((exit.code, exit.stream), (2, Stream::Stderr), "{line}");
+            let exit = CpumapPpingRequest::parse(words(line)).unwrap_err();
+            assert_eq!((exit.code, exit.stream), (2, StdStream::Stderr), "{line}");
             assert!(exit.text.starts_with("ERR: "), "{line}: {}", exit.text);
             assert!(exit.text.contains("Usage:"), "{line}: {}", exit.text);
         }
@@ -144,8 +230,8 @@ mod tests {
     #[test]
     fn each_subcommand_has_help() {
         for line in ["--help", "status --help", "check -h"] {
-            let exit = Request::parse(words(line)).unwrap_err();
-            assert_eq!((exit.code, exit.stream), (0, Stream::Stdout), "{line}");
+            let exit = CpumapPpingRequest::parse(words(line)).unwrap_err();
+            assert_eq!((exit.code, exit.stream), (0, StdStream::Stdout), "{line}");
         }
     }
 }

@@ -1,18 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `pping`: streams the RTTs of the flows that pass one interface, or that a capture holds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
-use super::events::{parse_real, EventArgs, EventOptions, WEEK};
-use super::{exactly_one, XdpMode};
-use crate::abi::StreamConfig;
-use crate::error::{exit, Error, Result};
+use crate::abi::{StreamConfig, DEFAULT_FLOWS};
+use crate::commands::command_line::{after_help, CommandLine};
+use crate::commands::event_options::EventArgs;
+use crate::commands::options::{
+    exactly_one, format_of, one_of, parse_real, required, Choice, WEEK,
+};
+use crate::commands::output::warn;
+use crate::domain::error::{exit, Error, Result};
+use crate::domain::{IfName, Sides};
+use crate::format::stream;
+use crate::kernel::device;
+use crate::kernel::hook::Hook;
+use crate::kernel::xdp::XdpMode;
 use crate::stream::aggregate::AggregateOptions;
-use crate::stream::format::Format;
-use crate::values::IfName;
+use crate::stream::capture::Capture;
+use crate::stream::clock::Clock;
+use crate::stream::options::EventOptions;
+use crate::stream::session::{self, Product};
+use crate::stream::signals::ProcessSignals;
+use crate::stream::source::live::Live;
+use crate::stream::source::programs::{StreamProgram, StreamPrograms, StreamSetup};
+use crate::stream::source::replay::Replay;
+use crate::stream::source::watch::Watching;
+use crate::stream::source::Source;
+use crate::stream::writer::{Output, StreamFormat};
 
 const EXAMPLES: &str = "
   Every flow's RTT, at most ten times a second:
@@ -29,6 +47,18 @@ that from here to the first and back. JSON holds times in nanoseconds. With --wr
 FILE again: move the old one first. A capture does not always say which packets left: then each
 direction of a connection counts as one, and match_on_egress means nothing.";
 
+const INGRESS_HOOKS: [Choice<Hook>; 2] = [
+    ("tc", "After the kernel made a socket buffer of them", Hook::Ingress),
+    ("xdp", "In the driver, or right after it", Hook::Xdp),
+];
+
+/// The names that the eBPF pping has for the modes.
+const XDP_MODES: [Choice<XdpMode>; 3] = [
+    ("unspecified", "Native where the driver can, else generic", XdpMode::Auto),
+    ("native", "In the driver", XdpMode::Native),
+    ("generic", "On socket buffers", XdpMode::Skb),
+];
+
 const CODES: [u8; 4] = [exit::XDP_ATTACH, exit::MAP, exit::MAP_KEY, exit::BPF_LOAD];
 
 /// Stream the RTT of every flow
@@ -39,11 +69,11 @@ const CODES: [u8; 4] = [exit::XDP_ATTACH, exit::MAP, exit::MAP_KEY, exit::BPF_LO
     name = "pping",
     version,
     override_usage = "pping {--interface IF|--read FILE} [options]",
-    after_help = super::after_help(EXAMPLES, &CODES),
+    after_help = after_help(EXAMPLES, &CODES),
     infer_long_args = true,
     args_override_self = true
 )]
-pub struct Args {
+pub struct PpingArgs {
     /// Interface to listen on
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     interface: Option<String>,
@@ -54,9 +84,10 @@ pub struct Args {
 
     /// How to print: standard, ppviz (RTTs only), json (one array) or jsonl (an object a line)
     /// [default: standard]
-    #[arg(long, short = 'F', value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(long, short = 'F', value_name = "FORMAT", default_value = stream::FORMATS[0].name)]
+    #[arg(value_parser = format_of(&stream::FORMATS))]
     #[arg(hide_possible_values = true, hide_default_value = true)]
-    format: Format,
+    format: StreamFormat,
 
     /// Measure TCP by its timestamps [default, unless --icmp is given]
     #[arg(long, short = 'T')]
@@ -75,15 +106,17 @@ pub struct Args {
     include_syn: bool,
 
     /// Where arriving packets are seen: tc or xdp [default: tc]
-    #[arg(long, short = 'I', value_name = "HOOK", value_enum, default_value_t)]
+    #[arg(long, short = 'I', value_name = "HOOK", default_value = "tc")]
+    #[arg(value_parser = one_of(&INGRESS_HOOKS))]
     #[arg(hide_possible_values = true, hide_default_value = true)]
-    ingress_hook: IngressHook,
+    ingress_hook: Hook,
 
     /// Mode of --ingress-hook xdp: unspecified (native where the driver can), native or generic
     /// [default: unspecified]
-    #[arg(long, short = 'x', value_name = "MODE", value_enum, default_value_t)]
+    #[arg(long, short = 'x', value_name = "MODE", default_value = "unspecified")]
+    #[arg(value_parser = one_of(&XDP_MODES))]
     #[arg(hide_possible_values = true, hide_default_value = true)]
-    xdp_mode: XdpModeArg,
+    xdp_mode: XdpMode,
 
     #[command(flatten)]
     events: EventArgs,
@@ -129,41 +162,9 @@ struct AggregateArgs {
     timeout: Option<String>,
 }
 
-/// Where arriving packets are seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum IngressHook {
-    /// After the kernel made a socket buffer of them
-    #[default]
-    Tc,
-    /// In the driver, or right after it
-    Xdp,
-}
-
-/// The names that eBPF pping has for [`XdpMode`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum XdpModeArg {
-    /// Native where the driver can, else generic
-    #[default]
-    Unspecified,
-    /// In the driver
-    Native,
-    /// On socket buffers
-    Generic,
-}
-
-impl From<XdpModeArg> for XdpMode {
-    fn from(mode: XdpModeArg) -> Self {
-        match mode {
-            XdpModeArg::Unspecified => Self::Auto,
-            XdpModeArg::Native => Self::Native,
-            XdpModeArg::Generic => Self::Skb,
-        }
-    }
-}
-
 /// Where the packets come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum PacketSource {
     /// An interface; whether it exists is not known yet.
     Interface(IfName),
     /// A capture; `-` is standard input.
@@ -172,13 +173,15 @@ pub enum Input {
 
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct PpingRequest {
     /// Where the packets come from.
-    pub input: Input,
-    /// Which RTTs become events, and where they are written.
+    pub input: PacketSource,
+    /// Which RTTs become events.
     pub events: EventOptions,
+    /// The file to write; `None`: standard output.
+    pub file: Option<PathBuf>,
     /// How to print.
-    pub format: Format,
+    pub format: StreamFormat,
     /// Measure TCP.
     pub tcp: bool,
     /// Measure ICMP echoes.
@@ -188,51 +191,53 @@ pub struct Request {
     /// SYN and SYN-ACK count.
     pub include_syn: bool,
     /// Where arriving packets are seen.
-    pub ingress_hook: IngressHook,
-    /// Mode of [`IngressHook::Xdp`].
+    pub ingress: Hook,
+    /// The mode of [`Hook::Xdp`].
     pub xdp_mode: XdpMode,
     /// Figures by subnet in the place of single events.
     pub aggregate: Option<AggregateOptions>,
 }
 
-impl super::Request for Request {
-    type Args = Args;
+impl CommandLine for PpingRequest {
+    type Args = PpingArgs;
 }
 
-impl TryFrom<Args> for Request {
+impl TryFrom<PpingArgs> for PpingRequest {
     type Error = Error;
 
-    fn try_from(args: Args) -> Result<Self> {
+    fn try_from(args: PpingArgs) -> Result<Self> {
         let input = input(args.interface, args.read)?;
         if let Some(text) = args.cleanup_interval {
             parse_real("--cleanup-interval", &text, 0.0, WEEK, "seconds")?;
         }
         let aggregate = args.aggregate.read()?;
-        if aggregate.is_some() && args.format == Format::Ppviz {
+        if aggregate.is_some() && args.format == &stream::PPVIZ {
             let remedy = "give --format standard, json or jsonl";
             let why = "the format has no aggregates";
             return Err(Error::usage("--aggregate with --format ppviz", why, remedy));
         }
         Ok(Self {
             input,
+            file: args.events.file(),
             events: args.events.try_into()?,
             format: args.format,
             tcp: args.tcp || !args.icmp,
             icmp: args.icmp,
             include_local: args.include_local,
             include_syn: args.include_syn,
-            ingress_hook: args.ingress_hook,
-            xdp_mode: args.xdp_mode.into(),
+            ingress: args.ingress_hook,
+            xdp_mode: args.xdp_mode,
             aggregate,
         })
     }
 }
 
-fn input(interface: Option<String>, capture: Option<PathBuf>) -> Result<Input> {
+fn input(interface: Option<String>, capture: Option<PathBuf>) -> Result<PacketSource> {
     exactly_one(&[("--interface", interface.is_some()), ("--read", capture.is_some())])?;
-    let capture = capture.map(Input::Capture);
-    let interface = interface.map(|name| IfName::parse("--interface", &name).map(Input::Interface));
-    super::required("--interface", interface.transpose()?.or(capture))
+    let capture = capture.map(PacketSource::Capture);
+    let interface =
+        interface.map(|name| IfName::parse("--interface", &name).map(PacketSource::Interface));
+    required("--interface", interface.transpose()?.or(capture))
 }
 
 impl AggregateArgs {
@@ -286,7 +291,7 @@ fn parse_length(option: &str, text: &str, max: u8) -> Result<u8> {
     })
 }
 
-impl Request {
+impl PpingRequest {
     /// What these options decide in the programs' configuration; the rest is as `config` has it.
     pub fn apply(&self, config: &mut StreamConfig) {
         self.events.apply(config);
@@ -302,23 +307,82 @@ impl Request {
     }
 }
 
+/// Runs the command. The output is opened first, so that what is in its way shows before anything
+/// is attached; from then on signals wait, so that nothing stays attached.
+///
+/// # Errors
+/// See [`crate::domain::error::EXIT_CODES`].
+pub fn run(request: PpingRequest) -> Result<()> {
+    let output = Output::open(request.file.as_deref(), request.format, false)?;
+    let mut signals = ProcessSignals::block()?;
+    let (mut source, clock) = source(&request)?;
+    let product = request.aggregate.map_or(Product::Events(Sides::Both), Product::Aggregates);
+    session::run(source.as_mut(), &mut signals, output, clock, product, &warn)
+}
+
+/// What the request names, and its clock.
+fn source(request: &PpingRequest) -> Result<(Box<dyn Source>, Clock)> {
+    match &request.input {
+        PacketSource::Interface(dev) => Ok((Box::new(watch(request, dev)?), Clock::live()?)),
+        PacketSource::Capture(path) => Ok((Box::new(replay(request, path)?), Clock::fixed(0))),
+    }
+}
+
+/// The programs, in front of a capture. It does not say which of its answers were this host's own:
+/// all count.
+fn replay(request: &PpingRequest, path: &Path) -> Result<Replay> {
+    let capture = Capture::open(path)?;
+    let mut stream = StreamConfig::default();
+    request.apply(&mut stream);
+    stream.include_local = 1;
+    let programs = StreamPrograms::load(&StreamSetup {
+        programs: &[StreamProgram::Ingress, StreamProgram::Egress],
+        stream,
+        handshake: request.include_syn,
+        replay: true,
+        flows: DEFAULT_FLOWS as u32,
+    })?;
+    Replay::new(programs, capture)
+}
+
+/// The programs, on the interface.
+fn watch(request: &PpingRequest, dev: &IfName) -> Result<Live<Watching>> {
+    let bare = device::has_ethernet_header(dev) == Some(false);
+    let mut stream = StreamConfig { no_link_header: bare.into(), ..StreamConfig::default() };
+    request.apply(&mut stream);
+    let arriving = match request.ingress {
+        Hook::Xdp => StreamProgram::Xdp,
+        _ => StreamProgram::Ingress,
+    };
+    device::ifindex(dev)?;
+    let programs = StreamPrograms::load(&StreamSetup {
+        programs: &[arriving, StreamProgram::Egress],
+        stream,
+        handshake: request.include_syn,
+        replay: false,
+        flows: DEFAULT_FLOWS as u32,
+    })?;
+    let watching = Watching::begin(dev, &programs, request.ingress, request.xdp_mode)?;
+    Ok(Live::new(watching, programs))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::events::RttType;
-    use crate::cli::words;
-    use crate::cli::Request as _;
+    use crate::commands::command_line::words;
+    use crate::stream::options::RttType;
 
-    fn plain() -> Request {
-        Request {
-            input: Input::Interface(IfName::parse("-i", "eth0").unwrap()),
+    fn plain() -> PpingRequest {
+        PpingRequest {
+            input: PacketSource::Interface(IfName::parse("-i", "eth0").unwrap()),
             events: EventOptions::default(),
-            format: Format::Standard,
+            file: None,
+            format: &stream::STANDARD,
             tcp: true,
             icmp: false,
             include_local: false,
             include_syn: false,
-            ingress_hook: IngressHook::Tc,
+            ingress: Hook::Ingress,
             xdp_mode: XdpMode::Auto,
             aggregate: None,
         }
@@ -330,36 +394,36 @@ mod tests {
 
     #[test]
     fn what_is_asked_for() {
-        let capture = Input::Capture("a.pcap".into());
+        let capture = PacketSource::Capture("a.pcap".into());
         let table = [
             ("-i eth0", plain()),
             ("--interface=eth0 --force -c 1 -f --cleanup-interval 0.5", plain()),
-            ("--read a.pcap", Request { input: capture, ..plain() }),
+            ("--read a.pcap", PpingRequest { input: capture, ..plain() }),
             ("-ieth0 -T", plain()),
-            ("-ieth0 -C", Request { tcp: false, icmp: true, ..plain() }),
-            ("-ieth0 -TC", Request { icmp: true, ..plain() }),
-            ("-ieth0 -ls", Request { include_local: true, include_syn: true, ..plain() }),
-            ("-ieth0 --include-SYN", Request { include_syn: true, ..plain() }),
-            ("-ieth0 -r 0", Request { events: limit(0), ..plain() }),
-            ("-ieth0 -r 9 --rate-limit 50", Request { events: limit(50), ..plain() }),
-            ("-ieth0 -F jsonl", Request { format: Format::Jsonl, ..plain() }),
+            ("-ieth0 -C", PpingRequest { tcp: false, icmp: true, ..plain() }),
+            ("-ieth0 -TC", PpingRequest { icmp: true, ..plain() }),
+            ("-ieth0 -ls", PpingRequest { include_local: true, include_syn: true, ..plain() }),
+            ("-ieth0 --include-SYN", PpingRequest { include_syn: true, ..plain() }),
+            ("-ieth0 -r 0", PpingRequest { events: limit(0), ..plain() }),
+            ("-ieth0 -r 9 --rate-limit 50", PpingRequest { events: limit(50), ..plain() }),
+            ("-ieth0 -F jsonl", PpingRequest { format: &stream::JSONL, ..plain() }),
             (
                 "-ieth0 -I xdp -x generic",
-                Request { ingress_hook: IngressHook::Xdp, xdp_mode: XdpMode::Skb, ..plain() },
+                PpingRequest { ingress: Hook::Xdp, xdp_mode: XdpMode::Skb, ..plain() },
             ),
         ];
         for (line, request) in table {
-            assert_eq!(Request::parse(words(line)).unwrap(), request, "{line}");
+            assert_eq!(PpingRequest::parse(words(line)).unwrap(), request, "{line}");
         }
     }
 
     #[test]
     fn rtt_rate_and_file() {
-        let request = Request::parse(words("-i eth0 -R 0.5 -t smoothed -w out.json")).unwrap();
+        let request = PpingRequest::parse(words("-i eth0 -R 0.5 -t smoothed -w out.json")).unwrap();
         assert_eq!(request.events.rtt_rate, 32_768);
         assert_eq!(request.events.rtt_type, RttType::Smoothed);
-        assert_eq!(request.events.write, Some("out.json".into()));
-        assert_eq!(Request::parse(words("-i eth0 -w -")).unwrap().events.write, None);
+        assert_eq!(request.file, Some("out.json".into()));
+        assert_eq!(PpingRequest::parse(words("-i eth0 -w -")).unwrap().file, None);
     }
 
     #[test]
@@ -383,7 +447,11 @@ mod tests {
             ),
         ];
         for (line, options) in table {
-            assert_eq!(Request::parse(words(line)).unwrap().aggregate, Some(options), "{line}");
+            assert_eq!(
+                PpingRequest::parse(words(line)).unwrap().aggregate,
+                Some(options),
+                "{line}"
+            );
         }
         assert_eq!((default.subnet_v4, default.subnet_v6), (24, 48));
         assert_eq!(default.timeout, Duration::from_secs(30));
@@ -392,7 +460,9 @@ mod tests {
     #[test]
     fn the_programs_get_what_was_asked_for() {
         let mut config = StreamConfig::default();
-        Request::parse(words("-i eth0 -C -l -r 5 -a 1 -4 20 -6 56")).unwrap().apply(&mut config);
+        PpingRequest::parse(words("-i eth0 -C -l -r 5 -a 1 -4 20 -6 56"))
+            .unwrap()
+            .apply(&mut config);
         assert_eq!((config.tcp, config.icmp, config.include_local), (0, 1, 1));
         assert_eq!((config.rate_limit_ns, config.events), (5_000_000, 1));
         assert_eq!((config.aggregate, config.subnet_v4, config.subnet_v6), (1, 20, 56));
@@ -424,7 +494,7 @@ mod tests {
             ("-i eth0 extra", "'extra'"),
         ];
         for (line, names) in table {
-            let exit = Request::parse(words(line)).unwrap_err();
+            let exit = PpingRequest::parse(words(line)).unwrap_err();
             assert_eq!(exit.code, 2, "{line}");
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");

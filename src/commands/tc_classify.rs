@@ -4,9 +4,20 @@
 
 use clap::Parser;
 
-use super::{missing, required, RttArgs, RttOptions};
-use crate::error::{exit, Error, Result};
-use crate::values::{check_cpu, parse_cpu, parse_number, parse_u16_hex, IfName, TxqRow};
+use crate::commands::command_line::{after_help, CommandLine};
+use crate::commands::options::{missing, required};
+use crate::commands::output::{print, report, warn};
+use crate::commands::rtt_options::RttArgs;
+use crate::domain::error::{exit, Error, Result};
+use crate::domain::number::{check_cpu, parse_cpu, parse_number, parse_u16_hex};
+use crate::domain::{IfName, TxqRow};
+use crate::format::tables::write_txq_table;
+use crate::kernel::device;
+use crate::kernel::load::{self, RttOptions, ShaperProgram};
+use crate::kernel::machine::possible_cpus;
+use crate::kernel::pin::PinDir;
+use crate::kernel::tc::{tc_attach, tc_on};
+use crate::shaper::queues::QueueTable;
 
 const USAGE: &str = "tc_classify --dev-egress IF [--base-setup] [OPTIONS]
        tc_classify --base-setup
@@ -36,11 +47,11 @@ const CODES: [u8; 6] =
     name = "tc_classify",
     version,
     override_usage = USAGE,
-    after_help = super::after_help(EXAMPLES, &CODES),
+    after_help = after_help(EXAMPLES, &CODES),
     infer_long_args = true,
     args_override_self = true
 )]
-pub struct Args {
+pub struct ClassifyArgs {
     /// Interface whose egress is classified
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     dev_egress: Option<String>,
@@ -75,7 +86,7 @@ pub struct Args {
 
 /// A checked command line. The steps that are asked for run in the order of the fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct ClassifyRequest {
     /// Attach the classifier to this interface's egress.
     pub attach: Option<IfName>,
     /// Fill the queue table anew. Without it, only the first load does.
@@ -83,7 +94,7 @@ pub struct Request {
     /// Set this row of the queue table.
     pub set: Option<TxqRow>,
     /// Print the queue table, and what is attached to an interface.
-    pub list: Option<List>,
+    pub list: Option<ClassifyList>,
     /// Say nothing but errors and warnings (and what `list` prints).
     pub quiet: bool,
     /// How RTTs are measured; counts for `attach`.
@@ -92,12 +103,12 @@ pub struct Request {
 
 /// What `--list` prints besides the queue table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct List {
+pub struct ClassifyList {
     /// Print the filters on this interface's egress.
     pub dev: Option<IfName>,
 }
 
-impl Request {
+impl ClassifyRequest {
     /// Checks the CPU of the row to set against the number of possible CPUs.
     ///
     /// # Errors
@@ -107,19 +118,19 @@ impl Request {
     }
 }
 
-impl super::Request for Request {
-    type Args = Args;
+impl CommandLine for ClassifyRequest {
+    type Args = ClassifyArgs;
 }
 
-impl TryFrom<Args> for Request {
+impl TryFrom<ClassifyArgs> for ClassifyRequest {
     type Error = Error;
 
-    fn try_from(args: Args) -> Result<Self> {
+    fn try_from(args: ClassifyArgs) -> Result<Self> {
         let set = row(&args)?;
         let named = args.dev_egress.as_deref();
         let dev = named.map(|dev| IfName::parse("--dev-egress", dev)).transpose()?;
         let (attach, list) = match args.list {
-            true => (None, Some(List { dev })),
+            true => (None, Some(ClassifyList { dev })),
             false => (dev, None),
         };
         if attach.is_none() && list.is_none() && set.is_none() && !args.base_setup {
@@ -132,7 +143,7 @@ impl TryFrom<Args> for Request {
 }
 
 /// The row to set, if any of its three options is given: then all three must be.
-fn row(args: &Args) -> Result<Option<TxqRow>> {
+fn row(args: &ClassifyArgs) -> Result<Option<TxqRow>> {
     let (cpu, queue, major) =
         (args.cpu.as_deref(), args.queue_mapping.as_deref(), args.htb_major_hex.as_deref());
     if cpu.or(queue).or(major).is_none() {
@@ -149,14 +160,69 @@ fn row(args: &Args) -> Result<Option<TxqRow>> {
     }))
 }
 
+/// Runs the command.
+///
+/// # Errors
+/// See [`crate::domain::error::EXIT_CODES`].
+pub fn run(request: ClassifyRequest) -> Result<()> {
+    request.check_cpus(possible_cpus()?)?;
+    let dir = PinDir::default();
+    if let Some(dev) = &request.attach {
+        attach_to(&dir, &request, dev)?;
+    }
+    if request.base_setup {
+        QueueTable::open(&dir)?.base_setup()?;
+        report(request.quiet, format_args!("base setup: CPU n, queue n + 1, HTB major n + 1"))?;
+    }
+    if let Some(row) = request.set {
+        QueueTable::open(&dir)?.set(row)?;
+    }
+    if request.list.is_some() {
+        list(&dir, request.list.as_ref().and_then(|list| list.dev.as_ref()))?;
+    }
+    Ok(())
+}
+
+/// The first load sets the queue table up; later ones keep what is configured.
+fn attach_to(dir: &PinDir, request: &ClassifyRequest, dev: &IfName) -> Result<()> {
+    device::ifindex(dev)?;
+    load::load(dir, ShaperProgram::Classify, &request.rtt, |program| {
+        let queues = QueueTable::open(dir)?;
+        if queues.is_unset()? {
+            queues.base_setup()?;
+        }
+        tc_attach(dir, dev, program)
+    })?;
+    if device::tx_queues(dev) == Some(1) {
+        warn(format_args!(
+            "{dev} has one TX queue: mq cannot be used, so all CPUs share its qdisc and lock"
+        ));
+    }
+    report(request.quiet, format_args!("{dev}: classifier attached (egress, prio 1, handle 1)"))
+}
+
+fn list(dir: &PinDir, dev: Option<&IfName>) -> Result<()> {
+    let rows = QueueTable::open(dir)?.rows()?;
+    let mut table = Vec::new();
+    write_txq_table(&mut table, rows);
+    print(&table)?;
+    let Some(dev) = dev else { return Ok(()) };
+    let place = "(egress, prio 1, handle 1)";
+    match tc_on(dir, dev)? {
+        Some(filter) => {
+            report(false, format_args!("{dev}: {} id {} {place}", filter.name, filter.id))
+        }
+        None => report(false, format_args!("{dev}: no classifier {place}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Request as _;
-    use crate::cli::{words, Stream};
+    use crate::commands::command_line::{words, StdStream};
 
-    fn nothing() -> Request {
-        Request {
+    fn nothing() -> ClassifyRequest {
+        ClassifyRequest {
             attach: None,
             base_setup: false,
             set: None,
@@ -177,41 +243,44 @@ mod tests {
     #[test]
     fn what_is_asked_for() {
         let table = [
-            ("--dev-egress eth0", Request { attach: dev("eth0"), ..nothing() }),
-            ("--dev eth0", Request { attach: dev("eth0"), ..nothing() }),
-            ("-deth0 -q", Request { attach: dev("eth0"), quiet: true, ..nothing() }),
+            ("--dev-egress eth0", ClassifyRequest { attach: dev("eth0"), ..nothing() }),
+            ("--dev eth0", ClassifyRequest { attach: dev("eth0"), ..nothing() }),
+            ("-deth0 -q", ClassifyRequest { attach: dev("eth0"), quiet: true, ..nothing() }),
             (
                 "--dev-egress eth0 --base-setup --quiet",
-                Request { attach: dev("eth0"), base_setup: true, quiet: true, ..nothing() },
+                ClassifyRequest { attach: dev("eth0"), base_setup: true, quiet: true, ..nothing() },
             ),
-            ("-b", Request { base_setup: true, ..nothing() }),
-            ("--list", Request { list: Some(List { dev: None }), ..nothing() }),
-            ("-l -d eth0", Request { list: Some(List { dev: dev("eth0") }), ..nothing() }),
+            ("-b", ClassifyRequest { base_setup: true, ..nothing() }),
+            ("--list", ClassifyRequest { list: Some(ClassifyList { dev: None }), ..nothing() }),
+            (
+                "-l -d eth0",
+                ClassifyRequest { list: Some(ClassifyList { dev: dev("eth0") }), ..nothing() },
+            ),
             (
                 "-blc1 -m2 -j2",
-                Request {
+                ClassifyRequest {
                     base_setup: true,
                     set: row(1, 2, 2),
-                    list: Some(List { dev: None }),
+                    list: Some(ClassifyList { dev: None }),
                     ..nothing()
                 },
             ),
             (
                 "--cpu 0x2 --queue-mapping 3 --htb-major-hex 0x1F",
-                Request { set: row(2, 3, 0x1f), ..nothing() },
+                ClassifyRequest { set: row(2, 3, 0x1f), ..nothing() },
             ),
             (
                 "-c 010 -m 010 -j 10 -b",
-                Request { base_setup: true, set: row(8, 8, 16), ..nothing() },
+                ClassifyRequest { base_setup: true, set: row(8, 8, 16), ..nothing() },
             ),
         ];
         for (line, request) in table {
-            match Request::parse(words(line)) {
+            match ClassifyRequest::parse(words(line)) {
                 Ok(parsed) => assert_eq!(parsed, request, "{line}"),
                 Err(exit) => panic!("{line}: {}", exit.text),
             }
         }
-        let rtt = Request::parse(words("-d eth0 --flows 2000 --handshake")).unwrap().rtt;
+        let rtt = ClassifyRequest::parse(words("-d eth0 --flows 2000 --handshake")).unwrap().rtt;
         assert_eq!(rtt, RttOptions { enabled: true, handshake: true, flows: Some(2048) });
     }
 
@@ -231,8 +300,13 @@ mod tests {
             ("-d eth0 --no-rtt --handshake", 2, "--no-rtt with --handshake"),
         ];
         for (line, code, names) in table {
-            let exit = Request::parse(words(line)).unwrap_err();
-            assert_eq!((exit.code, exit.stream), (code, Stream::Stderr), "{line}: {}", exit.text);
+            let exit = ClassifyRequest::parse(words(line)).unwrap_err();
+            assert_eq!(
+                (exit.code, exit.stream),
+                (code, StdStream::Stderr),
+                "{line}: {}",
+                exit.text
+            );
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");
         }
@@ -240,7 +314,7 @@ mod tests {
 
     #[test]
     fn cpu_must_be_possible() {
-        let request = Request::parse(words("-c 2 -m 3 -j 3")).unwrap();
+        let request = ClassifyRequest::parse(words("-c 2 -m 3 -j 3")).unwrap();
         assert!(request.check_cpus(3).is_ok());
         assert_eq!(request.check_cpus(2).unwrap_err().exit_code(), 31);
     }

@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `xdp_iphash_to_cpu`: attaches the steering program to an interface, or detaches it.
 
-use clap::{ArgAction, Parser};
-use nix::unistd::{Gid, Uid, User};
 use std::collections::BTreeSet;
 
-use super::{exactly_one, exclusive, required, RttArgs, RttOptions, XdpMode};
-use crate::error::{exit, Error, Result};
-use crate::values::{check_cpu, parse_cpu, parse_number, IfName};
+use crate::abi::maps;
+use crate::commands::command_line::{after_help, CommandLine};
+use crate::commands::options::{exactly_one, exclusive, required};
+use crate::commands::output::{report, warn};
+use crate::commands::rtt_options::RttArgs;
+use crate::domain::error::{exit, Error, Result};
+use crate::domain::number::{check_cpu, parse_cpu, parse_number};
+use crate::domain::{Direction, IfName};
+use crate::kernel::device;
+use crate::kernel::load::{self, RttOptions, ShaperProgram};
+use crate::kernel::machine::possible_cpus;
+use crate::kernel::map::Map;
+use crate::kernel::pin::PinDir;
+use crate::kernel::xdp::{xdp_attach, xdp_detach, Outcome, XdpMode};
+use clap::{ArgAction, Parser};
+use nix::unistd::{Gid, Uid, User};
 
 /// Frames that a CPU's queue holds unless `--qsize` says otherwise.
 pub const DEFAULT_QSIZE: u32 = 2048;
@@ -46,12 +57,12 @@ const CODES: [u8; 7] = [
     name = "xdp_iphash_to_cpu",
     version,
     override_usage = USAGE,
-    after_help = super::after_help(EXAMPLES, &CODES),
+    after_help = after_help(EXAMPLES, &CODES),
     infer_long_args = true,
     args_override_self = true,
     disable_help_flag = true
 )]
-pub struct Args {
+pub struct SteerArgs {
     /// Interface to attach to
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     dev: Option<String>,
@@ -77,7 +88,7 @@ pub struct Args {
     #[arg(long, short = 's', value_name = "N", allow_hyphen_values = true)]
     qsize: Option<String>,
 
-    /// Attach in generic (skb) mode [default: native where the driver can, else generic]
+    /// SteerAttach in generic (skb) mode [default: native where the driver can, else generic]
     #[arg(long, short = 'S')]
     skb_mode: bool,
 
@@ -102,28 +113,18 @@ pub struct Args {
     rtt: RttArgs,
 }
 
-/// Which way an interface looks. The values are those of `map_ifindex_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Direction {
-    /// Towards the internet.
-    Wan = 1,
-    /// Towards the subscribers.
-    Lan = 2,
-}
-
-/// Which CPUs get subscribers.
+/// The CPUs that get subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cpus {
     /// Every possible CPU.
     All,
-    /// These, never empty; not yet checked against the machine (see [`Request::check_cpus`]).
+    /// These, never empty; not yet checked against the machine (see [`SteerRequest::check_cpus`]).
     Only(BTreeSet<u32>),
 }
 
 /// What to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attach {
+pub struct SteerAttach {
     /// Which side of the shaper the interface is on.
     pub direction: Direction,
     /// CPUs for `cpu_map` and `cpus_available`.
@@ -138,34 +139,34 @@ pub struct Attach {
 
 /// What to do with the interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum SteerAction {
     /// Load, attach, configure.
-    Attach(Attach),
+    Attach(SteerAttach),
     /// Detach and clear the direction.
     Remove,
 }
 
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct SteerRequest {
     /// The interface; whether it exists is not known yet.
     pub dev: IfName,
     /// What to do with it.
-    pub action: Action,
+    pub action: SteerAction,
     /// [`XdpMode::Auto`] or [`XdpMode::Skb`].
     pub mode: XdpMode,
     /// Say nothing but errors and warnings.
     pub quiet: bool,
 }
 
-impl Request {
+impl SteerRequest {
     /// Checks the CPUs asked for against the number of possible CPUs.
     ///
     /// # Errors
     /// [`Error::BadCpu`] for the first that the machine does not have.
     pub fn check_cpus(&self, possible_cpus: u32) -> Result<()> {
         match &self.action {
-            Action::Attach(Attach { cpus: Cpus::Only(cpus), .. }) => {
+            SteerAction::Attach(SteerAttach { cpus: Cpus::Only(cpus), .. }) => {
                 cpus.iter().try_for_each(|&cpu| check_cpu(cpu, possible_cpus))
             }
             _ => Ok(()),
@@ -173,28 +174,31 @@ impl Request {
     }
 }
 
-impl super::Request for Request {
-    type Args = Args;
+impl CommandLine for SteerRequest {
+    type Args = SteerArgs;
 }
 
-impl TryFrom<Args> for Request {
+impl TryFrom<SteerArgs> for SteerRequest {
     type Error = Error;
 
-    fn try_from(args: Args) -> Result<Self> {
+    fn try_from(args: SteerArgs) -> Result<Self> {
         let dev = IfName::parse("--dev", required("--dev", args.dev.as_deref())?)?;
         let mode = if args.skb_mode { XdpMode::Skb } else { XdpMode::Auto };
         let quiet = args.quiet;
         exclusive(("--wan", args.wan), ("--lan", args.lan))?;
-        let action =
-            if args.remove { Action::Remove } else { Action::Attach(Attach::try_from(args)?) };
+        let action = if args.remove {
+            SteerAction::Remove
+        } else {
+            SteerAction::Attach(SteerAttach::try_from(args)?)
+        };
         Ok(Self { dev, action, mode, quiet })
     }
 }
 
-impl TryFrom<Args> for Attach {
+impl TryFrom<SteerArgs> for SteerAttach {
     type Error = Error;
 
-    fn try_from(args: Args) -> Result<Self> {
+    fn try_from(args: SteerArgs) -> Result<Self> {
         let direction = match exactly_one(&[("--wan", args.wan), ("--lan", args.lan)])? {
             "--wan" => Direction::Wan,
             _ => Direction::Lan,
@@ -222,27 +226,131 @@ pub fn resolve_owner(name: &str) -> Result<(Uid, Gid)> {
     }
 }
 
+/// Runs the command.
+///
+/// # Errors
+/// See [`crate::domain::error::EXIT_CODES`].
+pub fn run(request: SteerRequest) -> Result<()> {
+    request.check_cpus(possible_cpus()?)?;
+    let dir = PinDir::default();
+    match &request.action {
+        SteerAction::Attach(attach) => attach_to(&dir, &request, attach),
+        SteerAction::Remove => remove_from(&dir, &request),
+    }
+}
+
+fn attach_to(dir: &PinDir, request: &SteerRequest, attach: &SteerAttach) -> Result<()> {
+    let dev = &request.dev;
+    let ifindex = device::ifindex(dev)?;
+    let owner = attach.owner.as_deref().map(resolve_owner).transpose()?;
+    let outcome = load::load(dir, ShaperProgram::Steer, &attach.rtt, |program| {
+        fill_cpus(dir, attach)?;
+        with_direction(dir, dev, ifindex, attach.direction, || {
+            xdp_attach(dir, dev, program, request.mode, false)
+        })
+    })?;
+    if let Some((uid, gid)) = owner {
+        dir.give_to(uid, gid)?;
+    }
+    warn_about(dev, &outcome);
+    let side = match attach.direction {
+        Direction::Lan => "LAN: faces the subscribers",
+        Direction::Wan => "WAN: faces the internet",
+    };
+    report(request.quiet, format_args!("{dev}: XDP attached ({}), {side}", outcome.mode))
+}
+
+fn warn_about(dev: &IfName, outcome: &Outcome) {
+    if let Some(why) = outcome.fallback {
+        warn(format_args!(
+            "{dev}: no native XDP ({}): attached in generic mode, which costs more per packet",
+            why.desc()
+        ));
+    }
+    if device::rx_vlan_offload(dev) == Some(true) {
+        warn(format_args!(
+            "{dev}: receive VLAN offload hides tags from XDP; turn it off: ethtool -K {dev} rxvlan off"
+        ));
+    }
+}
+
+/// Fills `cpu_map` and `cpus_available`. Entries that are right are not written: writing one
+/// restarts that CPU's thread and loses what is in its queue.
+fn fill_cpus(dir: &PinDir, attach: &SteerAttach) -> Result<()> {
+    let cpu_map: Map<u32, u32> = dir.open(maps::CPU_MAP)?;
+    let available: Map<u32, u32> = dir.open(maps::CPUS_AVAILABLE)?;
+    for cpu in 0..available.max_entries().min(cpu_map.max_entries()) {
+        let wanted = match &attach.cpus {
+            Cpus::All => true,
+            Cpus::Only(cpus) => cpus.contains(&cpu),
+        };
+        if wanted && cpu_map.get(&cpu)? != Some(attach.qsize) {
+            cpu_map.set(&cpu, &attach.qsize)?;
+        }
+        available.set(&cpu, &wanted.into())?;
+        if !wanted {
+            cpu_map.remove(&cpu)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the interface's direction for `attach`, and puts the old one back when that fails.
+fn with_direction<T>(
+    dir: &PinDir,
+    dev: &IfName,
+    ifindex: u32,
+    wanted: Direction,
+    attach: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let map: Map<u32, u32> = dir.open(maps::IFINDEX_TYPE)?;
+    if ifindex >= map.max_entries() {
+        let why = format!("its index {ifindex} is beyond the map's {} entries", map.max_entries());
+        let remedy = "remove the map_ifindex_type pin, or recreate the interface";
+        return Err(Error::map_key(format!("set the direction of {dev}"), why, remedy));
+    }
+    let before = map.get(&ifindex)?.unwrap_or(Direction::NONE);
+    map.set(&ifindex, &wanted.to_abi())?;
+    attach().inspect_err(|_| {
+        // The attach error is the one to report.
+        let _ = map.set(&ifindex, &before);
+    })
+}
+
+fn remove_from(dir: &PinDir, request: &SteerRequest) -> Result<()> {
+    let dev = &request.dev;
+    let ifindex = device::ifindex(dev)?;
+    let detached = xdp_detach(dir, dev, false)?;
+    if dir.try_open(maps::IFINDEX_TYPE)?.is_some() {
+        let map: Map<u32, u32> = dir.open(maps::IFINDEX_TYPE)?;
+        if ifindex < map.max_entries() {
+            map.set(&ifindex, &Direction::NONE)?;
+        }
+    }
+    let what = if detached { "XDP detached" } else { "no XDP program of ours" };
+    report(request.quiet, format_args!("{dev}: {what}, direction cleared"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Request as _;
-    use crate::cli::{words, CliExit, Stream};
+    use crate::commands::command_line::{words, CliExit, StdStream};
 
-    fn attach(line: &str) -> Attach {
-        match Request::parse(words(line)).unwrap().action {
-            Action::Attach(attach) => attach,
-            Action::Remove => panic!("{line}"),
+    fn attach(line: &str) -> SteerAttach {
+        match SteerRequest::parse(words(line)).unwrap().action {
+            SteerAction::Attach(attach) => attach,
+            SteerAction::Remove => panic!("{line}"),
         }
     }
 
     fn refused(line: &str) -> CliExit {
-        Request::parse(words(line)).unwrap_err()
+        SteerRequest::parse(words(line)).unwrap_err()
     }
 
     #[test]
     fn calls_in_the_field() {
-        let lan = Request::parse(words("--dev eth0 --lan")).unwrap();
-        let plain = Attach {
+        let lan = SteerRequest::parse(words("--dev eth0 --lan")).unwrap();
+        let plain = SteerAttach {
             direction: Direction::Lan,
             cpus: Cpus::All,
             qsize: 2048,
@@ -250,17 +358,21 @@ mod tests {
             rtt: RttOptions::default(),
         };
         assert_eq!(lan.dev.as_str(), "eth0");
-        assert_eq!(lan.action, Action::Attach(plain.clone()));
+        assert_eq!(lan.action, SteerAction::Attach(plain.clone()));
         assert_eq!((lan.mode, lan.quiet), (XdpMode::Auto, false));
 
-        let quiet = Request::parse(words("--dev eth0 --all-cpus --wan --quiet")).unwrap();
+        let quiet = SteerRequest::parse(words("--dev eth0 --all-cpus --wan --quiet")).unwrap();
         assert!(quiet.quiet);
-        assert_eq!(quiet.action, Action::Attach(Attach { direction: Direction::Wan, ..plain }));
+        assert_eq!(
+            quiet.action,
+            SteerAction::Attach(SteerAttach { direction: Direction::Wan, ..plain })
+        );
     }
 
     #[test]
     fn getopt_manners() {
-        let expected = Request::parse(words("--dev eth0 --lan --qsize 512 --skb-mode")).unwrap();
+        let expected =
+            SteerRequest::parse(words("--dev eth0 --lan --qsize 512 --skb-mode")).unwrap();
         let same = [
             "--dev=eth0 --lan --qsize=512 --skb-mode",
             "--skb --qs 512 --la --de eth0",
@@ -270,7 +382,7 @@ mod tests {
             "--dev eth9 --dev eth0 --lan --lan --qsize 1 --qsize 0x200 -S",
         ];
         for line in same {
-            match Request::parse(words(line)) {
+            match SteerRequest::parse(words(line)) {
                 Ok(request) => assert_eq!(request, expected, "{line}"),
                 Err(exit) => panic!("{line}: {}", exit.text),
             }
@@ -281,7 +393,7 @@ mod tests {
         }
         for help in ["-h", "--h", "--help", "--dev eth0 --he"] {
             let exit = refused(help);
-            assert_eq!((exit.code, exit.stream), (0, Stream::Stdout), "{help}");
+            assert_eq!((exit.code, exit.stream), (0, StdStream::Stdout), "{help}");
         }
     }
 
@@ -305,13 +417,13 @@ mod tests {
     fn cpus_are_checked() {
         for cpu in ["-1", "x", "''", "08", "4294967296"] {
             let exit = refused(&format!("-d eth0 -l --cpu {cpu}"));
-            assert_eq!((exit.code, exit.stream), (31, Stream::Stderr), "{cpu}: {}", exit.text);
+            assert_eq!((exit.code, exit.stream), (31, StdStream::Stderr), "{cpu}: {}", exit.text);
             assert_eq!(exit.text.lines().count(), 1, "{}", exit.text);
         }
-        let request = Request::parse(words("-d eth0 -l -c 0 -c 4")).unwrap();
+        let request = SteerRequest::parse(words("-d eth0 -l -c 0 -c 4")).unwrap();
         assert!(request.check_cpus(5).is_ok());
         assert_eq!(request.check_cpus(4).unwrap_err().exit_code(), 31);
-        assert!(Request::parse(words("-d eth0 -l")).unwrap().check_cpus(1).is_ok());
+        assert!(SteerRequest::parse(words("-d eth0 -l")).unwrap().check_cpus(1).is_ok());
     }
 
     #[test]
@@ -335,7 +447,7 @@ mod tests {
         ];
         for (line, names) in table {
             let exit = refused(line);
-            assert_eq!((exit.code, exit.stream), (2, Stream::Stderr), "{line}: {}", exit.text);
+            assert_eq!((exit.code, exit.stream), (2, StdStream::Stderr), "{line}: {}", exit.text);
             assert!(exit.text.starts_with("ERR: "), "{line}: {}", exit.text);
             let first = exit.text.lines().next().unwrap();
             assert!(first.contains(names), "{line}: {first}");
@@ -346,14 +458,18 @@ mod tests {
     #[test]
     fn remove_needs_no_direction() {
         for line in ["--dev eth0 --remove", "-r -d eth0 --wan"] {
-            assert_eq!(Request::parse(words(line)).unwrap().action, Action::Remove, "{line}");
+            assert_eq!(
+                SteerRequest::parse(words(line)).unwrap().action,
+                SteerAction::Remove,
+                "{line}"
+            );
         }
         assert_eq!(refused("--remove").code, 2);
     }
 
     #[test]
     fn an_option_takes_the_next_word_whatever_it_looks_like() {
-        let request = Request::parse(words("--lan --dev -x")).unwrap();
+        let request = SteerRequest::parse(words("--lan --dev -x")).unwrap();
         assert_eq!(request.dev.as_str(), "-x");
         assert_eq!(attach("-l -d eth0 --owner --wan").owner.as_deref(), Some("--wan"));
     }

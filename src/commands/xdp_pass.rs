@@ -3,9 +3,15 @@
 
 use clap::Parser;
 
-use super::{exclusive, required, XdpMode};
-use crate::error::{exit, Error, Result};
-use crate::values::IfName;
+use crate::commands::command_line::{after_help, CommandLine};
+use crate::commands::options::{exclusive, required};
+use crate::commands::output::report;
+use crate::domain::error::{exit, Error, Result};
+use crate::domain::IfName;
+use crate::kernel::device;
+use crate::kernel::load::load_pass;
+use crate::kernel::pin::PinDir;
+use crate::kernel::xdp::{xdp_attach, xdp_detach, XdpMode};
 
 const EXAMPLES: &str = "
   xdp_pass --dev eth1
@@ -21,11 +27,11 @@ const CODES: [u8; 2] = [exit::XDP_ATTACH, exit::BPF_LOAD];
     name = "xdp_pass",
     version,
     override_usage = "xdp_pass --dev IF [--skb-mode|--native-mode] [--force|--unload]",
-    after_help = super::after_help(EXAMPLES, &CODES),
+    after_help = after_help(EXAMPLES, &CODES),
     infer_long_args = true,
     args_override_self = true
 )]
-pub struct Args {
+pub struct PassArgs {
     /// Interface to attach to
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     dev: Option<String>,
@@ -49,7 +55,7 @@ pub struct Args {
 
 /// What to do with the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum PassAction {
     /// Attach; with `force`, also in the place of another program.
     Attach {
         /// Replace what is there.
@@ -64,23 +70,23 @@ pub enum Action {
 
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct PassRequest {
     /// The interface; whether it exists is not known yet.
     pub dev: IfName,
     /// In which mode.
     pub mode: XdpMode,
     /// What to do.
-    pub action: Action,
+    pub action: PassAction,
 }
 
-impl super::Request for Request {
-    type Args = Args;
+impl CommandLine for PassRequest {
+    type Args = PassArgs;
 }
 
-impl TryFrom<Args> for Request {
+impl TryFrom<PassArgs> for PassRequest {
     type Error = Error;
 
-    fn try_from(args: Args) -> Result<Self> {
+    fn try_from(args: PassArgs) -> Result<Self> {
         exclusive(("--skb-mode", args.skb_mode), ("--native-mode", args.native_mode))?;
         let dev = IfName::parse("--dev", &required("--dev", args.dev)?)?;
         let mode = match (args.skb_mode, args.native_mode) {
@@ -89,30 +95,50 @@ impl TryFrom<Args> for Request {
             _ => XdpMode::Auto,
         };
         let force = args.force;
-        let action = if args.unload { Action::Unload { force } } else { Action::Attach { force } };
+        let action =
+            if args.unload { PassAction::Unload { force } } else { PassAction::Attach { force } };
         Ok(Self { dev, mode, action })
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`crate::domain::error::EXIT_CODES`].
+pub fn run(request: PassRequest) -> Result<()> {
+    let (dev, dir) = (&request.dev, PinDir::default());
+    device::ifindex(dev)?;
+    match request.action {
+        PassAction::Attach { force } => {
+            let outcome = load_pass(|program| xdp_attach(&dir, dev, program, request.mode, force))?;
+            report(false, format_args!("{dev}: xdp_pass attached ({})", outcome.mode))
+        }
+        PassAction::Unload { force } => {
+            let found = xdp_detach(&dir, dev, force)?;
+            let what = if found { "detached" } else { "was not attached" };
+            report(false, format_args!("{dev}: xdp_pass {what}"))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::words;
-    use crate::cli::Request as _;
+    use crate::commands::command_line::words;
 
     #[test]
     fn what_is_asked_for() {
-        let attach = Action::Attach { force: false };
+        let attach = PassAction::Attach { force: false };
         let table = [
             ("--dev eth0", XdpMode::Auto, attach),
             ("-d eth0 -S", XdpMode::Skb, attach),
             ("-N --dev=eth0", XdpMode::Native, attach),
-            ("--nat -FF -deth0", XdpMode::Native, Action::Attach { force: true }),
-            ("-U -d eth0", XdpMode::Auto, Action::Unload { force: false }),
-            ("--unload --skb --dev eth0 --force", XdpMode::Skb, Action::Unload { force: true }),
+            ("--nat -FF -deth0", XdpMode::Native, PassAction::Attach { force: true }),
+            ("-U -d eth0", XdpMode::Auto, PassAction::Unload { force: false }),
+            ("--unload --skb --dev eth0 --force", XdpMode::Skb, PassAction::Unload { force: true }),
         ];
         for (line, mode, action) in table {
-            let request = Request::parse(words(line)).unwrap();
+            let request = PassRequest::parse(words(line)).unwrap();
             assert_eq!(request.dev.as_str(), "eth0", "{line}");
             assert_eq!((request.mode, request.action), (mode, action), "{line}");
         }
@@ -127,7 +153,7 @@ mod tests {
             ("-d eth0 --bogus", "--bogus"),
         ];
         for (line, names) in table {
-            let exit = Request::parse(words(line)).unwrap_err();
+            let exit = PassRequest::parse(words(line)).unwrap_err();
             assert_eq!(exit.code, 2, "{line}");
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");

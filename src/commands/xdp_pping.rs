@@ -1,15 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `xdp_pping`: prints the RTTs of the last 60 seconds, or follows the events of every flow.
 
+use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::Parser;
 
-use super::events::{EventArgs, EventOptions};
-use super::{exclusive, parse_interval};
-use crate::error::{exit, Error, Result};
-use crate::output::{Format, Side};
-use crate::stream::format::Format as StreamFormat;
+use crate::abi::StreamConfig;
+use crate::commands::command_line::{after_help, CommandLine};
+use crate::commands::event_options::EventArgs;
+use crate::commands::options::{exclusive, one_of, parse_interval, Choice};
+use crate::commands::output::{print, print_record, warn};
+use crate::domain::error::{exit, Error, Result};
+use crate::domain::format::NamedFormat;
+use crate::domain::summary::{HandleReport, Snapshot};
+use crate::domain::{Side, Sides};
+use crate::format::{snapshot, stream};
+use crate::kernel::pin::PinDir;
+use crate::rtt::records::Records;
+use crate::stream::clock::Clock;
+use crate::stream::options::EventOptions;
+use crate::stream::session::{self, Product};
+use crate::stream::signals::ProcessSignals;
+use crate::stream::source::follow::{self, Following};
+use crate::stream::source::live::Live;
+use crate::stream::source::programs::{StreamProgram, StreamPrograms, StreamSetup};
+use crate::stream::writer::{Output, StreamFormat};
 
 const EXAMPLES: &str = "
   What shapers read:
@@ -24,6 +42,16 @@ The hook sits before the queueing discipline: the shaper's own queue is inside t
 direction that it delays. In the JSON formats a class is written in decimal, in the table in
 hexadecimal as tc writes it.";
 
+const SIDES: [Choice<Sides>; 3] = [
+    ("subscriber", "From the shaper to the subscriber and back", Sides::One(Side::Subscriber)),
+    (
+        "internet",
+        "From the shaper to the host on the internet and back",
+        Sides::One(Side::Internet),
+    ),
+    ("both", "The samples of both taken together", Sides::Both),
+];
+
 const CODES: [u8; 4] = [exit::MAP, exit::MAP_FILE, exit::BPFFS, exit::BPF_LOAD];
 
 /// Print the RTT of each traffic class
@@ -34,20 +62,20 @@ const CODES: [u8; 4] = [exit::MAP, exit::MAP_FILE, exit::BPFFS, exit::BPF_LOAD];
 #[command(
     name = "xdp_pping",
     version,
-    after_help = super::after_help(EXAMPLES, &CODES),
+    after_help = after_help(EXAMPLES, &CODES),
     infer_long_args = true,
     args_override_self = true
 )]
-pub struct Args {
+pub struct XdpPpingArgs {
     /// Samples to report: subscriber, internet, or both taken together [default: both]
-    #[arg(long, value_name = "SIDE", value_enum, default_value_t)]
+    #[arg(long, value_name = "SIDE", default_value = "both", value_parser = one_of(&SIDES))]
     #[arg(hide_possible_values = true, hide_default_value = true)]
-    side: Side,
+    side: Sides,
 
     /// How to print: json, jsonl (a line each, with p95 and both sides) or table (worst median
     /// first) [default: json]; with --follow standard, ppviz, json or jsonl [default: standard]
-    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
-    format: Option<AnyFormat>,
+    #[arg(long, value_name = "FORMAT", value_parser = formats(), hide_possible_values = true)]
+    format: Option<String>,
 
     /// Print again every so many seconds until interrupted: 0.1 to 86400
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
@@ -61,60 +89,56 @@ pub struct Args {
     events: EventArgs,
 }
 
-/// The formats of the snapshot and of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum AnyFormat {
-    /// One array
-    Json,
-    /// One object a line
-    Jsonl,
-    /// Snapshot only: for people
-    Table,
-    /// Stream only: for people
-    Standard,
-    /// Stream only: for ppviz
-    Ppviz,
+/// Returns a parser that takes the names of the snapshot's and the stream's formats, each once.
+fn formats() -> PossibleValuesParser {
+    let snapshot = snapshot::FORMATS.iter().map(|format| (format.name, format.help));
+    let stream = stream::FORMATS.iter().map(|format| (format.name, format.help));
+    let new = stream.filter(|(name, _)| !snapshot::FORMATS.iter().any(|f| f.name == *name));
+    let all = snapshot.chain(new).map(|(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(all.collect::<Vec<_>>())
 }
 
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum XdpPpingRequest {
     /// The RTTs of the last 60 seconds.
-    Snapshot(Snapshot),
+    Snapshot(SnapshotRequest),
     /// The events of every flow.
-    Follow(Follow),
+    Follow(FollowRequest),
 }
 
 /// What to print of the last 60 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Which samples.
-    pub side: Side,
-    /// How to print.
-    pub format: Format,
+pub struct SnapshotRequest {
+    /// The samples to show.
+    pub sides: Sides,
+    /// The format to print in.
+    pub format: &'static NamedFormat<Snapshot>,
     /// Print again after this long, 0.1 s to one day; `None`: once.
     pub watch: Option<Duration>,
 }
 
 /// Which events to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Follow {
-    /// Of which side.
-    pub side: Side,
-    /// How to print.
+pub struct FollowRequest {
+    /// The side whose events to print, or both.
+    pub sides: Sides,
+    /// The format to print in.
     pub format: StreamFormat,
-    /// Which RTTs become events, and where they are written.
+    /// Which RTTs become events.
     pub events: EventOptions,
+    /// The file to write; `None`: standard output.
+    pub file: Option<PathBuf>,
 }
 
-impl super::Request for Request {
-    type Args = Args;
+impl CommandLine for XdpPpingRequest {
+    type Args = XdpPpingArgs;
 }
 
-impl TryFrom<Args> for Request {
+impl TryFrom<XdpPpingArgs> for XdpPpingRequest {
     type Error = Error;
 
-    fn try_from(args: Args) -> Result<Self> {
+    fn try_from(args: XdpPpingArgs) -> Result<Self> {
         exclusive(("--follow", args.follow), ("--watch", args.watch.is_some()))?;
         if args.follow {
             return args.follow().map(Self::Follow);
@@ -123,97 +147,169 @@ impl TryFrom<Args> for Request {
     }
 }
 
-impl Args {
-    fn snapshot(self) -> Result<Snapshot> {
+impl XdpPpingArgs {
+    fn snapshot(self) -> Result<SnapshotRequest> {
         let only = |option: &str| {
             Err(Error::usage(option, "means nothing without --follow", "give --follow"))
         };
         if let Some(option) = self.events.given() {
             return only(option);
         }
-        let format = match self.format {
-            None | Some(AnyFormat::Json) => Format::Json,
-            Some(AnyFormat::Jsonl) => Format::Jsonl,
-            Some(AnyFormat::Table) => Format::Table,
-            Some(AnyFormat::Standard) => return only("--format standard"),
-            Some(AnyFormat::Ppviz) => return only("--format ppviz"),
+        let name = self.format.as_deref().unwrap_or(snapshot::FORMATS[0].name);
+        let Some(format) = snapshot::FORMATS.into_iter().find(|format| format.name == name) else {
+            return only(&format!("--format {name}"));
         };
         let read = |text: &str| parse_interval("--watch", text);
         let watch = self.watch.as_deref().map(read).transpose()?;
-        Ok(Snapshot { side: self.side, format, watch })
+        Ok(SnapshotRequest { sides: self.side, format, watch })
     }
 
-    fn follow(self) -> Result<Follow> {
-        let format = match self.format {
-            None | Some(AnyFormat::Standard) => StreamFormat::Standard,
-            Some(AnyFormat::Ppviz) => StreamFormat::Ppviz,
-            Some(AnyFormat::Json) => StreamFormat::Json,
-            Some(AnyFormat::Jsonl) => StreamFormat::Jsonl,
-            Some(AnyFormat::Table) => {
-                let remedy = "give standard, ppviz, json or jsonl";
-                let what = "--follow with --format table";
-                return Err(Error::usage(what, "a stream has no table", remedy));
-            }
+    fn follow(self) -> Result<FollowRequest> {
+        let name = self.format.as_deref().unwrap_or(stream::FORMATS[0].name);
+        let Some(format) = stream::FORMATS.into_iter().find(|format| format.name == name) else {
+            let [first @ .., last] = stream::FORMATS.map(|format| format.name);
+            let what = format!("--follow with --format {name}");
+            let remedy = format!("give {} or {last}", first.join(", "));
+            return Err(Error::usage(what, format!("a stream has no {name}"), remedy));
         };
-        Ok(Follow { side: self.side, format, events: self.events.try_into()? })
+        let file = self.events.file();
+        Ok(FollowRequest { sides: self.side, format, events: self.events.try_into()?, file })
     }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`crate::domain::error::EXIT_CODES`].
+pub fn run(request: XdpPpingRequest) -> Result<()> {
+    match request {
+        XdpPpingRequest::Snapshot(request) => watch(&request),
+        XdpPpingRequest::Follow(request) => follow(&request),
+    }
+}
+
+fn watch(request: &SnapshotRequest) -> Result<()> {
+    loop {
+        show(request, reports(&PinDir::default(), needs_sides(request)))?;
+        let Some(interval) = request.watch else { break };
+        sleep(interval);
+        print(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Tells whether the figures of each side are needed. The contract's JSON, which must be quick, does
+/// without.
+fn needs_sides(request: &SnapshotRequest) -> bool {
+    request.sides != Sides::Both || request.format != &snapshot::JSON
+}
+
+fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
+    Records::open(dir)?.reports(sides_apart)
+}
+
+/// Prints the snapshot. Also before anything is loaded: the caller's JSON parser gets an empty list,
+/// and the exit code.
+fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<()> {
+    let write = |reports| print_record(request.format, &Snapshot { reports, sides: request.sides });
+    match found {
+        Ok(reports) => write(reports),
+        Err(err @ Error::MapFile(_)) => write(Vec::new()).and(Err(err)),
+        Err(err) => Err(err),
+    }
+}
+
+fn follow(request: &FollowRequest) -> Result<()> {
+    let output = Output::open(request.file.as_deref(), request.format, true)?;
+    let mut signals = ProcessSignals::block()?;
+    let mut source = follower(request)?;
+    let product = Product::Events(request.sides);
+    session::run(&mut source, &mut signals, output, Clock::live()?, product, &warn)
+}
+
+/// Loads the follower's program and puts it behind the classifiers of the shaper.
+fn follower(request: &FollowRequest) -> Result<Live<Following>> {
+    let dir = PinDir::default();
+    let mut stream = StreamConfig { events: 1, ..StreamConfig::default() };
+    request.events.apply(&mut stream);
+    let programs = StreamPrograms::load(&StreamSetup {
+        programs: &[StreamProgram::Follow],
+        stream,
+        handshake: false,
+        replay: false,
+        flows: follow::flow_places(&dir)?,
+    })?;
+    Ok(Live::new(Following::begin(&dir, &programs)?, programs))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::words;
-    use crate::cli::Request as _;
+    use crate::commands::command_line::words;
 
     #[test]
     fn what_is_asked_for() {
-        let plain = Snapshot { side: Side::Both, format: Format::Json, watch: None };
+        let plain = SnapshotRequest { sides: Sides::Both, format: &snapshot::JSON, watch: None };
         let seconds = |s| Some(Duration::from_secs_f64(s));
         let table = [
             ("", plain),
             ("--side both --format json", plain),
-            ("--side subscriber", Snapshot { side: Side::Subscriber, ..plain }),
+            ("--side subscriber", SnapshotRequest { sides: Sides::One(Side::Subscriber), ..plain }),
             (
                 "--si=internet --form=jsonl",
-                Snapshot { side: Side::Internet, format: Format::Jsonl, ..plain },
+                SnapshotRequest {
+                    sides: Sides::One(Side::Internet),
+                    format: &snapshot::JSONL,
+                    ..plain
+                },
             ),
             (
                 "--format table --watch 5",
-                Snapshot { format: Format::Table, watch: seconds(5.0), ..plain },
+                SnapshotRequest { format: &snapshot::TABLE, watch: seconds(5.0), ..plain },
             ),
-            ("--watch 9 --watch 0.5", Snapshot { watch: seconds(0.5), ..plain }),
+            ("--watch 9 --watch 0.5", SnapshotRequest { watch: seconds(0.5), ..plain }),
         ];
         for (line, request) in table {
-            assert_eq!(Request::parse(words(line)).unwrap(), Request::Snapshot(request), "{line}");
+            assert_eq!(
+                XdpPpingRequest::parse(words(line)).unwrap(),
+                XdpPpingRequest::Snapshot(request),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn following() {
-        let plain = Follow {
-            side: Side::Both,
-            format: StreamFormat::Standard,
+        let plain = FollowRequest {
+            sides: Sides::Both,
+            format: &stream::STANDARD,
             events: EventOptions::default(),
+            file: None,
         };
-        let events = EventOptions {
-            rate_limit: Duration::ZERO,
-            write: Some("a.jsonl".into()),
-            ..EventOptions::default()
-        };
+        let events = EventOptions { rate_limit: Duration::ZERO, ..EventOptions::default() };
+        let file = Some("a.jsonl".into());
         let table = [
             ("--follow", plain.clone()),
-            ("--foll --format ppviz", Follow { format: StreamFormat::Ppviz, ..plain.clone() }),
+            ("--foll --format ppviz", FollowRequest { format: &stream::PPVIZ, ..plain.clone() }),
             (
                 "--follow --side internet --format=json",
-                Follow { side: Side::Internet, format: StreamFormat::Json, ..plain.clone() },
+                FollowRequest {
+                    sides: Sides::One(Side::Internet),
+                    format: &stream::JSON,
+                    ..plain.clone()
+                },
             ),
             (
                 "--format jsonl --rate-limit 0 --follow --write a.jsonl",
-                Follow { format: StreamFormat::Jsonl, events, ..plain },
+                FollowRequest { format: &stream::JSONL, events, file, ..plain },
             ),
         ];
         for (line, request) in table {
-            assert_eq!(Request::parse(words(line)).unwrap(), Request::Follow(request), "{line}");
+            assert_eq!(
+                XdpPpingRequest::parse(words(line)).unwrap(),
+                XdpPpingRequest::Follow(request),
+                "{line}"
+            );
         }
     }
 
@@ -240,7 +336,7 @@ mod tests {
             ("--follow --rate-limit x", "--rate-limit 'x'"),
         ];
         for (line, names) in table {
-            let exit = Request::parse(words(line)).unwrap_err();
+            let exit = XdpPpingRequest::parse(words(line)).unwrap_err();
             assert_eq!(exit.code, 2, "{line}");
             let first = exit.text.lines().next().unwrap();
             assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");

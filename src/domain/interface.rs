@@ -3,13 +3,11 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::domain::error::{Error, Result};
 
 /// The name of a network interface: what the kernel accepts as one (1 to 15 bytes; no `/`, `:` or
 /// white space).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfName(String);
 
 impl IfName {

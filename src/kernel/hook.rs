@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The places of an interface where a program can be attached.
 
-use libbpf_sys::{
-    BPF_TCX_EGRESS, BPF_TCX_INGRESS, BPF_TC_EGRESS, BPF_TC_INGRESS, BPF_XDP,
-};
+use libbpf_sys::{BPF_TCX_EGRESS, BPF_TCX_INGRESS, BPF_TC_EGRESS, BPF_TC_INGRESS, BPF_XDP};
 
 /// A place where a program can be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,7 +35,8 @@ impl Messages {
 
     /// Returns the error of a failed load, with libbpf's first message.
     pub fn load_error(&self, err: impl Into<Cause>) -> Error {
-        let err = Error::bpf_load("load the BPF programs", err, "they need a kernel of 6.1 or later");
+        let err =
+            Error::bpf_load("load the BPF programs", err, "they need a kernel of 6.1 or later");
         match (err.or_missing(&LOAD_CAPABILITIES), FIRST.take()) {
             (Error::BpfLoad(mut detail), Some(message)) => {
                 detail.why = format!("{} ({message})", detail.why).into();

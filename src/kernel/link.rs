@@ -26,7 +26,12 @@ pub fn link(
     };
     // SAFETY: an open program; opts says its own size.
     let fd = unsafe {
-        libbpf_sys::bpf_link_create(program.as_raw_fd(), ifindex as c_int, hook.attach_type(), &opts)
+        libbpf_sys::bpf_link_create(
+            program.as_raw_fd(),
+            ifindex as c_int,
+            hook.attach_type(),
+            &opts,
+        )
     };
     if fd < 0 {
         return Err(Errno::from_raw(-fd));

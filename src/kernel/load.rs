@@ -78,7 +78,9 @@ pub fn load<T>(
     let _lock = dir.lock()?;
     let messages = Messages::capture();
     let mut storage = MaybeUninit::uninit();
-    let mut open = CpumapPpingSkelBuilder::default().open(&mut storage).map_err(|err| messages.load_error(err))?;
+    let mut open = CpumapPpingSkelBuilder::default()
+        .open(&mut storage)
+        .map_err(|err| messages.load_error(err))?;
     open.progs.xdp_iphash_to_cpu.set_autoload(program == ShaperProgram::Steer);
     open.progs.tc_classify.set_autoload(program == ShaperProgram::Classify);
     let cpus = machine::possible_cpus()?;
@@ -113,7 +115,8 @@ pub fn load<T>(
 pub fn load_pass<T>(attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
     let messages = Messages::capture();
     let mut storage = MaybeUninit::uninit();
-    let open = XdpPassSkelBuilder::default().open(&mut storage).map_err(|err| messages.load_error(err))?;
+    let open =
+        XdpPassSkelBuilder::default().open(&mut storage).map_err(|err| messages.load_error(err))?;
     let skel = open.load().map_err(|err| messages.load_error(err))?;
     attach(skel.progs.xdp_pass.as_fd())
 }
@@ -191,10 +194,12 @@ fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Con
     let Some((_, pinned)) = reused.iter().find(|(name, _)| name == maps::CONTROL) else {
         return new_control();
     };
-    let found =
-        Map::<u32, Control>::new(maps::CONTROL, MapHandle::try_from(pinned).map_err(|err| messages.load_error(err))?)
-            .get(&0)?
-            .unwrap_or_default();
+    let found = Map::<u32, Control>::new(
+        maps::CONTROL,
+        MapHandle::try_from(pinned).map_err(|err| messages.load_error(err))?,
+    )
+    .get(&0)?
+    .unwrap_or_default();
     match found.abi_version {
         version if u64::from(version) == abi::ABI_VERSION => Ok(found),
         version => Err(Error::map(

@@ -36,8 +36,9 @@ impl MappedArray {
         }
         // SAFETY: in bounds, aligned (the mapping starts on a page) and alive as long as self. A
         // relaxed load of 64 bits is what Rust allows on read-only memory; the fence orders it.
-        let word = unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().cast::<u64>().add(index)) }
-            .load(Ordering::Relaxed);
+        let word =
+            unsafe { AtomicU64::from_ptr(self.memory.as_mut_ptr().cast::<u64>().add(index)) }
+                .load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         Some(word)
     }

@@ -60,7 +60,8 @@ pub fn links() -> Result<Vec<Link>> {
 /// # Errors
 /// [`Error::Other`] with the kernel's reason.
 pub fn qdiscs() -> Result<Vec<TcObject>> {
-    dump(RTM_GETQDISC, &tcmsg(0, 0), tc_object).map_err(|err| Error::other("list the qdiscs", err, ""))
+    dump(RTM_GETQDISC, &tcmsg(0, 0), tc_object)
+        .map_err(|err| Error::other("list the qdiscs", err, ""))
 }
 
 /// Lists every class of one device.
@@ -98,11 +99,7 @@ const BUFFER: usize = 64 << 10;
 /// Reads one message's payload; `None` if it is no object of the kind that was asked for.
 type Parser<T> = fn(&[u8]) -> Option<T>;
 
-fn dump<T>(
-    message: u16,
-    body: &[u8],
-    parse: Parser<T>,
-) -> std::result::Result<Vec<T>, Errno> {
+fn dump<T>(message: u16, body: &[u8], parse: Parser<T>) -> std::result::Result<Vec<T>, Errno> {
     let socket: OwnedFd = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -271,7 +268,11 @@ mod tests {
     fn cut_messages_are_never_read_past_their_end() {
         let bytes = message(36, &htb());
         for len in 4..bytes.len() {
-            assert_eq!(read_messages(&bytes[..len], tc_object, &mut Vec::new()), Err(Errno::EBADMSG), "{len}");
+            assert_eq!(
+                read_messages(&bytes[..len], tc_object, &mut Vec::new()),
+                Err(Errno::EBADMSG),
+                "{len}"
+            );
         }
         for len in 0..htb().len() {
             assert_eq!(tc_object(&htb()[..len]), None, "{len}");
@@ -285,6 +286,9 @@ mod tests {
         assert!(qdiscs().unwrap().iter().all(|qdisc| !qdisc.kind.is_empty()));
         assert_eq!(classes(1).unwrap(), []);
         let links = links().unwrap();
-        assert!(links.contains(&Link { ifindex: 1, name: "lo".to_owned(), xdp: None }), "{links:?}");
+        assert!(
+            links.contains(&Link { ifindex: 1, name: "lo".to_owned(), xdp: None }),
+            "{links:?}"
+        );
     }
 }

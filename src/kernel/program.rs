@@ -5,7 +5,6 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 use caps::Capability;
-use serde::Serialize;
 
 use crate::abi::programs::{TC_FAMILY, XDP_FAMILY};
 use crate::domain::error::{Error, Result};
@@ -16,8 +15,7 @@ use crate::kernel::program_pin::ProgramPin;
 const NAMELESS: &str = "?";
 
 /// The mode in which an XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachedMode {
     /// In the driver.
     Native,
@@ -38,14 +36,13 @@ impl fmt::Display for AttachedMode {
 }
 
 /// A program on an interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The kernel's number of the program.
     pub id: u32,
     /// Its name in the kernel, 15 bytes at most.
     pub name: String,
     /// Its mode; `None` for TC.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<AttachedMode>,
 }
 

@@ -202,7 +202,6 @@ pub fn xdp_detach(dir: &PinDir, dev: &IfName, force: bool) -> Result<bool> {
     Ok(true)
 }
 
-
 /// Attaches an XDP program by a link: it is detached when the descriptor closes.
 ///
 /// # Errors

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use crate::abi::{
-    self, HIST_BUCKETS, HIST_CARRIES, HIST_FIRST_OCTAVE, HIST_FIRST_SUB, HIST_PER_OCTAVE, HIST_WORDS,
-    SLOT_UNIT_BITS,
+    self, HIST_BUCKETS, HIST_CARRIES, HIST_FIRST_OCTAVE, HIST_FIRST_SUB, HIST_PER_OCTAVE,
+    HIST_WORDS, SLOT_UNIT_BITS,
 };
 
 /// Buckets: one below the range, [`HIST_BUCKETS`] − 2 within, one above.
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_edges_are_those_of_the_c_side() {
-        let source = include_str!("../bpf/histogram.h");
+        let source = include_str!("../../bpf/histogram.h");
         for (k, mantissa) in MANTISSAS.iter().enumerate() {
             let line = format!("#define MANTISSA_{} {mantissa:#x}U", k + 1);
             assert!(source.contains(&line), "{line}");

@@ -125,7 +125,12 @@ pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleR
         }
         (one, other) => one.or(other)?,
     };
-    Some(HandleReport { tc_handle: TcHandle(tc_handle), subscriber: sides.0, internet: sides.1, both })
+    Some(HandleReport {
+        tc_handle: TcHandle(tc_handle),
+        subscriber: sides.0,
+        internet: sides.1,
+        both,
+    })
 }
 
 /// The same without the sides apart, in half the time: what the contract's JSON needs.

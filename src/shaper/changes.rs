@@ -27,8 +27,8 @@ impl Edit {
 
 /// An edit and where it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Line of the file, from 1.
+pub struct EditLine {
+    /// EditLine of the file, from 1.
     pub number: usize,
     /// What it says.
     pub edit: Edit,
@@ -112,7 +112,7 @@ pub struct Absent {
 ///
 /// # Errors
 /// The first line that deletes a prefix which neither the mapping nor a line before it has.
-pub fn batch(current: &[Mapping], lines: Vec<Line>) -> Result<Changes, Absent> {
+pub fn batch(current: &[Mapping], lines: Vec<EditLine>) -> Result<Changes, Absent> {
     let mut changes = Changes::default();
     let mut absent: Option<Absent> = None;
     for_each_prefix(current, lines, |old, lines| {
@@ -140,7 +140,7 @@ pub fn batch(current: &[Mapping], lines: Vec<Line>) -> Result<Changes, Absent> {
 /// A prefix that a file gives more than once: the last line counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeated {
-    /// Line that counts.
+    /// EditLine that counts.
     pub line: usize,
     /// The one before it that does not.
     pub before: usize,
@@ -150,7 +150,7 @@ pub struct Repeated {
 
 /// What makes the mapping exactly the added entries of `lines`, and which prefixes they give more
 /// than once. `current` is in the order of its prefixes, each there once.
-pub fn replace(current: &[Mapping], lines: Vec<Line>) -> (Changes, Vec<Repeated>) {
+pub fn replace(current: &[Mapping], lines: Vec<EditLine>) -> (Changes, Vec<Repeated>) {
     let mut changes = Changes::default();
     let mut repeated = Vec::new();
     for_each_prefix(current, lines, |old, lines| {
@@ -171,8 +171,8 @@ pub fn replace(current: &[Mapping], lines: Vec<Line>) -> (Changes, Vec<Repeated>
 /// Visits every prefix of either, with its entry and its lines.
 fn for_each_prefix<'a>(
     current: &'a [Mapping],
-    mut lines: Vec<Line>,
-    mut visit: impl FnMut(Option<&'a Mapping>, &[Line]),
+    mut lines: Vec<EditLine>,
+    mut visit: impl FnMut(Option<&'a Mapping>, &[EditLine]),
 ) {
     lines.sort_by_key(|line| line.edit.prefix());
     let mut current = current.iter().peekable();
@@ -189,7 +189,8 @@ fn for_each_prefix<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::{parse_cidr, TcHandle};
+    use crate::domain::prefix::parse_cidr;
+    use crate::domain::TcHandle;
 
     fn prefix(cidr: &str) -> Prefix {
         parse_cidr(cidr).unwrap()
@@ -207,8 +208,8 @@ mod tests {
         Edit::Del(prefix(cidr))
     }
 
-    fn lines<const N: usize>(edits: [Edit; N]) -> Vec<Line> {
-        edits.into_iter().zip(1..).map(|(edit, number)| Line { number, edit }).collect()
+    fn lines<const N: usize>(edits: [Edit; N]) -> Vec<EditLine> {
+        edits.into_iter().zip(1..).map(|(edit, number)| EditLine { number, edit }).collect()
     }
 
     fn current() -> Vec<Mapping> {
@@ -238,7 +239,7 @@ mod tests {
     #[test]
     fn nothing_to_do() {
         let same = current().into_iter().map(Edit::Add).zip(1..);
-        let same = same.map(|(edit, number)| Line { number, edit }).collect();
+        let same = same.map(|(edit, number)| EditLine { number, edit }).collect();
         let (changes, _) = replace(&current(), same);
         assert!(changes.is_empty());
         assert_eq!(changes.unchanged, 3);
@@ -338,7 +339,8 @@ mod tests {
                 drawn
             };
             let (old, new) = (draw(), draw());
-            let file = new.iter().zip(1..).map(|(m, number)| Line { number, edit: Edit::Add(*m) });
+            let file =
+                new.iter().zip(1..).map(|(m, number)| EditLine { number, edit: Edit::Add(*m) });
             let (changes, _) = replace(&old, file.collect());
             let mut now = old.clone();
             let mut done = vec![false; addresses.len()];

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The packet path's counters.
 
+use libbpf_rs::MapCore;
+
 use crate::abi::{self, maps};
 use crate::domain::error::Result;
 use crate::kernel::memory::MappedArray;

@@ -398,8 +398,8 @@ impl fmt::Display for Few {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Fill;
-    use crate::values::parse_cidr;
+    use crate::domain::prefix::parse_cidr;
+    use crate::shaper::inventory::Fill;
 
     /// Five mappings to CPU 0, each with a class of major 2; a default entry among them.
     fn inventory(tx_queue: u16) -> Inventory {

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
 use libbpf_rs::{MapCore, MapHandle};
-use serde::Serialize;
 
 use crate::abi::{self, maps, RttHandle, FLOW_WAYS};
 use crate::domain::error::Result;
@@ -24,7 +23,7 @@ use crate::shaper::mapping::Mappings;
 use crate::shaper::queues::QueueTable;
 
 /// An interface that has a direction or a program of ours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// `None`: gone, or in another network namespace.
     pub name: Option<IfName>,
@@ -60,7 +59,7 @@ impl Interface {
 }
 
 /// One CPU's part.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
     /// Its number.
     pub cpu: u32,
@@ -77,7 +76,7 @@ pub struct Cpu {
 }
 
 /// How full a map is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
     /// Entries in use.
     pub used: usize,

@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::abi::{StreamCount, StreamSubnet, StreamSubnetKey};
-use crate::histogram::{lower_edges, Histogram};
-use crate::output::Summary;
-use crate::values::Prefix;
-
-use super::counters::{Counter, Counters};
-use super::event::{Event, Kind};
+use crate::abi::{StreamClass, StreamCount, StreamSubnet, StreamSubnetKey};
+use crate::domain::{Prefix, Summary};
+use crate::rtt::histogram::{lower_edges, Histogram};
+use crate::stream::counters::{StreamCounter, StreamCounters};
+use crate::stream::event::{Event, EventKind};
 
 /// Raised when a record changes its meaning.
 const FORMAT_VERSION: u64 = 1;
@@ -119,10 +117,15 @@ pub struct Traffic {
 
 impl Traffic {
     fn since(now: &[StreamCount; 3], earlier: &[StreamCount; 3]) -> Self {
-        // In the order of enum stream_class.
-        let [tcp_timestamps, tcp_other, other] =
-            std::array::from_fn(|class| Count::since(now[class], earlier[class]));
-        Self { tcp_timestamps, tcp_other, other }
+        let since = |class: StreamClass| {
+            let index = class.to_abi() as usize;
+            Count::since(now[index], earlier[index])
+        };
+        Self {
+            tcp_timestamps: since(StreamClass::TcpTimestamps),
+            tcp_other: since(StreamClass::TcpOther),
+            other: since(StreamClass::Other),
+        }
     }
 }
 
@@ -176,33 +179,33 @@ pub struct GlobalRecord {
     pub ecn: Ecn,
     /// What went wrong, by kind; also those of which there were none.
     pub errors: Vec<(&'static str, u64)>,
-    counters: Counters,
+    counters: StreamCounters,
 }
 
 /// Name, packets, bytes.
-const PROTOCOLS: [(&str, Counter, Counter); 6] = [
-    ("non_IP", Counter::named("not_ip_packets"), Counter::named("not_ip_bytes")),
-    ("TCP", Counter::named("tcp_packets"), Counter::named("tcp_bytes")),
-    ("UDP", Counter::named("udp_packets"), Counter::named("udp_bytes")),
-    ("ICMP", Counter::named("icmp_packets"), Counter::named("icmp_bytes")),
-    ("ICMPv6", Counter::named("icmpv6_packets"), Counter::named("icmpv6_bytes")),
-    ("other", Counter::named("other_packets"), Counter::named("other_bytes")),
+const PROTOCOLS: [(&str, StreamCounter, StreamCounter); 6] = [
+    ("non_IP", StreamCounter::named("not_ip_packets"), StreamCounter::named("not_ip_bytes")),
+    ("TCP", StreamCounter::named("tcp_packets"), StreamCounter::named("tcp_bytes")),
+    ("UDP", StreamCounter::named("udp_packets"), StreamCounter::named("udp_bytes")),
+    ("ICMP", StreamCounter::named("icmp_packets"), StreamCounter::named("icmp_bytes")),
+    ("ICMPv6", StreamCounter::named("icmpv6_packets"), StreamCounter::named("icmpv6_bytes")),
+    ("other", StreamCounter::named("other_packets"), StreamCounter::named("other_bytes")),
 ];
 
 /// Errors that are no fault of a packet.
-const FAILURES: [(&str, Counter); 3] = [
-    ("events_lost", Counter::named("events_lost")),
-    ("flows_unfollowed", Counter::named("flows_unfollowed")),
-    ("subnets_full", Counter::named("subnets_full")),
+const FAILURES: [(&str, StreamCounter); 3] = [
+    ("events_lost", StreamCounter::named("events_lost")),
+    ("flows_unfollowed", StreamCounter::named("flows_unfollowed")),
+    ("subnets_full", StreamCounter::named("subnets_full")),
 ];
 
 impl GlobalRecord {
-    fn new(duration_ns: u64, counters: Counters, rtts_unplaced: u64) -> Self {
+    fn new(duration_ns: u64, counters: StreamCounters, rtts_unplaced: u64) -> Self {
         let get = |counter| counters.get(counter);
-        const NOT_ECT: Counter = Counter::named("ecn_not_ect");
-        const ECT1: Counter = Counter::named("ecn_ect1");
-        const ECT0: Counter = Counter::named("ecn_ect0");
-        const CE: Counter = Counter::named("ecn_ce");
+        const NOT_ECT: StreamCounter = StreamCounter::named("ecn_not_ect");
+        const ECT1: StreamCounter = StreamCounter::named("ecn_ect1");
+        const ECT0: StreamCounter = StreamCounter::named("ecn_ect0");
+        const CE: StreamCounter = StreamCounter::named("ecn_ce");
         let ecn = Ecn { not_ect: get(NOT_ECT), ect1: get(ECT1), ect0: get(ECT0), ce: get(CE) };
         let mut errors: Vec<_> =
             FAILURES.iter().map(|(name, counter)| (*name, get(*counter))).collect();
@@ -279,7 +282,7 @@ pub struct Aggregator {
     unplaced: u64,
     /// The counts at the end of the interval before.
     subnets: HashMap<Prefix, StreamSubnet>,
-    counters: Counters,
+    counters: StreamCounters,
     since_ns: u64,
 }
 
@@ -291,7 +294,7 @@ impl Aggregator {
             rtts: HashMap::new(),
             unplaced: 0,
             subnets: HashMap::new(),
-            counters: Counters::default(),
+            counters: StreamCounters::default(),
             since_ns: now_ns,
         }
     }
@@ -311,7 +314,7 @@ impl Aggregator {
 
     /// Takes an event; only RTTs count.
     pub fn add(&mut self, event: &Event) {
-        let Kind::Rtt(rtt) = &event.kind else { return };
+        let EventKind::Rtt(rtt) = &event.kind else { return };
         let Some(subnet) = self.options.subnet(event) else { return };
         if self.rtts.len() >= MAX_SUBNETS && !self.rtts.contains_key(&subnet) {
             self.unplaced += 1;
@@ -325,7 +328,7 @@ impl Aggregator {
         &mut self,
         now_ns: u64,
         counts: &[(StreamSubnetKey, StreamSubnet)],
-        counters: Counters,
+        counters: StreamCounters,
     ) -> Interval {
         let duration_ns = now_ns.saturating_sub(self.since_ns);
         let unplaced = std::mem::take(&mut self.unplaced);

@@ -3,7 +3,7 @@
 
 use nix::time::{clock_gettime, ClockId};
 
-use crate::error::{Error, Result};
+use crate::domain::error::{Error, Result};
 
 /// Readings of which the one in the shortest time is taken.
 const TRIES: usize = 3;

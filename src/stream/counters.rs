@@ -3,18 +3,18 @@
 
 use crate::abi::{StreamStats, STREAM_COUNTERS};
 
-/// Counters in `STREAM_COUNTERS`.
+/// StreamCounters in `STREAM_COUNTERS`.
 const COUNT: usize = STREAM_COUNTERS.len();
 
 /// A reading of all counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters([u64; COUNT]);
+pub struct StreamCounters([u64; COUNT]);
 
 /// One counter; made at compile time, where an unknown name is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counter(usize);
+pub struct StreamCounter(usize);
 
-impl Counter {
+impl StreamCounter {
     /// The counter of that name in include/stream_counters.def.
     pub const fn named(name: &str) -> Self {
         let mut index = 0;
@@ -39,7 +39,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len()
 }
 
-impl Counters {
+impl StreamCounters {
     /// The sum of all CPUs' values.
     pub fn sum<'a>(cpus: impl IntoIterator<Item = &'a StreamStats>) -> Self {
         let mut sum = Self::default();
@@ -50,7 +50,7 @@ impl Counters {
     }
 
     /// One of them.
-    pub fn get(&self, counter: Counter) -> u64 {
+    pub fn get(&self, counter: StreamCounter) -> u64 {
         self.0[counter.0]
     }
 
@@ -72,7 +72,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// One CPU's block with some counters set.
-    pub(crate) fn stats(values: &[(Counter, u64)]) -> StreamStats {
+    pub(crate) fn stats(values: &[(StreamCounter, u64)]) -> StreamStats {
         let mut stats = StreamStats::default();
         values.iter().for_each(|(counter, value)| stats.counter[counter.0] = *value);
         stats
@@ -80,19 +80,19 @@ pub(crate) mod tests {
 
     #[test]
     fn sums_and_differences() {
-        const TCP: Counter = Counter::named("tcp_packets");
-        const LOST: Counter = Counter::named("events_lost");
-        let before = Counters::sum(&[stats(&[(TCP, 1)]), stats(&[(TCP, 2), (LOST, 7)])]);
+        const TCP: StreamCounter = StreamCounter::named("tcp_packets");
+        const LOST: StreamCounter = StreamCounter::named("events_lost");
+        let before = StreamCounters::sum(&[stats(&[(TCP, 1)]), stats(&[(TCP, 2), (LOST, 7)])]);
         assert_eq!((before.get(TCP), before.get(LOST)), (3, 7));
-        let after = Counters::sum(&[stats(&[(TCP, 10), (LOST, 7)])]);
+        let after = StreamCounters::sum(&[stats(&[(TCP, 10), (LOST, 7)])]);
         assert_eq!((after.since(&before).get(TCP), after.since(&before).get(LOST)), (7, 0));
         assert_eq!(before.since(&after).get(TCP), 0);
     }
 
     #[test]
     fn families_of_counters() {
-        const CUT: Counter = Counter::named("error_truncated");
-        let errors = Counters::sum(&[stats(&[(CUT, 4)])]);
+        const CUT: StreamCounter = StreamCounter::named("error_truncated");
+        let errors = StreamCounters::sum(&[stats(&[(CUT, 4)])]);
         let found: Vec<_> = errors.with_prefix("error_").collect();
         assert!(
             found.contains(&("truncated", 4)) && found.contains(&("malformed", 0)),

@@ -3,13 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::abi::StreamEvent;
-use crate::output::Side;
-use crate::values::TcHandle;
+use crate::abi::{StreamEvent, StreamKind, StreamReason, StreamTrigger};
+use crate::domain::{Side, TcHandle};
 
 /// One direction of a connection, written as the reader of an RTT expects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
+pub struct EventFlow {
     /// The host that answered.
     pub src: IpAddr,
     /// The host whose packet was answered: the opener of this direction.
@@ -28,9 +27,9 @@ pub struct Event {
     /// On the source's clock.
     pub time_ns: u64,
     /// Whose.
-    pub flow: Flow,
+    pub flow: EventFlow,
     /// What.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The shaper's class; [`TcHandle::NONE`] without one.
     pub tc_handle: TcHandle,
     /// On which side of the shaper the host is that answered; means nothing without a shaper.
@@ -39,13 +38,13 @@ pub struct Event {
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventKind {
     /// An answer was matched.
     Rtt(Rtt),
     /// The flow was answered for the first time.
-    Opening(Reason, Trigger),
+    Opening(StreamReason, StreamTrigger),
     /// The flow has ended.
-    Closing(Reason, Trigger),
+    Closing(StreamReason, StreamTrigger),
 }
 
 /// An RTT and what went to and fro until then.
@@ -67,59 +66,27 @@ pub struct Rtt {
     pub on_egress: bool,
 }
 
-/// Why a flow opens or closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// A TCP segment with SYN.
-    Syn,
-    /// A TCP segment with SYN and ACK.
-    SynAck,
-    /// The flow was there before us, or has no handshake.
-    FirstPacket,
-    /// A TCP segment with FIN.
-    Fin,
-    /// A TCP segment with RST.
-    Rst,
-    /// Nothing was seen of it for long.
-    Timeout,
-}
-
-/// Who made a flow open or close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// The host that answers.
-    Src,
-    /// The host that is answered.
-    Dest,
-    /// We, for want of packets.
-    GarbageCollection,
-}
-
 impl Event {
     /// From a record of the ring buffer; `None` for a kind, a reason or a trigger that
     /// include/stream.h does not know.
     pub fn from_abi(event: &StreamEvent) -> Option<Self> {
         Some(Self {
             time_ns: event.time_ns,
-            flow: Flow::from_abi(event),
-            kind: Kind::from_abi(event)?,
+            flow: EventFlow::from_abi(event),
+            kind: EventKind::from_abi(event)?,
             tc_handle: TcHandle(event.tc_handle),
-            side: if event.side == abi::SIDE_SUBSCRIBER {
-                Side::Subscriber
-            } else {
-                Side::Internet
-            },
+            side: Side::from_abi(event.side.into())?,
         })
     }
 
     /// The end of the same flow for want of packets.
     pub fn timed_out(self, time_ns: u64) -> Self {
-        let kind = Kind::Closing(Reason::Timeout, Trigger::GarbageCollection);
+        let kind = EventKind::Closing(StreamReason::Timeout, StreamTrigger::Gc);
         Self { time_ns, kind, ..self }
     }
 }
 
-impl Flow {
+impl EventFlow {
     fn from_abi(event: &StreamEvent) -> Self {
         Self {
             src: address(event.src, event.ip_version),
@@ -139,10 +106,14 @@ fn address(bytes: [u8; 16], ip_version: u8) -> IpAddr {
     }
 }
 
-impl Kind {
+impl EventKind {
     fn from_abi(event: &StreamEvent) -> Option<Self> {
-        match event.kind {
-            abi::RTT => Some(Self::Rtt(Rtt {
+        let cause = || {
+            let reason = StreamReason::from_abi(event.reason.into())?;
+            Some((reason, StreamTrigger::from_abi(event.trigger.into())?))
+        };
+        Some(match StreamKind::from_abi(event.kind.into())? {
+            StreamKind::Rtt => Self::Rtt(Rtt {
                 rtt_ns: event.rtt_ns,
                 min_ns: event.min_rtt_ns,
                 sent_packets: event.sent_packets,
@@ -150,35 +121,11 @@ impl Kind {
                 rec_packets: event.rec_packets,
                 rec_bytes: event.rec_bytes,
                 on_egress: event.on_egress != 0,
-            })),
-            abi::OPENING => Some(Self::Opening(reason(event.reason)?, trigger(event.trigger)?)),
-            abi::CLOSING => Some(Self::Closing(reason(event.reason)?, trigger(event.trigger)?)),
-            _ => None,
-        }
+            }),
+            StreamKind::Opening => cause().map(|(reason, by)| Self::Opening(reason, by))?,
+            StreamKind::Closing => cause().map(|(reason, by)| Self::Closing(reason, by))?,
+        })
     }
-}
-
-fn reason(value: u8) -> Option<Reason> {
-    use Reason::*;
-    let reasons = [Syn, SynAck, FirstPacket, Fin, Rst, Timeout];
-    reasons.get(usize::from(value).checked_sub(1)?).copied()
-}
-
-fn trigger(value: u8) -> Option<Trigger> {
-    let triggers = [Trigger::Src, Trigger::Dest, Trigger::GarbageCollection];
-    triggers.get(usize::from(value).checked_sub(1)?).copied()
-}
-
-/// The enumerations of include/stream.h and include/abi.h: the skeleton does not carry them over.
-pub mod abi {
-    /// `STREAM_RTT`
-    pub const RTT: u8 = 1;
-    /// `STREAM_OPENING`
-    pub const OPENING: u8 = 2;
-    /// `STREAM_CLOSING`
-    pub const CLOSING: u8 = 3;
-    /// `SIDE_SUBSCRIBER`
-    pub const SIDE_SUBSCRIBER: u8 = 0;
 }
 
 #[cfg(test)]
@@ -206,7 +153,7 @@ pub(crate) mod tests {
             dst_port: 59572_u16.to_be(),
             tc_handle: 0x12_00AB,
             flow: 3,
-            kind: abi::RTT,
+            kind: StreamKind::Rtt.to_abi() as u8,
             protocol: 6,
             ip_version: 4,
             side: 1,
@@ -216,7 +163,12 @@ pub(crate) mod tests {
 
     /// The opening of the same flow.
     pub(crate) fn opening_record() -> StreamEvent {
-        StreamEvent { kind: abi::OPENING, reason: 2, trigger: 2, ..rtt_record() }
+        StreamEvent {
+            kind: StreamKind::Opening.to_abi() as u8,
+            reason: 2,
+            trigger: 2,
+            ..rtt_record()
+        }
     }
 
     #[test]
@@ -226,7 +178,7 @@ pub(crate) mod tests {
         assert_eq!(event.flow.dst, "10.11.1.2".parse::<IpAddr>().unwrap());
         assert_eq!((event.flow.src_port, event.flow.dst_port), (5201, 59572));
         assert_eq!((event.tc_handle, event.side), (TcHandle(0x12_00AB), Side::Internet));
-        let Kind::Rtt(rtt) = event.kind else { panic!("{event:?}") };
+        let EventKind::Rtt(rtt) = event.kind else { panic!("{event:?}") };
         assert_eq!((rtt.rtt_ns, rtt.min_ns), (5_977_708, 5_441_848));
         assert_eq!((rtt.sent_packets, rtt.rec_packets, rtt.on_egress), (9393, 5922, false));
     }
@@ -243,12 +195,12 @@ pub(crate) mod tests {
     #[test]
     fn reasons_and_triggers() {
         let table = [
-            (2, 1, 1, Some(Kind::Opening(Reason::Syn, Trigger::Src))),
-            (2, 2, 2, Some(Kind::Opening(Reason::SynAck, Trigger::Dest))),
-            (2, 3, 2, Some(Kind::Opening(Reason::FirstPacket, Trigger::Dest))),
-            (3, 4, 1, Some(Kind::Closing(Reason::Fin, Trigger::Src))),
-            (3, 5, 2, Some(Kind::Closing(Reason::Rst, Trigger::Dest))),
-            (3, 6, 3, Some(Kind::Closing(Reason::Timeout, Trigger::GarbageCollection))),
+            (2, 1, 1, Some(EventKind::Opening(StreamReason::Syn, StreamTrigger::Src))),
+            (2, 2, 2, Some(EventKind::Opening(StreamReason::SynAck, StreamTrigger::Dest))),
+            (2, 3, 2, Some(EventKind::Opening(StreamReason::FirstPacket, StreamTrigger::Dest))),
+            (3, 4, 1, Some(EventKind::Closing(StreamReason::Fin, StreamTrigger::Src))),
+            (3, 5, 2, Some(EventKind::Closing(StreamReason::Rst, StreamTrigger::Dest))),
+            (3, 6, 3, Some(EventKind::Closing(StreamReason::Timeout, StreamTrigger::Gc))),
             (2, 0, 1, None),
             (2, 1, 0, None),
             (3, 7, 1, None),

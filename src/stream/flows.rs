@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use crate::abi::{StreamEvent, StreamFlow, STREAM_ICMP_TIMEOUT_NS, STREAM_TIMEOUT_NS};
 
-use super::event::{Event, Kind};
+use crate::stream::event::{Event, EventKind};
 
 /// Flows by their place in the flow table: two at most for each index, which bounds the memory.
 #[derive(Debug, Default)]
@@ -43,14 +43,14 @@ impl OpenFlows {
     pub fn follow(&mut self, record: &StreamEvent, event: &Event) -> Option<Event> {
         let place = Place { index: record.flow, opener: record.opener != 0 };
         match event.kind {
-            Kind::Rtt(_) => None,
-            Kind::Opening(..) => {
+            EventKind::Rtt(_) => None,
+            EventKind::Opening(..) => {
                 let check_ns = event.time_ns.saturating_add(lifetime_ns(event));
                 let open = Open { opening: *event, tag: record.tag, check_ns, replaced: false };
                 let earlier = self.open.insert(place, open)?;
                 (earlier.tag != record.tag).then(|| earlier.opening.timed_out(event.time_ns))
             }
-            Kind::Closing(..) => {
+            EventKind::Closing(..) => {
                 if self.open.get(&place).is_some_and(|open| open.tag == record.tag) {
                     self.open.remove(&place);
                 }
@@ -119,8 +119,8 @@ fn lifetime_ns(event: &Event) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::{StreamKind, StreamReason, StreamTrigger};
     use crate::stream::event::tests::{opening_record, rtt_record};
-    use crate::stream::event::{abi, Reason, Trigger};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -129,7 +129,12 @@ mod tests {
     }
 
     fn closing(index: u32, tag: u64) -> StreamEvent {
-        StreamEvent { kind: abi::CLOSING, reason: 4, trigger: 1, ..opening(index, tag) }
+        StreamEvent {
+            kind: StreamKind::Closing.to_abi() as u8,
+            reason: 4,
+            trigger: 1,
+            ..opening(index, tag)
+        }
     }
 
     fn follow(flows: &mut OpenFlows, record: &StreamEvent) -> Option<Event> {
@@ -155,8 +160,8 @@ mod tests {
         let ended = at(&mut flows, 400 * SECOND);
         assert_eq!(ended.len(), 1);
         assert_eq!(ended[0].time_ns, 400 * SECOND);
-        let by = Trigger::GarbageCollection;
-        assert_eq!(ended[0].kind, Kind::Closing(Reason::Timeout, by));
+        let by = StreamTrigger::Gc;
+        assert_eq!(ended[0].kind, EventKind::Closing(StreamReason::Timeout, by));
         assert_eq!(ended[0].flow, Event::from_abi(&opening(1, 7)).unwrap().flow);
         assert!(flows.is_empty() && at(&mut flows, u64::MAX).is_empty());
     }

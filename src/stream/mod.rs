@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The stream of flow events: what `pping` and `xdp_pping --follow` do with what their
-//! [`source`] hands them. Arithmetic and formatting; only [`writer`] and [`signals`] touch the
-//! outside.
+//! The stream of flow events behind `pping` and `xdp_pping --follow`. [`source`] yields events,
+//! [`session`] turns them into records, and [`writer`] writes the text of a format.
 
 pub mod aggregate;
+pub mod capture;
 pub mod clock;
 pub mod counters;
 pub mod event;
 pub mod flows;
-pub mod format;
-pub mod kernel;
-pub mod live;
-pub mod replay;
+pub mod options;
+pub mod record;
+pub mod session;
 pub mod signals;
 pub mod source;
 pub mod writer;

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The loop of every event stream: from a source to the output, until a signal or the end.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::abi::StreamEvent;
-use crate::error::Result;
-use crate::output::Side;
+use crate::domain::error::Result;
+use crate::domain::Sides;
 use crate::stream::aggregate::{AggregateOptions, Aggregator};
 use crate::stream::clock::Clock;
-use crate::stream::counters::{Counter, Counters};
+use crate::stream::counters::{StreamCounter, StreamCounters};
 use crate::stream::event::Event;
 use crate::stream::flows::OpenFlows;
-use crate::stream::format::Format;
+use crate::stream::record::Content;
 use crate::stream::signals::{Signal, Signals};
 use crate::stream::source::{Progress, Source, BATCH};
 use crate::stream::writer::{Output, Reopened};
+
+/// Prints one warning to the operator.
+pub type Warn<'a> = &'a dyn Fn(fmt::Arguments<'_>);
 
 /// The longest that an event waits to be written, and a signal to be heeded.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -23,15 +27,15 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Batches after a stop: a ring buffer and more.
 const MAX_LAST_BATCHES: usize = 32;
 
-const LOST: Counter = Counter::named("events_lost");
-const UNFOLLOWED: Counter = Counter::named("flows_unfollowed");
+const LOST: StreamCounter = StreamCounter::named("events_lost");
+const UNFOLLOWED: StreamCounter = StreamCounter::named("flows_unfollowed");
 
-/// What to make of the events.
+/// The records that a session makes of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// Print them: those of one side of the shaper, or of both.
-    Events(Side),
-    /// Print figures of each subnet.
+pub enum Product {
+    /// Each event: those of one side of the shaper, or of both.
+    Events(Sides),
+    /// The figures of each subnet.
     Aggregates(AggregateOptions),
 }
 
@@ -45,12 +49,13 @@ pub fn run(
     signals: &mut dyn Signals,
     output: Output,
     clock: Clock,
-    report: Report,
+    product: Product,
+    warn: Warn<'_>,
 ) -> Result<()> {
     let now_ns = source.now_ns()?;
-    let mode = match report {
-        Report::Events(side) => Mode::Events { side, flows: OpenFlows::default() },
-        Report::Aggregates(options) => Mode::Aggregates {
+    let mode = match product {
+        Product::Events(sides) => Mode::Events { sides, flows: OpenFlows::default() },
+        Product::Aggregates(options) => Mode::Aggregates {
             aggregator: Box::new(Aggregator::new(options, now_ns)),
             interval_ns: options.interval.as_nanos() as u64,
             due_ns: now_ns.saturating_add(options.interval.as_nanos() as u64),
@@ -62,8 +67,9 @@ pub fn run(
         output,
         clock,
         mode,
+        warn,
         housekeeping_ns: now_ns.saturating_add(SECOND_NS),
-        counters: Counters::default(),
+        counters: StreamCounters::default(),
     };
     session.preamble(now_ns);
     let ended = session.pump();
@@ -77,13 +83,14 @@ struct Session<'a> {
     output: Output,
     clock: Clock,
     mode: Mode,
+    warn: Warn<'a>,
     /// When to look after what is done once a second.
     housekeeping_ns: u64,
-    counters: Counters,
+    counters: StreamCounters,
 }
 
 enum Mode {
-    Events { side: Side, flows: OpenFlows },
+    Events { sides: Sides, flows: OpenFlows },
     Aggregates { aggregator: Box<Aggregator>, interval_ns: u64, due_ns: u64 },
 }
 
@@ -92,10 +99,11 @@ impl Session<'_> {
     fn preamble(&mut self, now_ns: u64) {
         if let Some(path) = self.output.replaced() {
             let path = path.display();
-            super::warn(format_args!("{path}: begun anew: an array cannot be appended to"));
+            (self.warn)(format_args!("{path}: begun anew: an array cannot be appended to"));
         }
         if let Mode::Aggregates { aggregator, .. } = &self.mode {
-            self.output.metadata(&aggregator.metadata(), self.clock.wall_ns(now_ns));
+            let content = Content::Metadata(aggregator.metadata());
+            self.output.record(self.clock.wall_ns(now_ns), content);
         }
     }
 
@@ -150,7 +158,7 @@ impl Session<'_> {
             let Some(event) = Event::from_abi(record) else { continue };
             match &mut self.mode {
                 Mode::Aggregates { aggregator, .. } => aggregator.add(&event),
-                Mode::Events { side, .. } if !is_on(*side, &event) => {}
+                Mode::Events { sides, .. } if !sides.include(event.side) => {}
                 Mode::Events { flows, .. } => {
                     let replaced = flows.follow(record, &event);
                     self.print(replaced.into_iter().chain([event]))?;
@@ -162,7 +170,8 @@ impl Session<'_> {
 
     fn print(&mut self, events: impl IntoIterator<Item = Event>) -> Result<()> {
         for event in events {
-            self.output.event(&event, self.clock.wall_ns(event.time_ns));
+            let content = Content::Event { event, on_shaper: self.output.on_shaper() };
+            self.output.record(self.clock.wall_ns(event.time_ns), content);
             if self.output.is_full() {
                 self.output.flush(self.signals.fd())?;
             }
@@ -189,7 +198,7 @@ impl Session<'_> {
                 self.preamble(now_ns);
             }
             Reopened::Same => {}
-            Reopened::Failed(err) => super::warn(format_args!("{err}; the old file goes on")),
+            Reopened::Failed(err) => (self.warn)(format_args!("{err}; the old file goes on")),
         }
         Ok(())
     }
@@ -233,9 +242,8 @@ impl Session<'_> {
         if lost == 0 || matches!(self.mode, Mode::Aggregates { .. }) {
             return Ok(());
         }
-        match self.output.format() {
-            Format::Ppviz => super::warn(format_args!("{lost} events lost")),
-            _ => self.output.lost(self.clock.wall_ns(now_ns), lost),
+        if !self.output.record(self.clock.wall_ns(now_ns), Content::Lost(lost)) {
+            (self.warn)(format_args!("{lost} events lost"));
         }
         Ok(())
     }
@@ -244,7 +252,11 @@ impl Session<'_> {
         let Mode::Aggregates { aggregator, .. } = &mut self.mode else { return Ok(()) };
         let counts = self.source.subnets()?;
         let interval = aggregator.interval(now_ns, &counts, self.source.counters()?);
-        self.output.interval(&interval, self.clock.wall_ns(now_ns));
+        let wall_ns = self.clock.wall_ns(now_ns);
+        for record in interval.subnets {
+            self.output.record(wall_ns, Content::Subnet(Box::new(record)));
+        }
+        self.output.record(wall_ns, Content::Global(Box::new(interval.global)));
         self.source.forget_subnets(&interval.expired)
     }
 
@@ -255,12 +267,15 @@ impl Session<'_> {
         let (lost, unfollowed) = (self.counters.get(LOST), self.counters.get(UNFOLLOWED));
         if lost > 0 {
             let remedy = "raise --rate-limit, or write to a file";
-            super::warn(format_args!("{lost} events were lost: the output is too slow; {remedy}"));
+            (self.warn)(format_args!("{lost} events were lost: the output is too slow; {remedy}"));
         }
         if unfollowed > 0 {
-            super::warn(format_args!(
+            (self.warn)(format_args!(
                 "{unfollowed} TCP segments were not measured: the flow table had no room for them"
             ));
+        }
+        if let Some(left_out) = self.source.left_out() {
+            (self.warn)(format_args!("{left_out}"));
         }
         last.and(finished)
     }
@@ -270,11 +285,6 @@ impl Session<'_> {
         self.losses(now_ns)?;
         self.interval(now_ns)
     }
-}
-
-/// The host that answered is on that side.
-fn is_on(side: Side, event: &Event) -> bool {
-    side == Side::Both || side == event.side
 }
 
 #[cfg(test)]
@@ -288,9 +298,12 @@ mod tests {
 
     use super::*;
     use crate::abi::{StreamFlow, StreamSubnet, StreamSubnetKey};
-    use crate::error::Error;
+    use crate::domain::error::Error;
+    use crate::domain::Side;
+    use crate::format::stream;
     use crate::stream::counters::tests::stats;
     use crate::stream::event::tests::{opening_record, rtt_record};
+    use crate::stream::writer::StreamFormat;
 
     const WALL: i64 = 1_600_000_000_000_000_000;
 
@@ -328,8 +341,8 @@ mod tests {
             Ok(self.now_ns)
         }
 
-        fn counters(&mut self) -> Result<Counters> {
-            Ok(Counters::sum(&[stats(&[(LOST, self.lost)])]))
+        fn counters(&mut self) -> Result<StreamCounters> {
+            Ok(StreamCounters::sum(&[stats(&[(LOST, self.lost)])]))
         }
 
         fn flow(&self, _: u32) -> Option<StreamFlow> {
@@ -371,8 +384,8 @@ mod tests {
             test: &str,
             script: &mut Script,
             signals: &[Option<Signal>],
-            format: Format,
-            report: Report,
+            format: StreamFormat,
+            report: Product,
         ) -> Self {
             let name = format!("pping-session-{test}-{}", std::process::id());
             let path = std::env::temp_dir().join(name);
@@ -380,7 +393,7 @@ mod tests {
             let output = Output::open(Some(&path), format, true).unwrap();
             let mut signals = Scripted(signals.iter().copied().collect());
             let clock = Clock::fixed(-WALL);
-            let result = run(script, &mut signals, output, clock, report);
+            let result = run(script, &mut signals, output, clock, report, &|_| ());
             Self { path, result }
         }
 
@@ -409,14 +422,14 @@ mod tests {
         vec![opening_record(), rtt_record()]
     }
 
-    const BOTH: Report = Report::Events(Side::Both);
+    const BOTH: Product = Product::Events(Sides::Both);
 
     #[test]
     fn events_drops_and_time_outs() {
         let late = 400 * SECOND_NS;
         let mut script = steps(&[5, SECOND_NS, late], events());
         script.lost = 3;
-        let run = Run::new("events", &mut script, &[], Format::Json, BOTH);
+        let run = Run::new("events", &mut script, &[], &stream::JSON, BOTH);
         run.result.as_ref().unwrap();
         let objects = run.objects();
         assert_eq!(objects.len(), 4, "{objects:?}");
@@ -431,8 +444,8 @@ mod tests {
     fn one_side_only() {
         for (side, count) in [(Side::Subscriber, 0), (Side::Internet, 2)] {
             let mut script = steps(&[5], events());
-            let report = Report::Events(side);
-            let run = Run::new(&format!("{side:?}"), &mut script, &[], Format::Json, report);
+            let report = Product::Events(Sides::One(side));
+            let run = Run::new(&format!("{side:?}"), &mut script, &[], &stream::JSON, report);
             assert_eq!(run.objects().len(), count);
         }
     }
@@ -440,23 +453,23 @@ mod tests {
     #[test]
     fn the_array_is_closed_whatever_happens() {
         let mut script = Script { waiting: events(), ..steps(&[5, 6], events()) };
-        let run = Run::new("stop", &mut script, &[Some(Signal::Stop)], Format::Json, BOTH);
+        let run = Run::new("stop", &mut script, &[Some(Signal::Stop)], &stream::JSON, BOTH);
         assert!(run.result.is_ok() && run.objects().len() == 4);
         assert_eq!(script.steps.len(), 1);
 
         let mut script = Script { fails: true, ..steps(&[5], events()) };
-        let run = Run::new("gone", &mut script, &[], Format::Json, BOTH);
+        let run = Run::new("gone", &mut script, &[], &stream::JSON, BOTH);
         assert_eq!(run.result.as_ref().unwrap_err().to_string(), "interface x: it is gone");
         assert_eq!(run.objects().len(), 2);
 
-        let run = Run::new("nothing", &mut Script::default(), &[], Format::Json, BOTH);
+        let run = Run::new("nothing", &mut Script::default(), &[], &stream::JSON, BOTH);
         assert_eq!(run.text(), "[]\n");
     }
 
     #[test]
     fn a_hang_up_where_nothing_moved_changes_nothing() {
         let mut script = steps(&[5, 6], events());
-        let run = Run::new("hup", &mut script, &[Some(Signal::Reopen)], Format::Json, BOTH);
+        let run = Run::new("hup", &mut script, &[Some(Signal::Reopen)], &stream::JSON, BOTH);
         assert!(run.result.is_ok() && run.objects().len() == 2);
     }
 
@@ -464,8 +477,8 @@ mod tests {
     fn aggregates() {
         let options = AggregateOptions::default();
         let mut script = steps(&[5, SECOND_NS, 40 * SECOND_NS], events());
-        let report = Report::Aggregates(options);
-        let run = Run::new("aggregates", &mut script, &[], Format::Json, report);
+        let report = Product::Aggregates(options);
+        let run = Run::new("aggregates", &mut script, &[], &stream::JSON, report);
         run.result.as_ref().unwrap();
         let objects = run.objects();
         assert_eq!(objects[0]["format_version"], 1);
@@ -481,8 +494,8 @@ mod tests {
     #[test]
     fn aggregates_for_people() {
         let mut script = steps(&[5], events());
-        let report = Report::Aggregates(AggregateOptions::default());
-        let run = Run::new("readable", &mut script, &[], Format::Standard, report);
+        let report = Product::Aggregates(AggregateOptions::default());
+        let run = Run::new("readable", &mut script, &[], &stream::STANDARD, report);
         let text = run.text();
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("Aggregating RTTs of IPv4 /24 and IPv6 /48 in 103"), "{text}");

@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
-use super::aggregate::{Interval, Metadata};
-use super::event::Event;
-use super::format::{Format, Formatter};
-use crate::error::{Error, Result};
+use crate::domain::error::{Error, Result};
+use crate::domain::format::{Format, NamedFormat};
+use crate::stream::record::{Content, StreamRecord};
+
+/// The format of a stream.
+pub type StreamFormat = &'static NamedFormat<StreamRecord>;
 
 /// Text that is held back at most before it is written.
 const BUFFER: usize = 1 << 16;
@@ -27,11 +29,13 @@ const PORTION: usize = 4096;
 /// How long the last text waits for its reader.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The formatted stream on its way out.
-#[derive(Debug)]
+/// The output of a stream: text gathers here and goes to a file or to standard output.
 pub struct Output {
     sink: Sink,
-    formatter: Formatter,
+    format: StreamFormat,
+    formatter: Box<dyn Format<StreamRecord>>,
+    /// Events have a class and a side.
+    on_shaper: bool,
     buffer: Vec<u8>,
     flushed: Instant,
 }
@@ -47,31 +51,37 @@ pub enum Reopened {
     Failed(Error),
 }
 
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").field("sink", &self.sink).field("format", &self.format).finish()
+    }
+}
+
 impl Output {
     /// To `path`, or to standard output. Lines are appended to a file; an array is not, so its file
     /// is begun anew.
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub fn open(path: Option<&Path>, format: Format, on_shaper: bool) -> Result<Self> {
+    pub fn open(path: Option<&Path>, format: StreamFormat, on_shaper: bool) -> Result<Self> {
         let sink = match path {
             Some(path) => Sink::file(path, format)?,
             None => Sink::stdout()?,
         };
-        let formatter = Formatter::new(format, on_shaper);
-        let mut output = Self {
-            sink,
-            formatter,
-            buffer: Vec::with_capacity(2 * BUFFER),
-            flushed: Instant::now(),
-        };
+        let mut output = Self::new(sink, format, on_shaper);
         output.formatter.begin(&mut output.buffer);
         Ok(output)
     }
 
-    /// How it prints.
-    pub fn format(&self) -> Format {
-        self.formatter.format()
+    fn new(sink: Sink, format: StreamFormat, on_shaper: bool) -> Self {
+        Self {
+            sink,
+            format,
+            formatter: (format.make)(),
+            on_shaper,
+            buffer: Vec::with_capacity(2 * BUFFER),
+            flushed: Instant::now(),
+        }
     }
 
     /// The file held something else, which is gone: an array cannot be appended to.
@@ -84,27 +94,16 @@ impl Output {
         self.sink.terminal
     }
 
-    /// An event, at a wall-clock time.
-    pub fn event(&mut self, event: &Event, wall_ns: u64) {
-        self.formatter.event(&mut self.buffer, event, wall_ns);
+    /// Tells whether events come from a shaper, with a class and a side.
+    pub fn on_shaper(&self) -> bool {
+        self.on_shaper
     }
 
-    /// Events for which there was no room.
-    pub fn lost(&mut self, wall_ns: u64, events: u64) {
-        self.formatter.lost(&mut self.buffer, wall_ns, events);
-    }
-
-    /// What the aggregates are made with.
-    pub fn metadata(&mut self, metadata: &Metadata, wall_ns: u64) {
-        self.formatter.metadata(&mut self.buffer, metadata, wall_ns);
-    }
-
-    /// The records of an interval.
-    pub fn interval(&mut self, interval: &Interval, wall_ns: u64) {
-        for record in &interval.subnets {
-            self.formatter.subnet(&mut self.buffer, record, wall_ns);
-        }
-        self.formatter.global(&mut self.buffer, &interval.global, wall_ns);
+    /// Writes a record. Returns false if the format has no text for it.
+    pub fn record(&mut self, wall_ns: u64, content: Content) -> bool {
+        let before = self.buffer.len();
+        self.formatter.record(&mut self.buffer, &StreamRecord { wall_ns, content });
+        self.buffer.len() > before
     }
 
     /// Enough has gathered to be written.
@@ -147,7 +146,7 @@ impl Output {
             self.flush(wake)?;
             return Ok(Reopened::Same);
         };
-        let fresh = match Sink::file(&path, self.format()) {
+        let fresh = match Sink::file(&path, self.format) {
             Ok(fresh) => fresh,
             Err(err) => return Ok(Reopened::Failed(err)),
         };
@@ -203,8 +202,8 @@ impl Sink {
         Ok(Self::new(file.into(), None))
     }
 
-    fn file(path: &Path, format: Format) -> Result<Self> {
-        let fresh = format == Format::Json;
+    fn file(path: &Path, format: StreamFormat) -> Result<Self> {
+        let fresh = format.is_array;
         let held = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
         let mut options = OpenOptions::new();
         options.create(true).write(true).append(!fresh).truncate(fresh);
@@ -306,7 +305,9 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
+    use crate::format::stream;
     use crate::stream::event::tests::rtt_record;
+    use crate::stream::event::Event;
 
     /// A folder of this test's own, removed with it.
     struct Folder(PathBuf);
@@ -329,8 +330,8 @@ mod tests {
         }
     }
 
-    fn event() -> Event {
-        Event::from_abi(&rtt_record()).unwrap()
+    fn event() -> Content {
+        Content::Event { event: Event::from_abi(&rtt_record()).unwrap(), on_shaper: false }
     }
 
     fn objects(path: &Path) -> usize {
@@ -343,10 +344,8 @@ mod tests {
         (reader.into(), writer.into())
     }
 
-    fn output_to(file: File, format: Format) -> Output {
-        let sink = Sink::new(file, None);
-        let formatter = Formatter::new(format, false);
-        Output { sink, formatter, buffer: Vec::new(), flushed: Instant::now() }
+    fn output_to(file: File, format: StreamFormat) -> Output {
+        Output::new(Sink::new(file, None), format, false)
     }
 
     #[test]
@@ -354,15 +353,15 @@ mod tests {
         let folder = Folder::new("arrays");
         let (path, moved) = (folder.file("a.json"), folder.file("a.json.1"));
         fs::write(&path, "an earlier array").unwrap();
-        let mut output = Output::open(Some(&path), Format::Json, false).unwrap();
+        let mut output = Output::open(Some(&path), &stream::JSON, false).unwrap();
         assert_eq!(output.replaced(), Some(path.as_path()));
-        output.event(&event(), 1);
-        output.event(&event(), 2);
+        output.record(1, event());
+        output.record(2, event());
         assert!(matches!(output.reopen(None).unwrap(), Reopened::Same));
         fs::rename(&path, &moved).unwrap();
         assert!(matches!(output.reopen(None).unwrap(), Reopened::Fresh));
         assert_eq!(output.replaced(), None);
-        output.event(&event(), 3);
+        output.record(3, event());
         output.finish().unwrap();
         assert_eq!((objects(&moved), objects(&path)), (2, 1));
     }
@@ -372,8 +371,8 @@ mod tests {
         let folder = Folder::new("lines");
         let path = folder.file("a.jsonl");
         for run in 1..=2 {
-            let mut output = Output::open(Some(&path), Format::Jsonl, false).unwrap();
-            output.event(&event(), run);
+            let mut output = Output::open(Some(&path), &stream::JSONL, false).unwrap();
+            output.record(run, event());
             output.finish().unwrap();
         }
         let text = fs::read_to_string(&path).unwrap();
@@ -385,16 +384,16 @@ mod tests {
     fn a_file_that_cannot_be_opened() {
         let folder = Folder::new("absent");
         let path = folder.file("absent/a");
-        let err = Output::open(Some(&path), Format::Json, false).unwrap_err();
+        let err = Output::open(Some(&path), &stream::JSON, false).unwrap_err();
         assert_eq!(err.exit_code(), 1);
         assert!(err.to_string().starts_with(&format!("open {}", path.display())), "{err}");
 
         let path = folder.file("a");
-        let mut output = Output::open(Some(&path), Format::Standard, false).unwrap();
+        let mut output = Output::open(Some(&path), &stream::STANDARD, false).unwrap();
         fs::rename(&path, folder.file("b")).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(matches!(output.reopen(None).unwrap(), Reopened::Failed(_)));
-        output.lost(0, 7);
+        output.record(0, Content::Lost(7));
         output.check_reader().unwrap();
         output.finish().unwrap();
         assert!(fs::read_to_string(folder.file("b")).unwrap().contains("7 events lost"));
@@ -404,7 +403,7 @@ mod tests {
     fn no_events_are_an_empty_array() {
         let folder = Folder::new("empty");
         let path = folder.file("a");
-        Output::open(Some(&path), Format::Json, false).unwrap().finish().unwrap();
+        Output::open(Some(&path), &stream::JSON, false).unwrap().finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "[]\n");
     }
 
@@ -412,9 +411,9 @@ mod tests {
     fn a_reader_that_went_away() {
         let (reader, writer) = pipe();
         drop(reader);
-        let mut output = output_to(writer, Format::Jsonl);
+        let mut output = output_to(writer, &stream::JSONL);
         assert!(output.check_reader().is_err());
-        output.event(&event(), 1);
+        output.record(1, event());
         let err = output.flush(None).unwrap_err();
         let Error::Output(err) = err else { panic!("{err}") };
         assert_eq!(err.kind(), io::ErrorKind::BrokenPipe);
@@ -422,8 +421,8 @@ mod tests {
 
     #[test]
     fn a_full_disk() {
-        let mut output = Output::open(Some(Path::new("/dev/full")), Format::Jsonl, false).unwrap();
-        output.event(&event(), 1);
+        let mut output = Output::open(Some(Path::new("/dev/full")), &stream::JSONL, false).unwrap();
+        output.record(1, event());
         let err = output.finish().unwrap_err();
         assert!(err.to_string().starts_with("write /dev/full: No space"), "{err}");
         assert_eq!(err.exit_code(), 1);
@@ -432,9 +431,9 @@ mod tests {
     #[test]
     fn a_reader_that_stalls_holds_nobody() {
         let (mut reader, writer) = pipe();
-        let mut output = output_to(writer, Format::Jsonl);
+        let mut output = output_to(writer, &stream::JSONL);
         for _ in 0..1000 {
-            output.event(&event(), 1);
+            output.record(1, event());
         }
         let (wake_reader, wake_writer) = pipe();
         (&wake_writer).write_all(b"!").unwrap();

@@ -15,7 +15,7 @@ use std::process::{Command as Process, ExitCode};
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
-use cpumap_pping::cli::COMMANDS;
+use cpumap_pping::commands::{CommandEntry, COMMANDS};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -53,7 +53,7 @@ fn usage() -> ExitCode {
 
 fn dist(directory: &Path) -> Result<()> {
     let man = fresh_directory(directory.join("man"))?;
-    for (name, definition) in COMMANDS {
+    for CommandEntry { name, definition, .. } in COMMANDS {
         let mut command = definition();
         command.build();
         write_manual(command, name, &man)?;
@@ -63,7 +63,7 @@ fn dist(directory: &Path) -> Result<()> {
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let target = fresh_directory(directory.join(shell.to_string()))?;
-        for (name, definition) in COMMANDS {
+        for CommandEntry { name, definition, .. } in COMMANDS {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut definition(), name, &mut script);
             fs::write(target.join(completion_file(shell, name)), script)?;

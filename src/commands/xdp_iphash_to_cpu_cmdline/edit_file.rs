@@ -7,10 +7,11 @@
 
 use clap::CommandFactory;
 
-use super::xdp_iphash_to_cpu_cmdline::{Args, Call};
-use crate::bulk::{Edit, Line};
-use crate::error::{Error, Result};
-use crate::values::check_cpu;
+use crate::commands::xdp_iphash_to_cpu_cmdline::args::MappingArgs;
+use crate::commands::xdp_iphash_to_cpu_cmdline::call::Call;
+use crate::domain::error::{Error, Result};
+use crate::domain::number::check_cpu;
+use crate::shaper::changes::{Edit, EditLine};
 
 /// What a file may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub enum Allowed {
 ///
 /// # Errors
 /// [`Error::Usage`], [`Error::BadIp`] or [`Error::BadCpu`], as the same options on the command line.
-pub fn read(name: &str, text: &str, allowed: Allowed, possible_cpus: u32) -> Result<Vec<Line>> {
-    let options = Options::new();
+pub fn read(name: &str, text: &str, allowed: Allowed, possible_cpus: u32) -> Result<Vec<EditLine>> {
+    let options = OptionNames::new();
     let mut lines = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         let line = line.split_once('#').map_or(line, |(options, _comment)| options);
@@ -34,7 +35,7 @@ pub fn read(name: &str, text: &str, allowed: Allowed, possible_cpus: u32) -> Res
             .edit(line)
             .and_then(|edit| edit.map(|edit| checked(edit, allowed, possible_cpus)).transpose())
             .map_err(|err| err.at(format_args!("{name} line {number}")))?;
-        lines.extend(edit.map(|edit| Line { number, edit }));
+        lines.extend(edit.map(|edit| EditLine { number, edit }));
     }
     Ok(lines)
 }
@@ -52,7 +53,7 @@ fn checked(edit: Edit, allowed: Allowed, possible_cpus: u32) -> Result<Edit> {
 
 /// An option that a line can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum OptionKind {
     Add,
     Del,
     Ip,
@@ -63,24 +64,24 @@ enum Kind {
 }
 
 /// The names of all options of the command.
-struct Options {
-    long: Vec<(String, Kind)>,
-    short: Vec<(char, Kind)>,
+struct OptionNames {
+    long: Vec<(String, OptionKind)>,
+    short: Vec<(char, OptionKind)>,
 }
 
-impl Options {
+impl OptionNames {
     fn new() -> Self {
-        let mut command = Args::command();
+        let mut command = MappingArgs::command();
         command.build();
         let (mut long, mut short) = (Vec::new(), Vec::new());
         for arg in command.get_arguments() {
             let kind = match arg.get_id().as_str() {
-                "add" => Kind::Add,
-                "del" => Kind::Del,
-                "ip" => Kind::Ip,
-                "cpu" => Kind::Cpu,
-                "classid" => Kind::Classid,
-                _ => Kind::Foreign,
+                "add" => OptionKind::Add,
+                "del" => OptionKind::Del,
+                "ip" => OptionKind::Ip,
+                "cpu" => OptionKind::Cpu,
+                "classid" => OptionKind::Classid,
+                _ => OptionKind::Foreign,
             };
             let aliases = arg.get_all_aliases().unwrap_or_default();
             let names = arg.get_long().into_iter().chain(aliases);
@@ -116,7 +117,7 @@ impl Options {
     }
 
     /// A name, or an unambiguous beginning of one.
-    fn find_long(&self, name: &str, word: &str) -> Result<Kind> {
+    fn find_long(&self, name: &str, word: &str) -> Result<OptionKind> {
         if let Some((_, kind)) = self.long.iter().find(|(long, _)| long == name) {
             return Ok(*kind);
         }
@@ -144,7 +145,7 @@ impl Options {
             rest = &rest[name.len_utf8()..];
             let found = self.short.iter().find(|(short, _)| *short == name);
             let kind = found.map(|(_, kind)| *kind).ok_or_else(|| unknown(word))?;
-            if matches!(kind, Kind::Add | Kind::Del | Kind::Foreign) {
+            if matches!(kind, OptionKind::Add | OptionKind::Del | OptionKind::Foreign) {
                 set(call, kind, word, None, &mut next)?;
                 continue;
             }
@@ -164,22 +165,22 @@ fn unknown(word: &str) -> Error {
 /// Sets one option of `call`; `next` gives the word that follows.
 fn set<'a>(
     call: &mut Call<'a>,
-    kind: Kind,
+    kind: OptionKind,
     word: &str,
     value: Option<&'a str>,
     next: impl FnOnce() -> Option<&'a str>,
 ) -> Result<()> {
     let refused = |why: &str, remedy: &str| Err(Error::usage(format!("'{word}'"), why, remedy));
     let flag = match kind {
-        Kind::Add => &mut call.add,
-        Kind::Del => &mut call.del,
-        Kind::Foreign => {
+        OptionKind::Add => &mut call.add,
+        OptionKind::Del => &mut call.del,
+        OptionKind::Foreign => {
             return refused("for the command line only", "a line is one --add or --del")
         }
         _ => {
             let slot = match kind {
-                Kind::Ip => &mut call.ip,
-                Kind::Cpu => &mut call.cpu,
+                OptionKind::Ip => &mut call.ip,
+                OptionKind::Cpu => &mut call.cpu,
                 _ => &mut call.classid,
             };
             *slot = value.or_else(next);
@@ -195,18 +196,18 @@ fn set<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{words, xdp_iphash_to_cpu_cmdline as cmdline};
     use super::*;
-    use crate::cli::Request as _;
+    use crate::commands::command_line::{words, CommandLine as _};
+    use crate::commands::xdp_iphash_to_cpu_cmdline::MappingRequest;
 
-    fn lines(text: &str) -> Result<Vec<Line>> {
+    fn lines(text: &str) -> Result<Vec<EditLine>> {
         read("FILE", text, Allowed::AddAndDel, 64)
     }
 
     /// What the command line makes of the same options: the edit, or the exit code.
     fn command_line(line: &str) -> std::result::Result<Edit, u8> {
-        match cmdline::Request::parse(words(line)) {
-            Ok(cmdline::Request::Edit(edit)) => Ok(edit),
+        match MappingRequest::parse(words(line)) {
+            Ok(MappingRequest::Edit(edit)) => Ok(edit),
             Ok(other) => panic!("{line}: {other:?}"),
             Err(exit) => Err(exit.code),
         }

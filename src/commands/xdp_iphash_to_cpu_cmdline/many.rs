@@ -1,18 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `--batch` and `--replace`: many changes of the mapping at once, or none.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::bulk::{self, Absent, Changes, Edit, Line};
-use crate::cli::edits::{self, Allowed};
-use crate::cli::xdp_iphash_to_cpu_cmdline::{Bulk, Source};
-use crate::error::{Error, Result};
-use crate::machine::possible_cpus;
-use crate::mapping::Mappings;
-use crate::pin::PinDir;
-use crate::queues::QueueTable;
-use crate::values::{Mapping, TxqRow};
+use crate::commands::output::{print_line, warn};
+use crate::commands::xdp_iphash_to_cpu_cmdline::edit_file::{self, Allowed};
+use crate::commands::xdp_iphash_to_cpu_cmdline::queue_setup::{mismatch, set_up_queues};
+use crate::domain::error::{Error, Result};
+use crate::domain::{Mapping, TxqRow};
+use crate::kernel::machine::possible_cpus;
+use crate::kernel::pin::PinDir;
+use crate::shaper::changes::{self, Absent, Changes, Edit, EditLine};
+use crate::shaper::mapping::Mappings;
+use crate::shaper::queues::QueueTable;
+
+/// Many changes at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManyRequest {
+    /// Where they are read from.
+    pub source: EditSource,
+    /// The file is the whole mapping: what it does not add is deleted.
+    pub replace: bool,
+    /// Say what would be done, and change nothing.
+    pub dry_run: bool,
+}
+
+/// Where edits are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EditSource {
+    /// Standard input.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl fmt::Display for EditSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("standard input"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
 
 /// Warnings of one kind that are printed one by one.
 const WARNINGS: usize = 3;
@@ -20,8 +53,8 @@ const WARNINGS: usize = 3;
 /// Runs it: everything is checked before anything changes.
 ///
 /// # Errors
-/// See [`crate::error::EXIT_CODES`]; a fault of the file is named by its line.
-pub fn run(dir: &PinDir, request: &Bulk) -> Result<()> {
+/// See [`crate::domain::error::EXIT_CODES`]; a fault of the file is named by its line.
+pub fn run(dir: &PinDir, request: &ManyRequest) -> Result<()> {
     let lines = read(request)?;
     let mappings = Mappings::open(dir)?;
     // Two of these at once would each finish the other's half.
@@ -32,37 +65,37 @@ pub fn run(dir: &PinDir, request: &Bulk) -> Result<()> {
     check_room(request, &changes, mappings.max_entries() as usize)?;
     majors.print();
     if !request.dry_run {
-        super::xdp_iphash_to_cpu_cmdline::set_up_queues(dir, true)?;
+        set_up_queues(dir, true)?;
         apply(request, &mappings, &changes)?;
     }
-    super::print(|out| writeln!(out, "{changes}"))
+    print_line(format_args!("{changes}"))
 }
 
-fn read(request: &Bulk) -> Result<Vec<Line>> {
+fn read(request: &ManyRequest) -> Result<Vec<EditLine>> {
     let mut bytes = Vec::new();
     match &request.source {
-        Source::Stdin => io::stdin().lock().read_to_end(&mut bytes).map(drop),
-        Source::File(path) => fs::read(path).map(|found| bytes = found),
+        EditSource::Stdin => io::stdin().lock().read_to_end(&mut bytes).map(drop),
+        EditSource::File(path) => fs::read(path).map(|found| bytes = found),
     }
     .map_err(|err| Error::other(format!("read {}", request.source), err, ""))?;
     // What is not UTF-8 ends up in a message about its line.
     let text = String::from_utf8_lossy(&bytes);
     let allowed = if request.replace { Allowed::AddOnly } else { Allowed::AddAndDel };
-    edits::read(&request.source.to_string(), &text, allowed, possible_cpus()?)
+    edit_file::read(&request.source.to_string(), &text, allowed, possible_cpus()?)
 }
 
-fn plan(request: &Bulk, current: &[Mapping], lines: Vec<Line>) -> Result<Changes> {
+fn plan(request: &ManyRequest, current: &[Mapping], lines: Vec<EditLine>) -> Result<Changes> {
     if !request.replace {
-        return bulk::batch(current, lines).map_err(|Absent { line, prefix }| {
+        return changes::batch(current, lines).map_err(|Absent { line, prefix }| {
             let remedy = "neither the mapping nor a line before this one has it";
             Error::map_key(format!("delete {prefix}"), "it is not mapped", remedy)
                 .at(format_args!("{} line {line}", request.source))
         });
     }
-    let (changes, repeated) = bulk::replace(current, lines);
+    let (changes, repeated) = changes::replace(current, lines);
     warn_some(repeated.len(), "prefixes that are there more than once", || {
         repeated.iter().map(|repeated| {
-            let bulk::Repeated { line, before, prefix } = repeated;
+            let changes::Repeated { line, before, prefix } = repeated;
             format!(
                 "{} line {line}: {prefix} was on line {before} already: the last line counts",
                 request.source
@@ -73,7 +106,7 @@ fn plan(request: &Bulk, current: &[Mapping], lines: Vec<Line>) -> Result<Changes
 }
 
 /// A map that is full half-way would leave half of the work.
-fn check_room(request: &Bulk, changes: &Changes, room: usize) -> Result<()> {
+fn check_room(request: &ManyRequest, changes: &Changes, room: usize) -> Result<()> {
     let (after, at_most) = (changes.entries_after(), changes.entries_at_most());
     let what = || format!("apply {}", request.source);
     if after > room {
@@ -89,7 +122,7 @@ fn check_room(request: &Bulk, changes: &Changes, room: usize) -> Result<()> {
     Ok(())
 }
 
-fn apply(request: &Bulk, mappings: &Mappings, changes: &Changes) -> Result<()> {
+fn apply(request: &ManyRequest, mappings: &Mappings, changes: &Changes) -> Result<()> {
     let mut progress = Progress::new(changes.len());
     let deletions_first = changes.entries_at_most() > mappings.max_entries() as usize;
     let applied = mappings.apply(changes, deletions_first, |count| progress.step(count));
@@ -112,7 +145,7 @@ struct MajorWarnings {
 
 impl MajorWarnings {
     /// Before the queue table is set up, its base setup is what counts.
-    fn new(dir: &PinDir, lines: &[Line]) -> Result<Self> {
+    fn new(dir: &PinDir, lines: &[EditLine]) -> Result<Self> {
         let mut found = Self::default();
         let Some(queues) = QueueTable::try_open(dir)? else { return Ok(found) };
         let rows = match queues.is_unset()? {
@@ -132,7 +165,7 @@ impl MajorWarnings {
             }
             found.count += 1;
             if found.first.len() < WARNINGS {
-                found.first.push(super::xdp_iphash_to_cpu_cmdline::mismatch(mapping, &row));
+                found.first.push(mismatch(mapping, &row));
             }
         }
         Ok(found)
@@ -147,9 +180,9 @@ impl MajorWarnings {
 
 /// Warns of the first few of `count`, and of how many more there are.
 fn warn_some<I: Iterator<Item = String>>(count: usize, what: &str, warnings: impl FnOnce() -> I) {
-    warnings().take(WARNINGS).for_each(|line| super::warn(format_args!("{line}")));
+    warnings().take(WARNINGS).for_each(|line| warn(format_args!("{line}")));
     if count > WARNINGS {
-        super::warn(format_args!("{} more {what}", count - WARNINGS));
+        warn(format_args!("{} more {what}", count - WARNINGS));
     }
 }
 

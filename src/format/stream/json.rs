@@ -1,88 +1,78 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The JSON objects, without white space. Names, order and units are the contract's; nothing that
-//! is written here needs escaping.
+//! The JSON formats, without white space. Names, order and units are the contract's.
 
-use std::io::Write;
-
-use super::{flow_event, push_address, push_protocol};
-use crate::output::push_number;
+use crate::domain::format::Format;
+use crate::format::json::{JsonObject, Layout};
+use crate::format::number::{push_address, push_decimal_handle, push_text};
+use crate::format::stream::words::{flow_event, push_protocol};
 use crate::stream::aggregate::{Count, Ecn, GlobalRecord, Metadata, SubnetRecord, Traffic};
-use crate::stream::event::{Event, Kind, Rtt};
+use crate::stream::event::{Event, EventKind, Rtt};
+use crate::stream::record::{Content, StreamRecord};
 
-/// An object under construction; a field writes the comma before it.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
+/// One array.
+pub struct Array {
+    /// The array holds no object yet.
     empty: bool,
 }
 
-impl<'a> Object<'a> {
-    fn begin(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, empty: true }
-    }
-
-    fn end(self) {
-        self.out.push(b'}');
-    }
-
-    /// The name, and where to write the value.
-    fn field(&mut self, name: &str) -> &mut Vec<u8> {
-        if !self.empty {
-            self.out.push(b',');
-        }
-        self.empty = false;
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
-        self.out
-    }
-
-    fn number(&mut self, name: &str, number: u64) {
-        push_number(self.field(name), number);
-    }
-
-    fn text(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        let out = self.field(name);
-        out.push(b'"');
-        write(out);
-        out.push(b'"');
-    }
-
-    fn word(&mut self, name: &str, word: &str) {
-        self.text(name, |out| out.extend_from_slice(word.as_bytes()));
-    }
-
-    fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
-        let mut object = Object::begin(self.field(name));
-        write(&mut object);
-        object.end();
-    }
-
-    fn numbers(&mut self, name: &str, numbers: &[u64]) {
-        let out = self.field(name);
-        out.push(b'[');
-        for (index, number) in numbers.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            push_number(out, *number);
-        }
-        out.push(b']');
+impl Array {
+    /// Before its begin.
+    pub fn new() -> Self {
+        Self { empty: true }
     }
 }
 
-/// An RTT or what a flow does.
-pub fn event(out: &mut Vec<u8>, event: &Event, wall_ns: u64, on_shaper: bool) {
+impl Format<StreamRecord> for Array {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        self.empty = true;
+        out.push(b'[');
+    }
+
+    fn record(&mut self, out: &mut Vec<u8>, record: &StreamRecord) {
+        if !self.empty {
+            out.push(b',');
+        }
+        self.empty = false;
+        write_object(out, record);
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"]\n");
+    }
+}
+
+/// One object a line.
+pub struct Lines;
+
+impl Format<StreamRecord> for Lines {
+    fn record(&mut self, out: &mut Vec<u8>, record: &StreamRecord) {
+        write_object(out, record);
+        out.push(b'\n');
+    }
+}
+
+fn write_object(out: &mut Vec<u8>, record: &StreamRecord) {
+    JsonObject::write(out, Layout::Compact, |object| {
+        object.number("timestamp", record.wall_ns);
+        match &record.content {
+            Content::Event { event, on_shaper } => write_event(object, event, *on_shaper),
+            Content::Lost(events) => object.number("lost_events", *events),
+            Content::Metadata(metadata) => write_metadata(object, metadata),
+            Content::Subnet(record) => write_subnet(object, record),
+            Content::Global(record) => write_global(object, record),
+        }
+    });
+}
+
+fn write_event(object: &mut JsonObject<'_>, event: &Event, on_shaper: bool) {
     let flow = &event.flow;
-    let mut object = Object::begin(out);
-    object.number("timestamp", wall_ns);
     object.text("src_ip", |out| push_address(out, flow.src));
     object.number("src_port", flow.src_port.into());
     object.text("dest_ip", |out| push_address(out, flow.dst));
     object.number("dest_port", flow.dst_port.into());
     object.text("protocol", |out| push_protocol(out, flow.protocol));
-    if let Kind::Rtt(rtt) = &event.kind {
-        rtt_fields(&mut object, rtt);
+    if let EventKind::Rtt(rtt) = &event.kind {
+        rtt_fields(object, rtt);
     }
     if let Some((what, reason, trigger)) = flow_event(&event.kind) {
         object.word("flow_event", what);
@@ -90,37 +80,22 @@ pub fn event(out: &mut Vec<u8>, event: &Event, wall_ns: u64, on_shaper: bool) {
         object.word("triggered_by", trigger);
     }
     if on_shaper {
-        object.text("tc", |out| {
-            push_number(out, event.tc_handle.major().into());
-            out.push(b':');
-            push_number(out, event.tc_handle.minor().into());
-        });
+        object.text("tc", |out| push_decimal_handle(out, event.tc_handle));
         object.word("side", event.side.name());
     }
-    object.end();
 }
 
-fn rtt_fields(object: &mut Object<'_>, rtt: &Rtt) {
+fn rtt_fields(object: &mut JsonObject<'_>, rtt: &Rtt) {
     object.number("rtt", rtt.rtt_ns);
     object.number("min_rtt", rtt.min_ns);
     object.number("sent_packets", rtt.sent_packets);
     object.number("sent_bytes", rtt.sent_bytes);
     object.number("rec_packets", rtt.rec_packets);
     object.number("rec_bytes", rtt.rec_bytes);
-    let value = if rtt.on_egress { "true" } else { "false" };
-    object.field("match_on_egress").extend_from_slice(value.as_bytes());
+    object.flag("match_on_egress", rtt.on_egress);
 }
 
-pub fn lost(out: &mut Vec<u8>, wall_ns: u64, events: u64) {
-    let mut object = Object::begin(out);
-    object.number("timestamp", wall_ns);
-    object.number("lost_events", events);
-    object.end();
-}
-
-pub fn metadata(out: &mut Vec<u8>, metadata: &Metadata, wall_ns: u64) {
-    let mut object = Object::begin(out);
-    object.number("timestamp", wall_ns);
+fn write_metadata(object: &mut JsonObject<'_>, metadata: &Metadata) {
     object.number("format_version", metadata.version);
     object.number("aggregation_interval_ns", metadata.interval.as_nanos() as u64);
     object.number("timeout_interval_ns", metadata.timeout.as_nanos() as u64);
@@ -129,17 +104,11 @@ pub fn metadata(out: &mut Vec<u8>, metadata: &Metadata, wall_ns: u64) {
     object.word("aggregated_by", if metadata.reverse { "dest" } else { "src" });
     object.number("bins", metadata.edges_ns.len() as u64);
     object.numbers("bin_edges_ns", metadata.edges_ns);
-    object.end();
 }
 
 /// The names are eBPF pping's: what the subnet sent was received here.
-pub fn subnet(out: &mut Vec<u8>, record: &SubnetRecord, wall_ns: u64) {
-    let mut object = Object::begin(out);
-    object.number("timestamp", wall_ns);
-    object.text("ip_prefix", |out| {
-        // A vector takes everything.
-        let _ = write!(out, "{}", record.subnet);
-    });
+fn write_subnet(object: &mut JsonObject<'_>, record: &SubnetRecord) {
+    object.text("ip_prefix", |out| push_text(out, format_args!("{}", record.subnet)));
     object.object("rx_stats", |object| traffic(object, &record.sent));
     object.object("tx_stats", |object| traffic(object, &record.received));
     if let Some(rtt) = &record.rtt {
@@ -152,25 +121,22 @@ pub fn subnet(out: &mut Vec<u8>, record: &SubnetRecord, wall_ns: u64) {
         object.number("max_rtt", summary.max_ns);
         object.numbers("histogram", rtt.bins());
     }
-    object.end();
 }
 
-fn traffic(object: &mut Object<'_>, traffic: &Traffic) {
+fn traffic(object: &mut JsonObject<'_>, traffic: &Traffic) {
     count(object, "TCP_TS", traffic.tcp_timestamps);
     count(object, "TCP_noTS", traffic.tcp_other);
     count(object, "other", traffic.other);
 }
 
-fn count(object: &mut Object<'_>, name: &str, count: Count) {
+fn count(object: &mut JsonObject<'_>, name: &str, count: Count) {
     object.object(name, |object| {
         object.number("packets", count.packets);
         object.number("bytes", count.bytes);
     });
 }
 
-pub fn global(out: &mut Vec<u8>, record: &GlobalRecord, wall_ns: u64) {
-    let mut object = Object::begin(out);
-    object.number("timestamp", wall_ns);
+fn write_global(object: &mut JsonObject<'_>, record: &GlobalRecord) {
     object.number("duration_ns", record.duration_ns);
     object.object("protocol_counters", |object| {
         record.protocols().into_iter().for_each(|(name, value)| count(object, name, value));
@@ -184,5 +150,4 @@ pub fn global(out: &mut Vec<u8>, record: &GlobalRecord, wall_ns: u64) {
     object.object("errors", |object| {
         record.errors.iter().for_each(|(name, value)| object.number(name, *value));
     });
-    object.end();
 }

@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The lines that ppviz reads: RTTs, all times in seconds.
+//! The lines that ppviz reads: RTTs only, all times in seconds. Aggregates have no such line: the
+//! command line refuses the combination.
 
-use super::{push_decimal, push_flow};
-use crate::stream::event::{Event, Kind};
+use crate::domain::format::Format;
+use crate::format::number::push_decimal;
+use crate::format::stream::words::push_flow;
+use crate::stream::event::EventKind;
+use crate::stream::record::{Content, StreamRecord};
 
-/// Digits of nanoseconds behind the seconds.
+/// Decimals of a second in nanoseconds.
 const NANO: u32 = 9;
 
-/// An RTT; nothing else has a line.
-pub fn event(out: &mut Vec<u8>, event: &Event, wall_ns: u64) {
-    let Kind::Rtt(rtt) = &event.kind else { return };
-    for time in [wall_ns, rtt.rtt_ns, rtt.min_ns] {
-        push_decimal(out, time, NANO);
-        out.push(b' ');
+/// `--format ppviz`.
+pub struct Ppviz;
+
+impl Format<StreamRecord> for Ppviz {
+    fn record(&mut self, out: &mut Vec<u8>, record: &StreamRecord) {
+        let Content::Event { event, .. } = &record.content else { return };
+        let EventKind::Rtt(rtt) = &event.kind else { return };
+        for time in [record.wall_ns, rtt.rtt_ns, rtt.min_ns] {
+            push_decimal(out, time, NANO);
+            out.push(b' ');
+        }
+        push_flow(out, event);
+        out.push(b'\n');
     }
-    push_flow(out, event);
-    out.push(b'\n');
 }

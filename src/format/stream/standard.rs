@@ -2,30 +2,64 @@
 //! Lines for people.
 
 use std::fmt;
-use std::io::Write;
 
-use super::{flow_event, push_decimal, push_flow, push_fraction, push_protocol};
-use crate::output::push_number;
-use crate::stream::aggregate::{Ecn, GlobalRecord, Metadata, SubnetRecord, Traffic};
-use crate::stream::event::{Event, Kind};
+use crate::domain::format::Format;
+use crate::format::number::{push_decimal, push_decimal_handle, push_fraction, push_text};
+use crate::format::stream::words::{flow_event, push_flow, push_protocol};
+use crate::kernel::machine::local_time;
+use crate::stream::aggregate::{Count, Ecn, GlobalRecord, Metadata, SubnetRecord, Traffic};
+use crate::stream::event::{Event, EventKind};
+use crate::stream::record::{Content, StreamRecord};
+
+/// `--format standard`.
+pub struct Standard {
+    time: TimeOfDay,
+}
+
+impl Standard {
+    /// In the machine's time zone.
+    pub fn local() -> Self {
+        Self::new(local_time)
+    }
+
+    /// In the time zone of `local`.
+    pub fn new(local: LocalTime) -> Self {
+        Self { time: TimeOfDay::new(local) }
+    }
+}
+
+impl Format<StreamRecord> for Standard {
+    fn record(&mut self, out: &mut Vec<u8>, record: &StreamRecord) {
+        if let Content::Metadata(metadata) = &record.content {
+            return write_metadata(out, metadata);
+        }
+        self.time.push(out, record.wall_ns);
+        match &record.content {
+            Content::Event { event, on_shaper } => write_event(out, event, *on_shaper),
+            Content::Lost(events) => push_text(out, format_args!(" {events} events lost\n")),
+            Content::Metadata(_) => {}
+            Content::Subnet(record) => write_subnet(out, record),
+            Content::Global(record) => write_global(out, record),
+        }
+    }
+}
 
 /// Digits of nanoseconds behind the milliseconds.
 const MS_DIGITS: u32 = 6;
 const SECOND: u64 = 1_000_000_000;
 
 /// Hour, minute and second of a time since 1970.
-type LocalTime = fn(i64) -> [u8; 3];
+pub type LocalTime = fn(i64) -> [u8; 3];
 
 /// Writes the time of day; asks for it once a second.
-#[derive(Debug)]
-pub struct TimeOfDay {
+struct TimeOfDay {
     local: LocalTime,
     second: u64,
     text: [u8; 8],
 }
 
 impl TimeOfDay {
-    pub fn new(local: LocalTime) -> Self {
+    fn new(local: LocalTime) -> Self {
         Self { local, second: u64::MAX, text: [b' '; 8] }
     }
 
@@ -43,17 +77,9 @@ impl TimeOfDay {
     }
 }
 
-/// An RTT or what a flow does.
-pub fn event(
-    out: &mut Vec<u8>,
-    time: &mut TimeOfDay,
-    event: &Event,
-    wall_ns: u64,
-    on_shaper: bool,
-) {
-    time.push(out, wall_ns);
+fn write_event(out: &mut Vec<u8>, event: &Event, on_shaper: bool) {
     out.push(b' ');
-    if let Kind::Rtt(rtt) = &event.kind {
+    if let EventKind::Rtt(rtt) = &event.kind {
         for ns in [rtt.rtt_ns, rtt.min_ns] {
             push_decimal(out, ns, MS_DIGITS);
             out.extend_from_slice(b" ms ");
@@ -69,53 +95,38 @@ pub fn event(
     }
     if on_shaper {
         out.extend_from_slice(b" tc ");
-        push_number(out, event.tc_handle.major().into());
-        out.push(b':');
-        push_number(out, event.tc_handle.minor().into());
+        push_decimal_handle(out, event.tc_handle);
         out.push(b' ');
         out.extend_from_slice(event.side.name().as_bytes());
     }
     out.push(b'\n');
 }
 
-pub fn lost(out: &mut Vec<u8>, time: &mut TimeOfDay, wall_ns: u64, events: u64) {
-    time.push(out, wall_ns);
-    line(out, format_args!(" {events} events lost"));
-}
-
-/// A vector takes everything.
-fn line(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    let _ = writeln!(out, "{text}");
-}
-
-pub fn metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+fn write_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     let (seconds, bins) = (metadata.interval.as_secs_f64(), metadata.edges_ns.len());
     let (v4, v6) = (metadata.subnet_v4, metadata.subnet_v6);
-    line(
+    push_text(
         out,
         format_args!(
             "Aggregating RTTs of IPv4 /{v4} and IPv6 /{v6} in {bins} logarithmic bins every \
-             {seconds} seconds"
+             {seconds} seconds\n"
         ),
     );
 }
 
 /// Milliseconds with all decimals.
-struct Ms(u64);
+struct MsNs(u64);
 
-impl fmt::Display for Ms {
+impl fmt::Display for MsNs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06} ms", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
 
-pub fn subnet(out: &mut Vec<u8>, time: &mut TimeOfDay, record: &SubnetRecord, wall_ns: u64) {
-    time.push(out, wall_ns);
+fn write_subnet(out: &mut Vec<u8>, record: &SubnetRecord) {
     let sum = |traffic: &Traffic| {
         let classes = [traffic.tcp_timestamps, traffic.tcp_other, traffic.other];
-        let add = |field: fn(&crate::stream::aggregate::Count) -> u64| {
-            classes.iter().map(field).sum::<u64>()
-        };
+        let add = |field: fn(&Count) -> u64| classes.iter().map(field).sum::<u64>();
         (add(|count| count.packets), add(|count| count.bytes))
     };
     let (rx, tx) = (sum(&record.sent), sum(&record.received));
@@ -131,11 +142,11 @@ pub fn subnet(out: &mut Vec<u8>, time: &mut TimeOfDay, record: &SubnetRecord, wa
         let text = format!(
             ", rtt-count={}, min={}, mean={}, median={}, p95={}, max={}",
             s.count,
-            Ms(s.min_ns),
-            Ms(s.avg_ns),
-            Ms(s.median_ns),
-            Ms(s.p95_ns),
-            Ms(s.max_ns)
+            MsNs(s.min_ns),
+            MsNs(s.avg_ns),
+            MsNs(s.median_ns),
+            MsNs(s.p95_ns),
+            MsNs(s.max_ns)
         );
         out.extend_from_slice(text.as_bytes());
     }
@@ -143,8 +154,7 @@ pub fn subnet(out: &mut Vec<u8>, time: &mut TimeOfDay, record: &SubnetRecord, wa
 }
 
 /// What there was of it; counts of zero are left out.
-pub fn global(out: &mut Vec<u8>, time: &mut TimeOfDay, record: &GlobalRecord, wall_ns: u64) {
-    time.push(out, wall_ns);
+fn write_global(out: &mut Vec<u8>, record: &GlobalRecord) {
     let mut parts: Vec<String> = Vec::new();
     for (name, count) in record.protocols() {
         if count.packets > 0 {
@@ -158,7 +168,7 @@ pub fn global(out: &mut Vec<u8>, time: &mut TimeOfDay, record: &GlobalRecord, wa
     let ecn = [("Not-ECT", not_ect), ("ECT1", ect1), ("ECT0", ect0), ("CE", ce)];
     parts.extend(group("ECN", &ecn));
     parts.extend(group("errors", &record.errors));
-    line(out, format_args!(": {}", parts.join(", ")));
+    push_text(out, format_args!(": {}\n", parts.join(", ")));
 }
 
 /// `name=(a=1, b=2)` of what is not 0.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 use super::*;
 use crate::stream::counters::tests::stats;
 use crate::stream::event::tests::rtt_record;
@@ -10,7 +11,7 @@ fn rtt(src: &str, dst: &str, rtt_ns: u64) -> Event {
     let mut event = Event::from_abi(&rtt_record()).unwrap();
     event.flow.src = src.parse().unwrap();
     event.flow.dst = dst.parse().unwrap();
-    event.kind = Kind::Rtt(Rtt { rtt_ns, ..Rtt::default() });
+    event.kind = EventKind::Rtt(Rtt { rtt_ns, ..Rtt::default() });
     event
 }
 
@@ -39,7 +40,7 @@ fn rtts_by_subnet() {
     }
     aggregator.add(&rtt("10.1.2.77", "192.0.2.1", 200 * MS));
     aggregator.add(&rtt("2001:db8:1:2::3", "::1", 5 * MS));
-    let interval = aggregator.interval(SECOND, &[], Counters::default());
+    let interval = aggregator.interval(SECOND, &[], StreamCounters::default());
     assert_eq!(names(&interval), ["2001:db8:1::/48", "10.1.2.0/24"]);
     let record = interval.subnets[1].rtt.as_ref().unwrap();
     let s = record.summary;
@@ -48,7 +49,7 @@ fn rtts_by_subnet() {
     let near = |found: u64, ms: f64| (found as f64 / (ms * MS as f64) - 1.0).abs() < 0.05;
     assert!(near(s.median_ns, 51.0) && near(s.p95_ns, 96.0), "{s:?}");
     assert_eq!(record.bins().iter().sum::<u64>(), 101);
-    assert!(aggregator.interval(2 * SECOND, &[], Counters::default()).subnets.is_empty());
+    assert!(aggregator.interval(2 * SECOND, &[], StreamCounters::default()).subnets.is_empty());
 }
 
 #[test]
@@ -57,7 +58,7 @@ fn reversed_and_everything_in_one() {
     let mut aggregator = Aggregator::new(options, 0);
     aggregator.add(&rtt("2001:db8::1", "192.0.2.1", MS));
     aggregator.add(&rtt("2001:db8::1", "10.0.0.1", MS));
-    let interval = aggregator.interval(SECOND, &[], Counters::default());
+    let interval = aggregator.interval(SECOND, &[], StreamCounters::default());
     assert_eq!(names(&interval), ["0.0.0.0/0"]);
     assert_eq!(interval.subnets[0].rtt.as_ref().unwrap().summary.count, 2);
 }
@@ -67,12 +68,12 @@ fn traffic_is_that_of_the_interval() {
     let mut aggregator = Aggregator::new(AggregateOptions::default(), 0);
     let (a, b) = (key([10, 0, 0, 0]), key([10, 0, 1, 0]));
     let counts = [(b, subnet(7, 0)), (a, subnet(5, 0))];
-    let interval = aggregator.interval(SECOND, &counts, Counters::default());
+    let interval = aggregator.interval(SECOND, &counts, StreamCounters::default());
     assert_eq!(names(&interval), ["10.0.0.0/24", "10.0.1.0/24"]);
     assert_eq!(interval.subnets[0].sent.tcp_timestamps, Count { packets: 5, bytes: 500 });
     assert_eq!(interval.subnets[0].received.other, Count { packets: 10, bytes: 1 });
     let counts = [(b, subnet(7, 0)), (a, subnet(6, 0))];
-    let interval = aggregator.interval(2 * SECOND, &counts, Counters::default());
+    let interval = aggregator.interval(2 * SECOND, &counts, StreamCounters::default());
     assert_eq!(names(&interval), ["10.0.0.0/24"]);
     assert_eq!(interval.subnets[0].sent.tcp_timestamps, Count { packets: 1, bytes: 100 });
 }
@@ -81,32 +82,34 @@ fn traffic_is_that_of_the_interval() {
 fn silent_subnets_are_forgotten_and_begin_at_zero() {
     let mut aggregator = Aggregator::new(AggregateOptions::default(), 0);
     let a = key([10, 0, 0, 0]);
-    let interval = aggregator.interval(30 * SECOND, &[(a, subnet(5, 0))], Counters::default());
+    let interval =
+        aggregator.interval(30 * SECOND, &[(a, subnet(5, 0))], StreamCounters::default());
     assert!(interval.expired.is_empty());
-    let interval = aggregator.interval(31 * SECOND, &[(a, subnet(5, 0))], Counters::default());
+    let interval =
+        aggregator.interval(31 * SECOND, &[(a, subnet(5, 0))], StreamCounters::default());
     assert_eq!(interval.expired.iter().map(|key| key.addr).collect::<Vec<_>>(), [a.addr]);
     let counts = [(a, subnet(2, 32 * SECOND))];
-    let interval = aggregator.interval(32 * SECOND, &counts, Counters::default());
+    let interval = aggregator.interval(32 * SECOND, &counts, StreamCounters::default());
     assert_eq!(interval.subnets[0].sent.tcp_timestamps.packets, 2);
 
     let for_ever = AggregateOptions { timeout: Duration::ZERO, ..Default::default() };
     let mut aggregator = Aggregator::new(for_ever, 0);
     let counts = [(a, subnet(5, 0))];
-    assert!(aggregator.interval(u64::MAX, &counts, Counters::default()).expired.is_empty());
+    assert!(aggregator.interval(u64::MAX, &counts, StreamCounters::default()).expired.is_empty());
 }
 
 #[test]
 fn the_whole() {
-    const TCP: Counter = Counter::named("tcp_packets");
-    const CE: Counter = Counter::named("ecn_ce");
-    const LOST: Counter = Counter::named("events_lost");
+    const TCP: StreamCounter = StreamCounter::named("tcp_packets");
+    const CE: StreamCounter = StreamCounter::named("ecn_ce");
+    const LOST: StreamCounter = StreamCounter::named("events_lost");
     let mut aggregator = Aggregator::new(AggregateOptions::default(), SECOND);
-    let first = Counters::sum(&[stats(&[(TCP, 10), (CE, 3), (LOST, 1)])]);
+    let first = StreamCounters::sum(&[stats(&[(TCP, 10), (CE, 3), (LOST, 1)])]);
     let global = aggregator.interval(3 * SECOND, &[], first).global;
     assert_eq!(global.duration_ns, 2 * SECOND);
     assert_eq!(global.protocols()[1], ("TCP", Count { packets: 10, bytes: 0 }));
     assert_eq!((global.ecn.ce, global.errors[0]), (3, ("events_lost", 1)));
-    let second = Counters::sum(&[stats(&[(TCP, 11), (CE, 3), (LOST, 1)])]);
+    let second = StreamCounters::sum(&[stats(&[(TCP, 11), (CE, 3), (LOST, 1)])]);
     let global = aggregator.interval(4 * SECOND, &[], second).global;
     assert_eq!(global.protocols()[1].1.packets, 1);
     assert_eq!((global.ecn.ce, global.errors[0].1), (0, 0));
@@ -121,7 +124,7 @@ fn subnets_with_rtts_are_bounded() {
         event.flow.src = IpAddr::V6((0x2001_0db8 << 96 | index << 64).into());
         aggregator.add(&event);
     }
-    let interval = aggregator.interval(SECOND, &[], Counters::default());
+    let interval = aggregator.interval(SECOND, &[], StreamCounters::default());
     assert_eq!(interval.subnets.len(), MAX_SUBNETS);
     assert!(interval.global.errors.contains(&("rtts_unplaced", 5)));
 }

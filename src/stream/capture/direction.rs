@@ -7,13 +7,13 @@
 //! both directions of a connection are always opposite, and every packet of a direction goes the
 //! same way, also if it is a fragment. Only if the two addresses are the same must the ports decide.
 
-use super::Frame;
+use crate::stream::capture::frame::CapturedFrame;
 
 /// Tags and PPPoE headers that are followed at most, as by the programs.
 const MAX_TAGS: usize = 4;
 
 /// The packet leaves.
-pub fn is_egress(frame: &Frame) -> bool {
+pub fn is_egress(frame: &CapturedFrame) -> bool {
     frame.outgoing.unwrap_or_else(|| lower_to_higher(&frame.data))
 }
 
@@ -100,8 +100,8 @@ mod tests {
         packet
     }
 
-    fn ethernet(tags: &[u8], packet: &[u8]) -> Frame {
-        Frame { data: [&[0; 12], tags, packet].concat(), ..Frame::default() }
+    fn ethernet(tags: &[u8], packet: &[u8]) -> CapturedFrame {
+        CapturedFrame { data: [&[0; 12], tags, packet].concat(), ..CapturedFrame::default() }
     }
 
     const IPV4: [u8; 2] = [8, 0];
@@ -153,11 +153,12 @@ mod tests {
     fn garbage_arrives() {
         let whole = ethernet(&[0x81, 0, 0, 5, 0x08, 0], &v4(LOW, LOW, 6, &[0, 1, 0, 2])).data;
         for length in 0..whole.len() {
-            let frame = Frame { data: whole[..length].to_vec(), ..Frame::default() };
+            let frame =
+                CapturedFrame { data: whole[..length].to_vec(), ..CapturedFrame::default() };
             assert!(!is_egress(&frame), "{length}");
         }
         for byte in [0x00, 0x81, 0xFF] {
-            let frame = Frame { data: vec![byte; 200], ..Frame::default() };
+            let frame = CapturedFrame { data: vec![byte; 200], ..CapturedFrame::default() };
             assert!(!is_egress(&frame));
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Link layers, and how each becomes Ethernet: its header is replaced by one of 14 bytes.
 
-use super::{Frame, Packet};
+use crate::stream::capture::frame::CapturedFrame;
 
 /// Bytes of an Ethernet header; addresses are not used, and are zero in those that are made here.
 const ETHERNET_HEADER: usize = 14;
@@ -12,9 +12,18 @@ const IPV6: u16 = 0x86DD;
 /// PPP, for what is neither (RFC 7042's list): the programs count it as something without IP.
 const PPP: u16 = 0x880B;
 
+/// What stands before a packet's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PacketHeader {
+    pub time_ns: u64,
+    pub wire_len: u32,
+    pub link: Link,
+    pub outgoing: Option<bool>,
+}
+
 /// The link layer of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub(super) enum Link {
     Ethernet,
     /// Begins with the IP header.
     Raw,
@@ -48,7 +57,7 @@ impl Link {
     }
 
     /// Puts the packet into `frame`, as Ethernet. Frames that are shorter than a header get zeroes.
-    pub fn to_ethernet(self, bytes: &[u8], packet: &Packet, frame: &mut Frame) {
+    pub fn to_ethernet(self, bytes: &[u8], packet: &PacketHeader, frame: &mut CapturedFrame) {
         frame.outgoing = packet.outgoing;
         frame.data.clear();
         if self == Self::Ethernet {
@@ -167,10 +176,10 @@ fn name(number: u16) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn frame(number: u16, bytes: &[u8]) -> Frame {
+    fn frame(number: u16, bytes: &[u8]) -> CapturedFrame {
         let link = Link::new(number).unwrap();
-        let packet = Packet { time_ns: 0, wire_len: 100, link, outgoing: None };
-        let mut frame = Frame::default();
+        let packet = PacketHeader { time_ns: 0, wire_len: 100, link, outgoing: None };
+        let mut frame = CapturedFrame::default();
         link.to_ethernet(bytes, &packet, &mut frame);
         frame
     }

@@ -7,60 +7,27 @@
 //! checked where it is used.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::error::{Cause, Error, Result};
-use link::Link;
-use pcap::Pcap;
-use pcapng::PcapNg;
+use crate::domain::error::{Cause, Error, Result};
+use crate::stream::capture::input::{peek, Fault, Input};
+use crate::stream::capture::pcap::Pcap;
+use crate::stream::capture::pcapng::PcapNg;
+
+pub use crate::stream::capture::frame::CapturedFrame;
 
 pub mod direction;
+mod frame;
+mod input;
 mod link;
 mod pcap;
 mod pcapng;
 
 /// The first bytes of a gzipped file.
 const GZIP: [u8; 2] = [0x1F, 0x8B];
-const BUFFER: usize = 1 << 16;
-/// The longest packet or block that is taken for one; the format's own programs stop at 256 KiB.
-const MAX_LENGTH: usize = 16 << 20;
-
-/// One packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Frame {
-    /// Nanoseconds since 1970.
-    pub time_ns: u64,
-    /// Length of the Ethernet frame on the wire, of which the capture may hold less.
-    pub wire_len: u32,
-    /// What the capture holds, as an Ethernet frame: 14 bytes at least.
-    pub data: Vec<u8>,
-    /// Whether the packet left the machine; `None` if the capture does not say.
-    pub outgoing: Option<bool>,
-}
-
-/// What stands before a packet's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Packet {
-    time_ns: u64,
-    wire_len: u32,
-    link: Link,
-    outgoing: Option<bool>,
-}
-
-/// Why there are no more packets.
-#[derive(Debug)]
-enum Fault {
-    /// The file ends within a packet.
-    CutShort,
-    /// What is wrong with the packet, or with the block that should hold it.
-    Bad(String),
-    Io(io::Error),
-}
-
-type Input = BufReader<Box<dyn Read + Send>>;
 
 /// A capture that is open.
 pub struct Capture {
@@ -118,7 +85,7 @@ impl Capture {
     ///
     /// # Errors
     /// The file cannot be read on; the packet is cut short or malformed.
-    pub fn next(&mut self, frame: &mut Frame) -> Result<bool> {
+    pub fn next(&mut self, frame: &mut CapturedFrame) -> Result<bool> {
         let found = match &mut self.container {
             Container::Pcap(pcap) => pcap.next(&mut self.input, &mut self.packet),
             Container::PcapNg(pcapng) => pcapng.next(&mut self.input, &mut self.packet),
@@ -161,73 +128,9 @@ impl Container {
     }
 }
 
-/// The first four bytes, or zeroes where there are less, and the whole.
-fn peek(mut input: Box<dyn Read + Send>) -> io::Result<([u8; 4], Input)> {
-    let mut magic = [0; 4];
-    let length = fill(&mut input, &mut magic)?;
-    let whole = Cursor::new(magic).take(length as u64).chain(input);
-    Ok((magic, BufReader::with_capacity(BUFFER, Box::new(whole))))
-}
-
-/// Reads until the buffer is full or the file ends; says how much it got.
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match input.read(&mut buffer[length..]) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(length)
-}
-
-/// A header, or `None` where the file ends as it should.
-fn header<const N: usize>(input: &mut Input) -> std::result::Result<Option<[u8; N]>, Fault> {
-    let mut bytes = [0; N];
-    match fill(input, &mut bytes).map_err(Fault::Io)? {
-        0 => Ok(None),
-        length if length == N => Ok(Some(bytes)),
-        _ => Err(Fault::CutShort),
-    }
-}
-
-/// Bytes that must be there.
-fn body(input: &mut Input, data: &mut Vec<u8>, length: usize) -> std::result::Result<(), Fault> {
-    if length > MAX_LENGTH {
-        return Err(Fault::Bad(format!("malformed: it claims to have {length} bytes")));
-    }
-    data.clear();
-    let read = input.take(length as u64).read_to_end(data).map_err(Fault::Io)?;
-    if read == length {
-        Ok(())
-    } else {
-        Err(Fault::CutShort)
-    }
-}
-
-/// A number in the byte order of the capture; 0 beyond the end.
-fn u32_at(bytes: &[u8], offset: usize, big_endian: bool) -> u32 {
-    match bytes.get(offset..).and_then(|rest| rest.first_chunk()) {
-        Some(chunk) if big_endian => u32::from_be_bytes(*chunk),
-        Some(chunk) => u32::from_le_bytes(*chunk),
-        None => 0,
-    }
-}
-
-/// As [`u32_at`].
-fn u16_at(bytes: &[u8], offset: usize, big_endian: bool) -> u16 {
-    match bytes.get(offset..).and_then(|rest| rest.first_chunk()) {
-        Some(chunk) if big_endian => u16::from_be_bytes(*chunk),
-        Some(chunk) => u16::from_le_bytes(*chunk),
-        None => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Cursor, Write};
 
     use flate2::write::GzEncoder;
     use flate2::Compression;
@@ -263,13 +166,13 @@ mod tests {
         }
     }
 
-    pub(super) fn frames(bytes: &[u8]) -> (Vec<Frame>, Result<()>) {
+    pub(super) fn frames(bytes: &[u8]) -> (Vec<CapturedFrame>, Result<()>) {
         let mut frames = Vec::new();
         let mut capture = match Capture::read("it", Box::new(Cursor::new(bytes.to_vec()))) {
             Ok(capture) => capture,
             Err(err) => return (frames, Err(err)),
         };
-        let mut frame = Frame::default();
+        let mut frame = CapturedFrame::default();
         loop {
             match capture.next(&mut frame) {
                 Ok(true) => frames.push(frame.clone()),

@@ -2,8 +2,8 @@
 //! The classic format: a header for the file, a header for each packet
 //! (draft-ietf-opsawg-pcap).
 
-use super::link::Link;
-use super::{body, header, u32_at, Fault, Input, Packet};
+use crate::stream::capture::input::{body, header, u32_at, Fault, Input};
+use crate::stream::capture::link::{Link, PacketHeader};
 
 /// First bytes of a file with microseconds, in its own byte order.
 const MICROSECONDS: u32 = 0xA1B2_C3D4;
@@ -37,12 +37,16 @@ impl Pcap {
     }
 
     /// The next packet, its bytes in `data`.
-    pub fn next(&mut self, input: &mut Input, data: &mut Vec<u8>) -> Result<Option<Packet>, Fault> {
+    pub fn next(
+        &mut self,
+        input: &mut Input,
+        data: &mut Vec<u8>,
+    ) -> Result<Option<PacketHeader>, Fault> {
         let Some(bytes) = header::<16>(input)? else { return Ok(None) };
         let field = |index: usize| u32_at(&bytes, index * 4, self.big_endian);
         let (seconds, units, captured, wire_len) = (field(0), field(1), field(2), field(3));
         body(input, data, captured as usize)?;
-        Ok(Some(Packet {
+        Ok(Some(PacketHeader {
             time_ns: u64::from(seconds) * 1_000_000_000 + u64::from(units) * self.unit_ns,
             wire_len: wire_len.max(captured),
             link: self.link,
@@ -54,10 +58,10 @@ impl Pcap {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::capture::tests::{frames, message, Bytes};
+    use crate::stream::capture::tests::{frames, message, Bytes};
 
     /// Two packets, the second with less than was on the wire.
-    pub(in crate::capture) fn file(big: bool, nanoseconds: bool, linktype: u32) -> Vec<u8> {
+    pub(in crate::stream::capture) fn file(big: bool, nanoseconds: bool, linktype: u32) -> Vec<u8> {
         let magic = if nanoseconds { NANOSECONDS } else { MICROSECONDS };
         let head = Bytes::new(big).u32(magic).u16(2).u16(4).u32(0).u32(0).u32(65535).u32(linktype);
         let first = head.u32(1_600_000_000).u32(5).u32(20).u32(20).raw(&[1; 20]);

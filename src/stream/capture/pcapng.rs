@@ -2,8 +2,8 @@
 //! The newer format: blocks of a type and a length, interfaces with a link layer and a clock each
 //! (draft-ietf-opsawg-pcapng).
 
-use super::link::Link;
-use super::{body, header, u16_at, u32_at, Fault, Input, Packet};
+use crate::stream::capture::input::{body, header, u16_at, u32_at, Fault, Input};
+use crate::stream::capture::link::{Link, PacketHeader};
 
 /// Types of blocks; those not listed hold nothing for us.
 const SECTION: u32 = 0x0A0D_0D0A;
@@ -51,7 +51,11 @@ struct Interface {
 
 impl PcapNg {
     /// The next packet, its bytes in `data`.
-    pub fn next(&mut self, input: &mut Input, data: &mut Vec<u8>) -> Result<Option<Packet>, Fault> {
+    pub fn next(
+        &mut self,
+        input: &mut Input,
+        data: &mut Vec<u8>,
+    ) -> Result<Option<PacketHeader>, Fault> {
         while let Some(kind) = self.block(input, data)? {
             let packet = match kind {
                 SECTION => {
@@ -103,7 +107,7 @@ impl PcapNg {
     }
 
     /// From a block's body, of which the packet remains.
-    fn packet(&self, kind: u32, data: &mut Vec<u8>) -> Result<Packet, Fault> {
+    fn packet(&self, kind: u32, data: &mut Vec<u8>) -> Result<PacketHeader, Fault> {
         let field = |index: usize| u32_at(data, index * 4, self.big_endian);
         let id = match kind {
             OBSOLETE_PACKET => u32::from(u16_at(data, 0, self.big_endian)),
@@ -131,7 +135,7 @@ impl PcapNg {
         };
         data.truncate(end);
         data.drain(..PACKET_HEADER);
-        Ok(Packet { time_ns, wire_len: wire_len.max(captured as u32), link, outgoing })
+        Ok(PacketHeader { time_ns, wire_len: wire_len.max(captured as u32), link, outgoing })
     }
 }
 
@@ -188,7 +192,7 @@ fn bad(why: &str) -> Fault {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::capture::tests::{frames, message, Bytes};
+    use crate::stream::capture::tests::{frames, message, Bytes};
 
     fn block(big: bool, kind: u32, body: Bytes) -> Vec<u8> {
         let length = (body.bytes.len() + FRAMING) as u32;
@@ -215,7 +219,7 @@ pub(super) mod tests {
         block(big, ENHANCED_PACKET, body)
     }
 
-    pub(in crate::capture) fn file(big: bool) -> Vec<u8> {
+    pub(in crate::stream::capture) fn file(big: bool) -> Vec<u8> {
         let nanoseconds = Bytes::new(big).u16(TSRESOL).u16(1).raw(&[9, 0, 0, 0]).u32(0).bytes;
         let parts = [
             section(big),

@@ -8,24 +8,23 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use caps::Capability;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
-use crate::abi::FLOW_WAYS;
-use crate::attach::tc_program;
-use crate::device;
-use crate::error::{Capability, Error, Result};
-use crate::loader::maps;
-use crate::pin::PinDir;
-use crate::program_pin::program_maps;
-use crate::stream::kernel::{Kernel, Program};
-use crate::stream::live::Attachment;
-
-/// The name of the program array, as long as the kernel keeps names.
-const ARRAY: &str = "cpp_follow";
+use crate::abi::programs::FOLLOW_ARRAY;
+use crate::abi::{maps, FLOW_WAYS};
+use crate::domain::error::{Error, Result};
+use crate::domain::IfName;
+use crate::kernel::netlink;
+use crate::kernel::pin::PinDir;
+use crate::kernel::program_info::program_maps;
+use crate::kernel::tc::tc_program;
+use crate::stream::source::live::Attachment;
+use crate::stream::source::programs::{StreamProgram, StreamPrograms};
 
 /// The classifiers that are followed, by their program's id.
-#[derive(Default)]
 pub struct Following {
+    dir: PinDir,
     arrays: BTreeMap<u32, MapHandle>,
 }
 
@@ -48,9 +47,9 @@ pub fn flow_places(dir: &PinDir) -> Result<u32> {
 ///
 /// # Errors
 /// The interfaces or programs cannot be asked.
-pub fn followed() -> Result<usize> {
+pub fn followed(dir: &PinDir) -> Result<usize> {
     let mut count = 0;
-    for (_, program) in classifiers()? {
+    for (_, program) in classifiers(dir)? {
         count += usize::from(follow_array(&program)?.is_some_and(|array| is_taken(&array)));
     }
     Ok(count)
@@ -65,9 +64,9 @@ impl Following {
     ///
     /// # Errors
     /// There is no classifier, or somebody else follows already.
-    pub fn begin(kernel: &Kernel) -> Result<Self> {
-        let mut following = Self::default();
-        following.join(kernel)?;
+    pub fn begin(dir: &PinDir, programs: &StreamPrograms) -> Result<Self> {
+        let mut following = Self { dir: dir.clone(), arrays: BTreeMap::new() };
+        following.join(programs)?;
         if following.arrays.is_empty() {
             let remedy = "attach it first: tc_classify --dev-egress IF";
             return Err(Error::other("--follow", "no interface has our classifier", remedy));
@@ -76,12 +75,12 @@ impl Following {
     }
 
     /// Joins what has been attached since, and leaves what is gone.
-    fn join(&mut self, kernel: &Kernel) -> Result<()> {
+    fn join(&mut self, programs: &StreamPrograms) -> Result<()> {
         let mut now = BTreeMap::new();
-        for (id, program) in classifiers()? {
+        for (id, program) in classifiers(&self.dir)? {
             let array = match self.arrays.remove(&id) {
                 Some(array) => array,
-                None => match stand_behind(&program, kernel)? {
+                None => match stand_behind(&program, programs)? {
                     Some(array) => array,
                     None => continue,
                 },
@@ -95,8 +94,8 @@ impl Following {
 
 impl Attachment for Following {
     /// A reload puts a new classifier in the place of the old one.
-    fn check(&mut self, kernel: &Kernel) -> Result<()> {
-        self.join(kernel)
+    fn check(&mut self, programs: &StreamPrograms) -> Result<()> {
+        self.join(programs)
     }
 }
 
@@ -105,19 +104,19 @@ impl Attachment for Following {
 ///
 /// # Errors
 /// Somebody else follows already; the missing capability.
-pub fn stand_behind(classifier: &OwnedFd, kernel: &Kernel) -> Result<Option<MapHandle>> {
+pub fn stand_behind(classifier: &OwnedFd, programs: &StreamPrograms) -> Result<Option<MapHandle>> {
     let array = follow_array(classifier)?;
-    array.iter().try_for_each(|array| enter(array, kernel))?;
+    array.iter().try_for_each(|array| enter(array, programs))?;
     Ok(array)
 }
 
 /// The classifiers of all interfaces: id and program.
-fn classifiers() -> Result<Vec<(u32, OwnedFd)>> {
-    let devices = device::all()?;
+fn classifiers(dir: &PinDir) -> Result<Vec<(u32, OwnedFd)>> {
     let mut found = Vec::new();
-    for dev in devices {
+    for link in netlink::links()? {
+        let Ok(dev) = IfName::parse("interface", &link.name) else { continue };
         // One that vanishes meanwhile is not followed.
-        if let Ok(Some(classifier)) = tc_program(&dev) {
+        if let Ok(Some(classifier)) = tc_program(dir, &dev) {
             found.push(classifier);
         }
     }
@@ -127,20 +126,20 @@ fn classifiers() -> Result<Vec<(u32, OwnedFd)>> {
 /// The program array of a classifier; `None`: it is of a version that has none.
 fn follow_array(program: &OwnedFd) -> Result<Option<MapHandle>> {
     let what = || "find the classifier's program array";
-    let needed = [Capability::SysAdmin];
+    let needed = [Capability::CAP_SYS_ADMIN];
     let ids = program_maps(program).map_err(|err| Error::other(what(), err, ""))?;
     for id in ids {
         let map = MapHandle::from_map_id(id)
             .map_err(|err| Error::other(what(), err, "").or_missing(&needed))?;
-        if map.map_type() == MapType::ProgArray && map.name().to_string_lossy() == ARRAY {
+        if map.map_type() == MapType::ProgArray && map.name().to_string_lossy() == FOLLOW_ARRAY {
             return Ok(Some(map));
         }
     }
     Ok(None)
 }
 
-fn enter(array: &MapHandle, kernel: &Kernel) -> Result<()> {
-    let Some(program) = kernel.program(Program::Follow) else { return Ok(()) };
+fn enter(array: &MapHandle, programs: &StreamPrograms) -> Result<()> {
+    let Some(program) = programs.get(StreamProgram::Follow) else { return Ok(()) };
     let (key, value) = (0u32.to_ne_bytes(), program.as_raw_fd().to_ne_bytes());
     if is_taken(array) {
         let why = "the shaper has a follower already";

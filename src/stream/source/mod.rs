@@ -2,9 +2,14 @@
 //! Where events come from: programs that are attached, or a capture that is run through them.
 
 use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
-use crate::error::Result;
+use crate::domain::error::Result;
+use crate::stream::counters::StreamCounters;
 
-use super::counters::Counters;
+pub mod follow;
+pub mod live;
+pub mod programs;
+pub mod replay;
+pub mod watch;
 
 /// Events that a call of [`Source::poll`] should hand over at most: what remains in the ring buffer
 /// is counted when it overflows, what was taken out must be held.
@@ -45,7 +50,7 @@ pub trait Source {
     ///
     /// # Errors
     /// The map cannot be read.
-    fn counters(&mut self) -> Result<Counters>;
+    fn counters(&mut self) -> Result<StreamCounters>;
 
     /// The flow that stands at an index of the flow table; `None` beyond the table.
     fn flow(&self, index: u32) -> Option<StreamFlow>;
@@ -61,4 +66,9 @@ pub trait Source {
     /// # Errors
     /// The map cannot be written.
     fn forget_subnets(&mut self, keys: &[StreamSubnetKey]) -> Result<()>;
+
+    /// Describes the packets that the source left out, once it has ended; `None`: there are none.
+    fn left_out(&self) -> Option<String> {
+        None
+    }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapHandle, MapMut, RingBuffer, RingBufferBuilder};
 
+use crate::abi::skel::pping::{OpenPpingSkel, PpingSkelBuilder};
 use crate::abi::{
     self, from_bytes, Control, PpingConfig, StreamConfig, StreamEvent, StreamFlow, StreamStats,
     StreamSubnet, StreamSubnetKey,
 };
-use crate::abi::skel::pping::{OpenPpingSkel, PpingSkelBuilder};
 use crate::domain::error::{Error, Result};
 use crate::kernel::capability::{require_capabilities, LOAD_CAPABILITIES};
 use crate::kernel::libbpf::Messages;

@@ -7,13 +7,12 @@ use libbpf_sys::bpf_test_run_opts;
 use nix::errno::Errno;
 
 use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
-use crate::capture::direction::is_egress;
-use crate::capture::{Capture, Frame};
-use crate::error::{Error, Result};
-
-use super::counters::Counters;
-use super::kernel::{Kernel, Program};
-use super::source::{Progress, Source, BATCH};
+use crate::domain::error::{Error, Result};
+use crate::stream::capture::direction::is_egress;
+use crate::stream::capture::{Capture, CapturedFrame};
+use crate::stream::counters::StreamCounters;
+use crate::stream::source::programs::{StreamProgram, StreamPrograms};
+use crate::stream::source::{Progress, Source, BATCH};
 
 /// What a test run takes: a page less its own needs (net/bpf/test_run.c). All headers are in it.
 const MAX_BYTES: usize = 2048;
@@ -24,10 +23,10 @@ const STRIDE: usize = 1024;
 
 /// A capture on its way through the programs.
 pub struct Replay {
-    kernel: Kernel,
+    programs: StreamPrograms,
     capture: Capture,
     /// The packet that is next, unless the capture has ended.
-    next: Option<Frame>,
+    next: Option<CapturedFrame>,
     now_ns: u64,
     refused: u64,
 }
@@ -37,9 +36,9 @@ impl Replay {
     ///
     /// # Errors
     /// That of the capture.
-    pub fn new(kernel: Kernel, capture: Capture) -> Result<Self> {
+    pub fn new(programs: StreamPrograms, capture: Capture) -> Result<Self> {
         let mut replay =
-            Self { kernel, capture, next: Some(Frame::default()), now_ns: 0, refused: 0 };
+            Self { programs, capture, next: Some(CapturedFrame::default()), now_ns: 0, refused: 0 };
         replay.advance()?;
         replay.now_ns = replay.next.as_ref().map_or(0, |frame| frame.time_ns);
         Ok(replay)
@@ -54,11 +53,11 @@ impl Replay {
     }
 
     /// Runs one packet. Captures can step back; our clock does not.
-    fn run(&mut self, frame: &Frame) -> Result<()> {
+    fn run(&mut self, frame: &CapturedFrame) -> Result<()> {
         self.now_ns = self.now_ns.max(frame.time_ns);
-        self.kernel.set_clock(self.now_ns, frame.wire_len);
-        let which = if is_egress(frame) { Program::Egress } else { Program::Ingress };
-        let Some(program) = self.kernel.program(which) else { return Ok(()) };
+        self.programs.set_clock(self.now_ns, frame.wire_len);
+        let which = if is_egress(frame) { StreamProgram::Egress } else { StreamProgram::Ingress };
+        let Some(program) = self.programs.get(which) else { return Ok(()) };
         let data = &frame.data[..frame.data.len().min(MAX_BYTES)];
         let mut opts = bpf_test_run_opts {
             sz: size_of::<bpf_test_run_opts>() as u64,
@@ -80,24 +79,12 @@ impl Replay {
     }
 }
 
-impl Drop for Replay {
-    /// What was left out is said, whatever ended the replay.
-    fn drop(&mut self) {
-        if self.refused > 0 {
-            eprintln!(
-                "WARN: {} packets were not run: the kernel takes none that end within the IP header",
-                self.refused
-            );
-        }
-    }
-}
-
 impl Source for Replay {
     fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
         for _ in 0..STRIDE {
             match self.next.take() {
                 None => {
-                    self.kernel.drain(batch, usize::MAX)?;
+                    self.programs.drain(batch, usize::MAX)?;
                     return Ok(Progress::End);
                 }
                 Some(frame) if frame.time_ns.max(self.now_ns) >= until_ns => {
@@ -111,13 +98,13 @@ impl Source for Replay {
                     self.next = Some(frame);
                     if let Err(err) = self.advance() {
                         // What came before the fault counts.
-                        self.kernel.drain(batch, BATCH)?;
+                        self.programs.drain(batch, BATCH)?;
                         return Err(err);
                     }
                 }
             }
         }
-        self.kernel.drain(batch, usize::MAX)?;
+        self.programs.drain(batch, usize::MAX)?;
         Ok(Progress::More)
     }
 
@@ -125,19 +112,28 @@ impl Source for Replay {
         Ok(self.now_ns)
     }
 
-    fn counters(&mut self) -> Result<Counters> {
-        Ok(self.kernel.counters())
+    fn counters(&mut self) -> Result<StreamCounters> {
+        Ok(self.programs.counters())
     }
 
     fn flow(&self, index: u32) -> Option<StreamFlow> {
-        self.kernel.flow(index)
+        self.programs.flow(index)
     }
 
     fn subnets(&mut self) -> Result<Vec<(StreamSubnetKey, StreamSubnet)>> {
-        self.kernel.subnets()
+        self.programs.subnets()
     }
 
     fn forget_subnets(&mut self, keys: &[StreamSubnetKey]) -> Result<()> {
-        self.kernel.forget_subnets(keys)
+        self.programs.forget_subnets(keys)
+    }
+
+    fn left_out(&self) -> Option<String> {
+        let refused = self.refused;
+        (refused > 0).then(|| {
+            format!(
+                "{refused} packets were not run: the kernel takes none that end within the IP header"
+            )
+        })
     }
 }

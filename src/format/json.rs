@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The one way to write JSON objects. (Two texts of the contract are no business of this module: the
+//! array of `xdp_pping` and the listing of the mapping are fixed to the byte, spaces included.)
+//!
+//! By hand, because numbers with two decimals, addresses and tc handles go straight into the buffer;
+//! strings and floating-point numbers are serde_json's.
+
+use crate::format::number::{push_ms, push_number};
+
+/// The white space of a JSON text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// None.
+    Compact,
+    /// A line for each member, indented by two spaces a level; the level of the object.
+    Indented(usize),
+}
+
+impl Layout {
+    fn inner(self) -> Self {
+        match self {
+            Self::Compact => Self::Compact,
+            Self::Indented(level) => Self::Indented(level + 1),
+        }
+    }
+
+    /// Begins a new line at this level.
+    fn new_line(self, out: &mut Vec<u8>) {
+        if let Self::Indented(level) = self {
+            out.push(b'\n');
+            out.resize(out.len() + 2 * level, b' ');
+        }
+    }
+}
+
+/// An object under construction. Each field writes the comma before it.
+pub struct JsonObject<'a> {
+    out: &'a mut Vec<u8>,
+    layout: Layout,
+    empty: bool,
+}
+
+impl<'a> JsonObject<'a> {
+    /// Writes one object.
+    pub fn write(out: &'a mut Vec<u8>, layout: Layout, fields: impl FnOnce(&mut JsonObject<'_>)) {
+        out.push(b'{');
+        let mut object = JsonObject { out, layout, empty: true };
+        fields(&mut object);
+        if !object.empty {
+            layout.new_line(object.out);
+        }
+        object.out.push(b'}');
+    }
+
+    /// Writes a name, and returns the buffer for its value.
+    pub fn field(&mut self, name: &str) -> &mut Vec<u8> {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        self.layout.inner().new_line(self.out);
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(match self.layout {
+            Layout::Compact => b"\":",
+            Layout::Indented(_) => b"\": ",
+        });
+        self.out
+    }
+
+    /// Writes an integer.
+    pub fn number(&mut self, name: &str, number: u64) {
+        push_number(self.field(name), number);
+    }
+
+    /// Writes a floating-point number.
+    pub fn float(&mut self, name: &str, number: f64) {
+        let out = self.field(name);
+        // Writing to a Vec cannot fail; a number that JSON does not know becomes null.
+        let _ = serde_json::to_writer(out, &number);
+    }
+
+    /// Writes nanoseconds as milliseconds with two decimals.
+    pub fn ms(&mut self, name: &str, ns: u64) {
+        push_ms(self.field(name), ns);
+    }
+
+    /// Writes `true` or `false`.
+    pub fn flag(&mut self, name: &str, value: bool) {
+        self.field(name).extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    /// Writes `null`.
+    pub fn null(&mut self, name: &str) {
+        self.field(name).extend_from_slice(b"null");
+    }
+
+    /// Writes a string that `text` makes and that needs no escapes.
+    pub fn text(&mut self, name: &str, text: impl FnOnce(&mut Vec<u8>)) {
+        let out = self.field(name);
+        out.push(b'"');
+        text(out);
+        out.push(b'"');
+    }
+
+    /// Writes a string, with escapes where it needs them.
+    pub fn word(&mut self, name: &str, word: &str) {
+        let out = self.field(name);
+        // Writing to a Vec cannot fail.
+        let _ = serde_json::to_writer(out, word);
+    }
+
+    /// Writes an object.
+    pub fn object(&mut self, name: &str, fields: impl FnOnce(&mut JsonObject<'_>)) {
+        let layout = self.layout.inner();
+        JsonObject::write(self.field(name), layout, fields);
+    }
+
+    /// Writes an object, or `null`.
+    pub fn optional<T>(
+        &mut self,
+        name: &str,
+        value: Option<T>,
+        fields: impl FnOnce(&mut JsonObject<'_>, T),
+    ) {
+        match value {
+            Some(value) => self.object(name, |object| fields(object, value)),
+            None => self.null(name),
+        }
+    }
+
+    /// Writes an array of objects.
+    pub fn objects<T>(
+        &mut self,
+        name: &str,
+        items: impl IntoIterator<Item = T>,
+        fields: impl Fn(&mut JsonObject<'_>, T),
+    ) {
+        let layout = self.layout.inner();
+        let out = self.field(name);
+        out.push(b'[');
+        let mut empty = true;
+        for item in items {
+            if !empty {
+                out.push(b',');
+            }
+            empty = false;
+            layout.inner().new_line(out);
+            JsonObject::write(out, layout.inner(), |object| fields(object, item));
+        }
+        if !empty {
+            layout.new_line(out);
+        }
+        out.push(b']');
+    }
+
+    /// Writes an array of integers, on one line.
+    pub fn numbers(&mut self, name: &str, numbers: &[u64]) {
+        let out = self.field(name);
+        out.push(b'[');
+        for (index, number) in numbers.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            push_number(out, *number);
+        }
+        out.push(b']');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(layout: Layout) -> String {
+        let mut out = Vec::new();
+        JsonObject::write(&mut out, layout, |object| {
+            object.number("n", 7);
+            object.word("name", "a\"b\n");
+            object.float("rate", 1.0);
+            object.flag("on", true);
+            object.objects("list", [1, 2], |object, n| object.number("n", n));
+            object.objects("none", [], |object, n| object.number("n", n));
+            object.object("empty", |_| ());
+            object.optional("gone", None::<u64>, |object, n| object.number("n", n));
+        });
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn compact_and_indented_text_are_what_serde_json_writes() {
+        let compact = sample(Layout::Compact);
+        let value: serde_json::Value = serde_json::from_str(&compact).unwrap();
+        let golden = r#"{"n":7,"name":"a\"b\n","rate":1.0,"on":true,"list":[{"n":1},{"n":2}],"none":[],"empty":{},"gone":null}"#;
+        assert_eq!(compact, golden);
+        let indented = sample(Layout::Indented(0));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&indented).unwrap(), value);
+        let golden = "{\n  \"n\": 7,\n  \"name\": \"a\\\"b\\n\",\n  \"rate\": 1.0,\n  \"on\": true,\n  \
+                      \"list\": [\n    {\n      \"n\": 1\n    },\n    {\n      \"n\": 2\n    }\n  ],\n  \
+                      \"none\": [],\n  \"empty\": {},\n  \"gone\": null\n}";
+        assert_eq!(indented, golden);
+    }
+}
