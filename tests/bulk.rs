@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cpumap_pping::abi::maps;
 use cpumap_pping::abi::{
     IpMapping, IpPrefix, RttHandle, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS,
 };
-use cpumap_pping::app::xdp_pping::snapshot;
-use cpumap_pping::loader::maps;
-use cpumap_pping::machine::ktime_ns;
-use cpumap_pping::map::Map;
-use cpumap_pping::pin::PinDir;
-use cpumap_pping::values::parse_cidr;
+use cpumap_pping::domain::prefix::parse_cidr;
+use cpumap_pping::kernel::machine::ktime_ns;
+use cpumap_pping::kernel::map::Map;
+use cpumap_pping::kernel::pin::PinDir;
+use cpumap_pping::rtt::records::Records;
 use lab::Sandbox;
 
 const CMDLINE: &str = env!("CARGO_BIN_EXE_xdp_iphash_to_cpu_cmdline");
@@ -450,9 +450,11 @@ fn a_snapshot_misses_and_doubles_no_handle_while_writers_run() {
         let writers = [writer(STEADY, 32), writer(STEADY + 16, 32)];
         let mut last = 0;
         for _ in 0..8 {
-            let reports = sandbox.run(|| snapshot(&PinDir::default(), true).unwrap()).unwrap();
+            let reports = sandbox
+                .run(|| Records::open(&PinDir::default()).unwrap().reports(true).unwrap())
+                .unwrap();
             let handles: Vec<_> =
-                reports.iter().map(|report| report.tc_handle - 0x1_0000).collect();
+                reports.iter().map(|report| report.tc_handle.0 - 0x1_0000).collect();
             assert!(handles.windows(2).all(|pair| pair[0] < pair[1]), "a handle came twice");
             let steady = handles.iter().filter(|handle| **handle < STEADY).count();
             assert_eq!(steady, STEADY as usize);

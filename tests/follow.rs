@@ -38,7 +38,10 @@ fn talk(lab: &Lab, server: &Server, ipv6: bool) {
 /// Classifiers with a follower behind them.
 fn followed(lab: &Lab) -> usize {
     libbpf_rs::set_print(None); // what libbpf says of interfaces without clsact
-    lab.shaper().run(cpumap_pping::follow::followed).unwrap().unwrap()
+    lab.shaper()
+        .run(|| cpumap_pping::stream::source::follow::followed(&Default::default()))
+        .unwrap()
+        .unwrap()
 }
 
 /// A follower in the shaper's namespace.

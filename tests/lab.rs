@@ -139,7 +139,7 @@ impl Bench {
         }
         // Samples on their way to the records.
         let recent = self.lab.shaper().map("cpp_rtt_recent");
-        let lines = cpumap_pping::map::MappedArray::new(&recent, true).unwrap();
+        let lines = cpumap_pping::kernel::memory::WritableArray::open(&recent).unwrap();
         for index in 0..(recent.max_entries() * recent.value_size() / 8) as usize {
             lines.word(index).unwrap().store(0, std::sync::atomic::Ordering::SeqCst);
         }

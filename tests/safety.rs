@@ -23,7 +23,7 @@ fn check_usable(sandbox: &Sandbox) {
     sandbox.ok("xdp_iphash_to_cpu_cmdline --del --ip 10.0.0.1");
     assert_eq!(sandbox.ok("xdp_pping"), "[\n{}]\n");
     let pins = sandbox.pins();
-    for name in cpumap_pping::loader::maps::ALL {
+    for name in cpumap_pping::abi::maps::ALL {
         assert!(pins.iter().any(|pin| pin == name), "{name}: {pins:?}");
     }
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cpumap_pping::abi::{direction, RttHandle};
-use cpumap_pping::loader::maps;
-use cpumap_pping::pin::PinDir;
+use cpumap_pping::abi::maps;
+use cpumap_pping::abi::RttHandle;
+use cpumap_pping::domain::Direction;
+use cpumap_pping::kernel::pin::PinDir;
 use lab::{HtbClass, Sandbox};
 use serde_json::{json, Value};
 
@@ -209,9 +210,9 @@ fn faults_of_devices() {
             },
         ),
         (
-            |s| s.set_direction(4000, direction::LAN),
+            |s| s.set_direction(4000, Direction::Lan.to_abi()),
             "WARN  interface 4000: gone, but still LAN",
-            |s| s.set_direction(4000, direction::NONE),
+            |s| s.set_direction(4000, Direction::NONE),
         ),
     ];
     check_each(&shaper, &faults);
@@ -230,12 +231,12 @@ fn faults_of_attachment() {
             |s| s.load("wan", &["--wan"]),
         ),
         (
-            |s| s.set_direction(s.ifindex("wan"), direction::NONE),
+            |s| s.set_direction(s.ifindex("wan"), Direction::NONE),
             "ERROR lan: it is LAN, but no interface is WAN",
-            |s| s.set_direction(s.ifindex("wan"), direction::WAN),
+            |s| s.set_direction(s.ifindex("wan"), Direction::Wan.to_abi()),
         ),
         (
-            |s| s.set_direction(s.ifindex("wan"), direction::NONE),
+            |s| s.set_direction(s.ifindex("wan"), Direction::NONE),
             "ERROR wan: our programs are attached but it has no direction",
             |s| s.load("wan", &["--wan"]),
         ),
@@ -378,7 +379,7 @@ fn status_shows_what_is_there() {
     }
     let shaper = Shaper::ready();
     shaper.load("wan", &["--wan", "--skb-mode"]);
-    shaper.set_direction(4000, direction::WAN);
+    shaper.set_direction(4000, Direction::Wan.to_abi());
     let record = || {
         let records = PinDir::default().open(maps::RTT)?;
         records.set(&0x1_0005_u32, &RttHandle::default())

@@ -4,7 +4,7 @@
 //! the kernel and on clang; what the file guards against is a step, not a drift: record it again after
 //! judging one.
 
-use cpumap_pping::skel::{
+use cpumap_pping::abi::skel::{
     cpumap_pping::CpumapPpingSkelBuilder, pping::PpingSkelBuilder, xdp_pass::XdpPassSkelBuilder,
 };
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};

@@ -9,7 +9,7 @@ pub mod limits {
     include!(concat!(env!("OUT_DIR"), "/limits.rs"));
 }
 
-pub use cpumap_pping::skel::cpumap_pping::types::{
+pub use cpumap_pping::abi::skel::cpumap_pping::types::{
     __sk_buff, control, flow_bucket, ip_mapping, rtt_handle, txq_config, xdp_md,
 };
 use std::collections::BTreeMap;

@@ -4,9 +4,9 @@
 use super::names::{
     __sk_buff, control, ip_mapping, limits, rtt_handle, txq_config, xdp_md, Counts,
 };
-use cpumap_pping::map::Map;
-use cpumap_pping::records::Records;
-use cpumap_pping::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use cpumap_pping::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use cpumap_pping::kernel::map::Map;
+use cpumap_pping::rtt::records::Records;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::time::{clock_getres, ClockId};

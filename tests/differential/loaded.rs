@@ -4,7 +4,7 @@
 use crate::common::names::{control, flow_bucket, ip_mapping, rtt_handle, COUNTERS};
 use crate::common::run::{as_bytes, put, Direction, Rig, Setup};
 use cpumap_pping::abi::RECENT_SAMPLES;
-use cpumap_pping::map::MappedArray;
+use cpumap_pping::kernel::memory::WritableArray;
 use libbpf_rs::{MapCore as _, MapHandle};
 use model::Prefix;
 use std::mem::{offset_of, size_of};
@@ -18,10 +18,10 @@ pub type Counters = [u64; COUNTERS_ROOM];
 
 pub struct Loaded {
     pub rig: Rig,
-    control: MappedArray,
-    stats: MappedArray,
-    flows: MappedArray,
-    recent: MappedArray,
+    control: WritableArray,
+    stats: WritableArray,
+    flows: WritableArray,
+    recent: WritableArray,
     recent_words: usize,
     cpus: u32,
 }
@@ -30,12 +30,12 @@ impl Loaded {
     pub fn new(handshake: bool, rtt: bool) -> Self {
         let setup = Setup { flow_buckets: FLOW_BUCKETS, handshake, rtt, ..Setup::default() };
         let rig = Rig::new(Setup { recent_samples: RECENT_SAMPLES as u32, ..setup });
-        let mapped = |map, writable| MappedArray::new(map, writable).expect("mmap");
+        let mapped = |map| WritableArray::open(map).expect("mmap");
         Self {
-            control: mapped(&rig.cpp_control, true),
-            stats: mapped(&rig.cpp_stats, false),
-            flows: mapped(&rig.cpp_flow, true),
-            recent: mapped(&rig.cpp_rtt_recent, true),
+            control: mapped(&rig.cpp_control),
+            stats: mapped(&rig.cpp_stats),
+            flows: mapped(&rig.cpp_flow),
+            recent: mapped(&rig.cpp_rtt_recent),
             recent_words: rig.cpp_rtt_recent.max_entries() as usize * 8,
             cpus: rig.cpp_stats.max_entries(),
             rig,
@@ -109,7 +109,7 @@ impl Loaded {
     }
 }
 
-fn word(array: &MappedArray, index: usize) -> &std::sync::atomic::AtomicU64 {
+fn word(array: &WritableArray, index: usize) -> &std::sync::atomic::AtomicU64 {
     array.word(index).expect("within the array")
 }
 

@@ -77,7 +77,7 @@ impl Held {
     pub fn by(programs: &BTreeSet<u32>) -> Self {
         let maps = |id: &u32| {
             let fd = open(libbpf_sys::bpf_prog_get_fd_by_id, *id).expect("a program");
-            cpumap_pping::program_pin::program_maps(&fd).expect("a program's maps")
+            cpumap_pping::kernel::program_info::program_maps(&fd).expect("a program's maps")
         };
         let links = LinkInfoIter::default().filter(|link| programs.contains(&link.prog_id));
         Self {

@@ -82,7 +82,7 @@ fn a_handle_that_fell_silent_long_ago_adds_to_its_totals_only() {
         (0..12).for_each(|_| meter.sample(2 * RTT));
         let record = scene.records()[&ALICE_CLASS];
         assert_eq!(record.total[1].count, 15);
-        let report = cpumap_pping::rtt::report(1, &converted(&record), now_ns(scene));
+        let report = cpumap_pping::rtt::window::report(1, &converted(&record), now_ns(scene));
         assert_eq!(report.expect("a report").both.count, 12);
     });
 }

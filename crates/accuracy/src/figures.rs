@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cpumap_pping::abi::{RttEpoch, RttHandle};
 use cpumap_pping::abi::{HIST_BUCKETS, HIST_FIRST_OCTAVE, HIST_FIRST_SUB, HIST_PER_OCTAVE};
-use cpumap_pping::output::Summary;
-use cpumap_pping::rtt;
+use cpumap_pping::domain::Summary;
+use cpumap_pping::rtt::window;
 
 use crate::plan::Side;
 
@@ -37,7 +37,7 @@ pub enum Verdict {
 impl Figures {
     /// Of a record that held nothing before the traffic; `now_ns`: ktime.
     pub fn of(record: &RttHandle, handle: u32, side: Side, truth: Duration, now_ns: u64) -> Self {
-        let report = rtt::report(handle, record, now_ns);
+        let report = window::report(handle, record, now_ns);
         let summary = report.and_then(|report| match side {
             Side::Subscriber => report.subscriber,
             Side::Internet => report.internet,

@@ -84,7 +84,7 @@ impl Row {
 pub(crate) mod tests {
     use super::*;
     use crate::plan::Acks;
-    use cpumap_pping::output::Summary;
+    use cpumap_pping::domain::Summary;
 
     const MS: Duration = Duration::from_millis(1);
 

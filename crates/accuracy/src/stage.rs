@@ -8,10 +8,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use cpumap_pping::loader::maps;
-use cpumap_pping::machine::ktime_ns;
-use cpumap_pping::pin::PinDir;
-use cpumap_pping::records::Records;
+use cpumap_pping::abi::maps;
+use cpumap_pping::kernel::machine::ktime_ns;
+use cpumap_pping::kernel::pin::PinDir;
+use cpumap_pping::rtt::records::Records;
 use lab::{mq_htb, Host, HtbClass, Lab, Plan, Server, Subscriber, LAN, WAN};
 use libbpf_rs::MapCore;
 

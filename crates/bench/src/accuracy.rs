@@ -5,7 +5,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use cpumap_pping::machine::possible_cpus;
+use cpumap_pping::kernel::machine::possible_cpus;
 use serde::Serialize;
 
 use crate::generator::Generator;

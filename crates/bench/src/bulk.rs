@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use cpumap_pping::abi::maps;
 use cpumap_pping::abi::{RttHandle, RTT_EPOCHS, RTT_EPOCH_FACTOR, RTT_TICK_BITS};
-use cpumap_pping::loader::maps;
-use cpumap_pping::machine::ktime_ns;
-use cpumap_pping::map::Map;
-use cpumap_pping::pin::PinDir;
+use cpumap_pping::kernel::machine::ktime_ns;
+use cpumap_pping::kernel::map::Map;
+use cpumap_pping::kernel::pin::PinDir;
 use lab::Sandbox;
 use nix::libc;
 use serde::Serialize;
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_record_holds_a_window() {
         let record = record(7, 1_000_000_000_000);
-        let report = cpumap_pping::rtt::report(7, &record, 1_000_000_000_000).unwrap();
+        let report = cpumap_pping::rtt::window::report(7, &record, 1_000_000_000_000).unwrap();
         assert_eq!(report.subscriber.unwrap().count, 4 * 156);
     }
 }

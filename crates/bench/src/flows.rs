@@ -6,8 +6,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use cpumap_pping::cli::RttOptions;
-use cpumap_pping::machine::possible_cpus;
+use cpumap_pping::kernel::load::RttOptions;
+use cpumap_pping::kernel::machine::possible_cpus;
 use serde::Serialize;
 
 use crate::generator::Generator;

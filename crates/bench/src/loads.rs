@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cpumap_pping::cli::RttOptions;
+use cpumap_pping::kernel::load::RttOptions;
 
 use crate::accuracy::{a_handle_a_flow, accuracy};
 use crate::compare::{compare, Schedule};

@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use cpumap_pping::abi::maps;
 use cpumap_pping::abi::FLOW_WAYS;
-use cpumap_pping::loader::maps;
 use libbpf_rs::{MapCore, MapHandle};
 use serde::Serialize;
 

@@ -11,15 +11,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cpumap_pping::abi::{StreamConfig, DEFAULT_FLOWS};
-use cpumap_pping::app::stream::{run as stream, Report as Print};
-use cpumap_pping::follow::stand_behind;
-use cpumap_pping::output::Side;
+use cpumap_pping::domain::Sides;
 use cpumap_pping::stream::clock::Clock;
-use cpumap_pping::stream::counters::Counter;
-use cpumap_pping::stream::format::Format;
-use cpumap_pping::stream::kernel::{Kernel, Program, Setup};
-use cpumap_pping::stream::live::{Attachment, Live};
+use cpumap_pping::stream::counters::StreamCounter;
+use cpumap_pping::stream::session::{self, Product};
 use cpumap_pping::stream::signals::{Signal, Signals};
+use cpumap_pping::stream::source::follow::stand_behind;
+use cpumap_pping::stream::source::live::{Attachment, Live};
+use cpumap_pping::stream::source::programs::{StreamProgram, StreamPrograms, StreamSetup};
 use cpumap_pping::stream::source::Source;
 use cpumap_pping::stream::writer::Output;
 use libbpf_rs::MapHandle;
@@ -189,20 +188,21 @@ fn follow(
 ) -> Result<u64> {
     let limit = rate_limit.as_nanos() as u64;
     let config = StreamConfig { rate_limit_ns: limit, events: 1, ..StreamConfig::default() };
-    let kernel = Kernel::load(&Setup {
-        programs: &[Program::Follow],
+    let programs = StreamPrograms::load(&StreamSetup {
+        programs: &[StreamProgram::Follow],
         stream: config,
         handshake: false,
         replay: false,
         flows: DEFAULT_FLOWS as u32,
     })?;
-    let held = classifiers.iter().map(|program| stand_behind(program, &kernel));
-    let held = held.collect::<cpumap_pping::error::Result<Vec<_>>>()?;
-    let mut source = Live::new(Behind { _arrays: held }, kernel);
-    let output = Output::open(Some(file), Format::Jsonl, true)?;
+    let held = classifiers.iter().map(|program| stand_behind(program, &programs));
+    let held = held.collect::<cpumap_pping::domain::error::Result<Vec<_>>>()?;
+    let mut source = Live::new(Behind { _arrays: held }, programs);
+    let output = Output::open(Some(file), &cpumap_pping::format::stream::JSONL, true)?;
     ready.send(())?;
-    stream(&mut source, &mut stop, output, Clock::live()?, Print::Events(Side::Both))?;
-    Ok(source.counters()?.get(Counter::named("events_lost")))
+    let product = Product::Events(Sides::Both);
+    session::run(&mut source, &mut stop, output, Clock::live()?, product, &|_| ())?;
+    Ok(source.counters()?.get(StreamCounter::named("events_lost")))
 }
 
 /// Stays where it is.
@@ -211,7 +211,7 @@ struct Behind {
 }
 
 impl Attachment for Behind {
-    fn check(&mut self, _: &Kernel) -> cpumap_pping::error::Result<()> {
+    fn check(&mut self, _: &StreamPrograms) -> cpumap_pping::domain::error::Result<()> {
         Ok(())
     }
 }
@@ -220,7 +220,7 @@ impl Attachment for Behind {
 struct Stop(Arc<AtomicBool>);
 
 impl Signals for Stop {
-    fn take(&mut self) -> cpumap_pping::error::Result<Option<Signal>> {
+    fn take(&mut self) -> cpumap_pping::domain::error::Result<Option<Signal>> {
         Ok(self.0.load(Relaxed).then_some(Signal::Stop))
     }
 

@@ -190,7 +190,7 @@ mod tests {
     fn every_command_has_a_manual_and_completions() {
         let directory = std::env::temp_dir().join(format!("xtask-test-{}", std::process::id()));
         dist(&directory).expect("dist");
-        for (name, _) in COMMANDS {
+        for CommandEntry { name, .. } in COMMANDS {
             for file in [
                 format!("man/{name}.8"),
                 format!("bash/{name}"),

@@ -5,16 +5,18 @@ mod reference;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering::Relaxed;
 
+use cpumap_pping::abi::maps;
 use cpumap_pping::abi::{FlowBucket, RttHandle, COUNTERS};
-use cpumap_pping::attach::{tc_attach, xdp_attach};
-use cpumap_pping::cli::XdpMode;
-use cpumap_pping::loader::maps;
-use cpumap_pping::machine::possible_cpus;
-use cpumap_pping::map::{Map, MappedArray};
-use cpumap_pping::records::Records;
-use cpumap_pping::values::IfName;
+use cpumap_pping::domain::IfName;
+use cpumap_pping::kernel::machine::possible_cpus;
+use cpumap_pping::kernel::map::Map;
+use cpumap_pping::kernel::memory::MappedArray;
+use cpumap_pping::kernel::pin::PinDir;
+use cpumap_pping::kernel::tc::tc_attach;
+use cpumap_pping::kernel::xdp::xdp_attach;
+use cpumap_pping::kernel::xdp::XdpMode;
+use cpumap_pping::rtt::records::Records;
 use lab::Sandbox;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapInfo};
 
@@ -84,9 +86,15 @@ impl System {
             let device = IfName::parse("", placed.device)?;
             match placed.hook {
                 Hook::Xdp => {
-                    xdp_attach(&device, placed.program.as_fd(), XdpMode::Native, true)?;
+                    xdp_attach(
+                        &PinDir::default(),
+                        &device,
+                        placed.program.as_fd(),
+                        XdpMode::Native,
+                        true,
+                    )?;
                 }
-                Hook::Tc => tc_attach(&device, placed.program.as_fd())?,
+                Hook::Tc => tc_attach(&PinDir::default(), &device, placed.program.as_fd())?,
             }
         }
         Ok(())
@@ -160,11 +168,11 @@ impl System {
 /// A counter of ours, over all CPUs.
 fn counter(stats: &MapHandle, name: &str) -> Result<u64> {
     let index = COUNTERS.iter().position(|(known, _)| *known == name).ok_or("no such counter")?;
-    let memory = MappedArray::new(stats, false)?;
+    let memory = MappedArray::open(stats)?;
     let words = stats.value_size() as usize / 8;
     let cpus = 0..stats.max_entries() as usize;
-    let values = cpus.filter_map(|cpu| memory.word(cpu * words + index));
-    Ok(values.map(|word| word.load(Relaxed)).sum())
+    let values = cpus.filter_map(|cpu| memory.load(cpu * words + index));
+    Ok(values.sum())
 }
 
 /// Does `work` where the devices are.

@@ -2,18 +2,21 @@
 
 use std::os::fd::AsFd;
 
-use cpumap_pping::abi::{direction, Config};
-use cpumap_pping::bulk::Changes;
-use cpumap_pping::cli::RttOptions;
-use cpumap_pping::error::Error;
-use cpumap_pping::loader::{self, maps, Program};
-use cpumap_pping::machine::possible_cpus;
-use cpumap_pping::map::Map;
-use cpumap_pping::mapping::Mappings;
-use cpumap_pping::pin::PinDir;
-use cpumap_pping::queues::QueueTable;
-use cpumap_pping::skel::cpumap_pping::CpumapPpingSkelBuilder;
-use cpumap_pping::values::{IfName, Mapping, Prefix, TcHandle};
+use cpumap_pping::abi::maps;
+use cpumap_pping::abi::skel::cpumap_pping::CpumapPpingSkelBuilder;
+use cpumap_pping::abi::Config;
+use cpumap_pping::domain::error::Error;
+use cpumap_pping::domain::Direction;
+use cpumap_pping::domain::{IfName, Mapping, Prefix, TcHandle};
+use cpumap_pping::kernel::device::ifindex;
+use cpumap_pping::kernel::load::RttOptions;
+use cpumap_pping::kernel::load::{self, ShaperProgram};
+use cpumap_pping::kernel::machine::possible_cpus;
+use cpumap_pping::kernel::map::Map;
+use cpumap_pping::kernel::pin::PinDir;
+use cpumap_pping::shaper::changes::Changes;
+use cpumap_pping::shaper::mapping::Mappings;
+use cpumap_pping::shaper::queues::QueueTable;
 use lab::{LAN, WAN};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapHandle, ObjectBuilder};
@@ -49,8 +52,10 @@ pub fn ours(stage: &Stage, wanted: &Ours<'_>) -> Result<System> {
         let dir = PinDir::default();
         let mut programs = Vec::new();
         for device in [LAN, WAN] {
-            for (hook, program) in [(Hook::Xdp, Program::Steer), (Hook::Tc, Program::Classify)] {
-                let fd = loader::load(&dir, program, &wanted.rtt, |fd| {
+            for (hook, program) in
+                [(Hook::Xdp, ShaperProgram::Steer), (Hook::Tc, ShaperProgram::Classify)]
+            {
+                let fd = load::load(&dir, program, &wanted.rtt, |fd| {
                     fd.try_clone_to_owned().map_err(|err| Error::other("keep a program", err, ""))
                 })?;
                 programs.push(Placed { hook, device, program: fd });
@@ -85,8 +90,8 @@ fn configure(dir: &PinDir, wanted: &Ours<'_>) -> Result<()> {
         available.set(&cpu, &1)?;
     }
     let directions: Map<u32, u32> = dir.open(maps::IFINDEX_TYPE)?;
-    directions.set(&IfName::parse("", LAN)?.index()?, &direction::LAN)?;
-    directions.set(&IfName::parse("", WAN)?.index()?, &direction::WAN)?;
+    directions.set(&ifindex(&IfName::parse("", LAN)?)?, &Direction::Lan.to_abi())?;
+    directions.set(&ifindex(&IfName::parse("", WAN)?)?, &Direction::Wan.to_abi())?;
     QueueTable::open(dir)?.base_setup()?;
     let count = wanted.mappings.max(wanted.load.subscribers);
     let length = if wanted.load.shape.ipv6 { 64 } else { 128 };

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use cpumap_pping::machine::possible_cpus;
+use cpumap_pping::kernel::machine::possible_cpus;
 use lab::{LAN, WAN};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder};
 
