@@ -2,12 +2,8 @@
 
 #![allow(missing_docs)]
 
-include!(concat!(env!("OUT_DIR"), "/counters.rs"));
-
-pub mod limits {
-    #![allow(dead_code)]
-    include!(concat!(env!("OUT_DIR"), "/limits.rs"));
-}
+pub use cpumap_pping::abi as limits;
+pub use cpumap_pping::abi::COUNTERS;
 
 pub use cpumap_pping::abi::skel::cpumap_pping::types::{
     __sk_buff, control, flow_bucket, ip_mapping, rtt_handle, txq_config, xdp_md,
