@@ -42,7 +42,7 @@ pub fn rust_imports(text: &str) -> Vec<Import> {
 }
 
 fn is_module(line: Option<&&str>) -> bool {
-    line.is_some_and(|line| line.trim_start_matches("pub(crate) ").starts_with("mod "))
+    line.is_some_and(|line| line.split_whitespace().any(|word| word == "mod"))
 }
 
 /// The paths of every `crate::` in a statement. `$crate::` is a macro's.
