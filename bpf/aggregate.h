@@ -46,10 +46,10 @@ static __always_inline enum stream_counter ecn_counter(__u8 ecn)
 static __always_inline enum stream_class class_of(const struct packet *packet)
 {
 	if (packet->ip.protocol != IPPROTO_TCP)
-		return STREAM_OTHER;
+		return STREAM_CLASS_OTHER;
 	if (packet->transport == PARSE_OK && packet->tcp.has_timestamps)
-		return STREAM_TCP_TIMESTAMPS;
-	return STREAM_TCP_OTHER;
+		return STREAM_CLASS_TCP_TIMESTAMPS;
+	return STREAM_CLASS_TCP_OTHER;
 }
 
 /* The first `length` bits of half an address in network order. */

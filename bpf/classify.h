@@ -81,7 +81,7 @@ static __always_inline bool mapping_handed_on(const struct egress *egress, struc
 
 static __always_inline void apply(struct egress *egress, const struct mapping *mapping)
 {
-	if (mapping->state == MAPPING_NONE) {
+	if (mapping->state == MAPPING_UNMAPPED) {
 		count(egress->stats, COUNT_tc_unmapped);
 		return;
 	}

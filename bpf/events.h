@@ -139,7 +139,7 @@ static __always_inline void flow_sent(const struct stream_packet *at, struct str
 
 	if ((own->state == STREAM_STATE_CLOSED && tcp->syn) || is_over(at, own))
 		__builtin_memset(own, 0, sizeof(*own));
-	if (own->state == STREAM_STATE_EMPTY && !tcp->fin && !tcp->rst) {
+	if (own->state == STREAM_STATE_NONE && !tcp->fin && !tcp->rst) {
 		own->opening_reason = opening_reason(tcp);
 		own->state = STREAM_STATE_WAIT_OPEN;
 	}
@@ -153,7 +153,7 @@ static __always_inline void flow_answered(const struct stream_packet *at,
 	    __sync_val_compare_and_swap(&other->state, STREAM_STATE_WAIT_OPEN, STREAM_STATE_OPEN) !=
 		    STREAM_STATE_WAIT_OPEN)
 		return;
-	emit_flow_event(at, STREAM_OPENING, other->opening_reason, STREAM_BY_DEST, false);
+	emit_flow_event(at, STREAM_KIND_OPENING, other->opening_reason, STREAM_TRIGGER_DEST, false);
 }
 
 static __always_inline void flow_close(const struct stream_packet *at, struct stream_direction *end,
@@ -165,8 +165,9 @@ static __always_inline void flow_close(const struct stream_packet *at, struct st
 	    __sync_val_compare_and_swap(&end->state, state, STREAM_STATE_CLOSED) != state)
 		return;
 	if (state == STREAM_STATE_OPEN)
-		emit_flow_event(at, STREAM_CLOSING, reason,
-				from_opener ? STREAM_BY_DEST : STREAM_BY_SRC, from_opener);
+		emit_flow_event(at, STREAM_KIND_CLOSING, reason,
+				from_opener ? STREAM_TRIGGER_DEST : STREAM_TRIGGER_SRC,
+				from_opener);
 }
 
 /* RTT events of a flow are at least so far apart. */
@@ -182,7 +183,7 @@ static __always_inline __u64 rtt_event_distance(const struct stream_direction *e
 static __always_inline void emit_rtt(const struct stream_packet *at, struct stream_direction *own,
 				     struct stream_direction *other)
 {
-	struct stream_event *event = event_reserve(at, STREAM_RTT, false);
+	struct stream_event *event = event_reserve(at, STREAM_KIND_RTT, false);
 
 	if (!event)
 		return;

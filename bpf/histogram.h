@@ -106,7 +106,7 @@ __noinline int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
  */
 __noinline int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
 {
-	__u32 bucket = hist_bucket(rtt), shift = bucket % 4 * 16, word = bucket / 4;
+	__u32 bucket = hist_bucket(rtt), shift = HIST_SHIFT(bucket), word = HIST_WORD(bucket);
 	__u64 old;
 
 	if (!epoch || word >= HIST_WORDS)
@@ -128,12 +128,6 @@ static __always_inline void epoch_reset(struct rtt_epoch *epoch)
 	epoch->min = ~0U;
 	epoch->max = 0;
 	epoch->last_tick = 0;
-}
-
-/* The number of the epoch that a tick lies in. */
-static __always_inline __u32 epoch_number(__u64 tick)
-{
-	return tick * RTT_EPOCH_FACTOR >> 32;
 }
 
 /* Makes `epoch` number `wanted`. False: another CPU is at it and does not get
@@ -204,9 +198,9 @@ __noinline int side_record(struct rtt_handle *handle, const struct rtt_recent *l
 	epoch = &handle->epoch[side & 1][number % RTT_EPOCHS];
 	entered = epoch_enter(epoch, number);
 	for (int i = 0; i < RECENT_SAMPLES; i++) {
-		__u32 sample = line->sample[i], rtt = sample & ~RECENT_INTERNET;
+		__u32 sample = line->sample[i], rtt = RECENT_SAMPLE_RTT(sample);
 
-		if (!rtt || sample >> 31 != side)
+		if (!rtt || RECENT_SAMPLE_SIDE(sample) != side)
 			continue;
 		if (entered)
 			hist_add(epoch, rtt, cpu);

@@ -38,7 +38,7 @@ static __always_inline __u32 addr_cache_slot(const struct ip_addr *addr)
 /* The map itself: the longest prefix, else the default entry. */
 static __always_inline struct mapping mapping_read(const struct ip_addr *addr)
 {
-	struct mapping mapping = { .state = MAPPING_NONE };
+	struct mapping mapping = { .state = MAPPING_UNMAPPED };
 	struct ip_prefix key = { .prefixlen = 128 };
 	struct ip_mapping *found;
 	__u32 *available, cpu;
@@ -64,7 +64,7 @@ static __always_inline bool cache_is_fresh(const struct addr_cache *entry,
 					   __u32 jiffies)
 {
 	return entry->addr[1] == addr->half[1] && entry->addr[0] == addr->half[0] &&
-	       entry->generation == generation && entry->state != MAPPING_NEVER &&
+	       entry->generation == generation && entry->state != MAPPING_NONE &&
 	       jiffies - entry->jiffies < config.cache_ttl_jiffies;
 }
 

@@ -13,13 +13,11 @@
 #include "shaper_maps.h"
 #include "stats.h"
 
-#define RECENT_COUNT(state) ((state) & ((1U << RECENT_COUNT_BITS) - 1))
-
 static __always_inline __u32 recent_slot(__u32 tc_handle, __u32 cpu)
 {
-	__u32 minor = tc_handle & 0xffff, major = tc_handle >> 16;
+	__u32 lines = config.recent_mask + 1;
 
-	return cpu * (config.recent_mask + 1) + ((minor ^ major << 10) & config.recent_mask);
+	return cpu * lines + RECENT_SLOT(tc_handle, lines);
 }
 
 /*
@@ -55,7 +53,7 @@ __noinline int recent_flush(__u32 slot, __u32 cpu)
 static __always_inline void rtt_record(__u32 tc_handle, enum side side, __u32 rtt, __u64 now,
 				       __u32 cpu, struct stats *stats)
 {
-	__u32 slot = recent_slot(tc_handle, cpu), epoch = epoch_number(now >> RTT_TICK_BITS);
+	__u32 slot = recent_slot(tc_handle, cpu), epoch = EPOCH_NUMBER(now >> RTT_TICK_BITS);
 	__u32 samples;
 	struct rtt_recent *line = bpf_map_lookup_elem(&cpp_rtt_recent, &slot);
 
@@ -70,7 +68,7 @@ static __always_inline void rtt_record(__u32 tc_handle, enum side side, __u32 rt
 	line->tc_handle = tc_handle;
 	line->epoch = epoch;
 	line->last_tick = now >> RTT_TICK_BITS;
-	*(volatile __u32 *)&line->sample[samples] = rtt | (__u32)side << 31;
+	*(volatile __u32 *)&line->sample[samples] = RECENT_SAMPLE((__u32)side, rtt);
 	*(volatile __u32 *)&line->state += 1;
 	if (samples + 1 >= config.recent_samples)
 		recent_flush(slot, cpu);

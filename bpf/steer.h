@@ -35,7 +35,7 @@ static __always_inline void hand_on(struct xdp_md *ctx, const struct mapping *ma
 static __always_inline int redirect(struct xdp_md *ctx, const struct mapping *mapping,
 				    enum direction ingress, struct stats *stats)
 {
-	if (mapping->state == MAPPING_NONE) {
+	if (mapping->state == MAPPING_UNMAPPED) {
 		count(stats, COUNT_xdp_unmapped);
 		return XDP_PASS;
 	}

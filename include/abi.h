@@ -33,9 +33,9 @@ ASSERT_SIZE(ip_mapping, 8);
 
 /* map_ifindex_type value: index is the ifindex. */
 enum direction {
-	DIRECTION_NONE = 0,
-	DIRECTION_WAN = 1, /* faces the internet: the subscriber is the destination on ingress */
-	DIRECTION_LAN = 2, /* faces the subscribers: the subscriber is the source on ingress */
+	DIRECTION_NONE = 0, /* not configured: the programs leave its packets alone */
+	DIRECTION_WAN = 1,  /* faces the internet: the subscriber is the destination on ingress */
+	DIRECTION_LAN = 2,  /* faces the subscribers: the subscriber is the source on ingress */
 };
 
 /* map_txq_config value: index is the CPU. */
@@ -84,8 +84,8 @@ struct addr_cache {
 ASSERT_SIZE(addr_cache, 32);
 
 enum mapping_state {
-	MAPPING_NEVER = 0,     /* an entry that was never filled */
-	MAPPING_NONE = 1,      /* no prefix and no default entry */
+	MAPPING_NONE = 0,      /* no answer yet: the cache entry was never filled */
+	MAPPING_UNMAPPED = 1,  /* no prefix and no default entry */
 	MAPPING_NO_CPU = 2,    /* mapped to a CPU that is not available */
 	MAPPING_AVAILABLE = 3, /* mapped; the CPU takes frames */
 };
@@ -137,9 +137,10 @@ struct rtt_totals { /* since the handle's first sample: only grow */
 	__u64 sum_ns;
 };
 
+/* Which end's RTT: the end that echoes. */
 enum side {
-	SIDE_SUBSCRIBER = 0,
-	SIDE_INTERNET = 1,
+	SIDE_SUBSCRIBER = 0, /* between this host and the subscriber */
+	SIDE_INTERNET = 1,   /* between this host and the internet host */
 };
 
 /*
@@ -164,11 +165,9 @@ struct rtt_recent {
 	__u32 epoch;	 /* number of the epoch that all samples here are of */
 	__u32 last_tick; /* of the last sample: ktime >> RTT_TICK_BITS */
 	__u32 state;	 /* flushes so far << RECENT_COUNT_BITS | samples in the line */
-	__u32 sample[RECENT_SAMPLES]; /* RTT, or RECENT_INTERNET | RTT; never 0: 0 is free */
+	__u32 sample[RECENT_SAMPLES]; /* RECENT_SAMPLE(side, rtt); 0: free, for no RTT is 0 */
 };
 ASSERT_SIZE(rtt_recent, 64);
-
-#define RECENT_INTERNET (1U << 31) /* an RTT in slot units is less: RTT_TIMEOUT_NS */
 
 /* cpp_stats: index = CPU. */
 #define MAX_COUNTERS 64
@@ -185,5 +184,34 @@ enum counter {
 	NR_COUNTERS
 };
 _Static_assert(NR_COUNTERS <= MAX_COUNTERS, "cpp_stats has no room");
+
+/* --- shared arithmetic ----------------------------------------------------- */
+
+/*
+ * build.rs makes a Rust `const fn` on u64 of each of these macros. So they use
+ * only their arguments, constants of limits.h, parentheses and the operators
+ * + - * & | ^ << >>, which have the same order of precedence in both languages.
+ */
+
+/* The number of the epoch that a tick (ktime >> RTT_TICK_BITS, 64 bits) lies in. */
+#define EPOCH_NUMBER(tick) (RTT_EPOCH_FACTOR * (tick) >> 32)
+
+/* A handle's slot among one CPU's `lines` (a power of two) of cpp_rtt_recent. On a
+ * CPU the minors are the subscribers; the major is mixed in above them. */
+#define RECENT_SLOT(handle, lines) (((0xffff & (handle)) ^ (handle) >> 16 << 10) & ((lines)-1))
+
+/* The two parts of rtt_recent.state. */
+#define RECENT_COUNT(state)   (((1 << RECENT_COUNT_BITS) - 1) & (state)) /* samples in the line */
+#define RECENT_FLUSHES(state) ((state) >> RECENT_COUNT_BITS)
+
+/* rtt_recent.sample: enum side, and the RTT in slot units. That fits into 31 bits, because
+ * it is at most RTT_TIMEOUT_NS. */
+#define RECENT_SAMPLE(side, rtt)   ((side) << 31 | (rtt))
+#define RECENT_SAMPLE_SIDE(sample) ((sample) >> 31)
+#define RECENT_SAMPLE_RTT(sample)  (0x7fffffff & (sample))
+
+/* Where rtt_epoch.hist counts a bucket: the word, and the bit that its 16 bits begin at. */
+#define HIST_WORD(bucket)  ((bucket) >> 2)
+#define HIST_SHIFT(bucket) ((3 & (bucket)) << 4)
 
 #endif

@@ -82,4 +82,7 @@
 #define STREAM_TIMEOUT_NS      300000000000ULL
 #define STREAM_ICMP_TIMEOUT_NS 30000000000ULL
 
+/* Classes that a subnet's packets are counted in: enum stream_class. */
+#define STREAM_CLASSES 3
+
 #endif

@@ -13,33 +13,37 @@
 #include <linux/types.h>
 #include "abi.h"
 
+/* What an event reports. */
 enum stream_kind {
-	STREAM_RTT = 1,
-	STREAM_OPENING = 2,
-	STREAM_CLOSING = 3,
+	STREAM_KIND_NONE = 0,	 /* no event */
+	STREAM_KIND_RTT = 1,	 /* one RTT sample */
+	STREAM_KIND_OPENING = 2, /* the first answer to a flow */
+	STREAM_KIND_CLOSING = 3, /* the end of a flow that was open */
 };
 
+/* Why a flow opened or closed. */
 enum stream_reason {
-	STREAM_REASON_NONE = 0,
-	STREAM_REASON_SYN = 1,
-	STREAM_REASON_SYN_ACK = 2,
-	STREAM_REASON_FIRST_PACKET = 3, /* "first observed packet" */
-	STREAM_REASON_FIN = 4,
-	STREAM_REASON_RST = 5,
-	STREAM_REASON_TIMEOUT = 6, /* made in user space only: "flow timeout" */
+	STREAM_REASON_NONE = 0,		/* an RTT event has no reason */
+	STREAM_REASON_SYN = 1,		/* opened: the opener's SYN */
+	STREAM_REASON_SYN_ACK = 2,	/* opened: the opener's SYN-ACK */
+	STREAM_REASON_FIRST_PACKET = 3, /* opened: the first packet seen was no SYN */
+	STREAM_REASON_FIN = 4,		/* closed: a FIN */
+	STREAM_REASON_RST = 5,		/* closed: an RST */
+	STREAM_REASON_TIMEOUT = 6,	/* closed: idle for too long; made in user space only */
 };
 
+/* Whose packet opened or closed the flow: an end as the event writes them. */
 enum stream_trigger {
-	STREAM_BY_NONE = 0,
-	STREAM_BY_SRC = 1,
-	STREAM_BY_DEST = 2,
-	STREAM_BY_GC = 3, /* made in user space only: "garbage collection" */
+	STREAM_TRIGGER_NONE = 0, /* an RTT event has no trigger */
+	STREAM_TRIGGER_SRC = 1,	 /* the answerer */
+	STREAM_TRIGGER_DEST = 2, /* the opener */
+	STREAM_TRIGGER_GC = 3,	 /* nobody: garbage collection; made in user space only */
 };
 
 /* One event. */
 struct stream_event {
 	__u64 time_ns; /* ktime, or the capture's clock */
-	__u64 rtt_ns;  /* 0 unless STREAM_RTT */
+	__u64 rtt_ns;  /* 0 unless STREAM_KIND_RTT */
 	__u64 min_rtt_ns;
 	__u64 sent_packets; /* by the opener (dst), GRO segments counted */
 	__u64 sent_bytes;   /* frame lengths, as skb->len counts them */
@@ -78,10 +82,10 @@ struct stream_direction { /* of what one end sends */
 ASSERT_SIZE(stream_direction, 56);
 
 enum stream_state {
-	STREAM_STATE_EMPTY = 0,
+	STREAM_STATE_NONE = 0,	    /* nothing sent yet */
 	STREAM_STATE_WAIT_OPEN = 1, /* sent, not answered yet */
-	STREAM_STATE_OPEN = 2,
-	STREAM_STATE_CLOSED = 3, /* FIN or RST seen: what follows does not open it again */
+	STREAM_STATE_OPEN = 2,	    /* answered */
+	STREAM_STATE_CLOSED = 3,    /* FIN or RST seen: later packets do not open it again */
 };
 
 struct stream_flow {
@@ -91,19 +95,20 @@ struct stream_flow {
 };
 ASSERT_SIZE(stream_flow, 128);
 
-/* stream_subnet: key = masked address as in ip_prefix.addr. Counts only grow. */
+/* How the counts of a subnet are split: the index of stream_subnet's arrays. */
 enum stream_class {
-	STREAM_TCP_TIMESTAMPS = 0,
-	STREAM_TCP_OTHER = 1,
-	STREAM_OTHER = 2,
-	STREAM_CLASSES = 3
+	STREAM_CLASS_TCP_TIMESTAMPS = 0, /* TCP segments with the timestamps option */
+	STREAM_CLASS_TCP_OTHER = 1,	 /* other TCP packets */
+	STREAM_CLASS_OTHER = 2,		 /* IP packets of other protocols */
 };
+_Static_assert(STREAM_CLASSES == STREAM_CLASS_OTHER + 1, "stream_subnet's arrays");
 
 struct stream_count {
 	__u64 packets;
 	__u64 bytes;
 };
 
+/* stream_subnet value; the key is the masked address. Counts only grow. */
 struct stream_subnet {
 	struct stream_count sent[STREAM_CLASSES];     /* packets from the subnet */
 	struct stream_count received[STREAM_CLASSES]; /* packets to the subnet */
@@ -113,7 +118,7 @@ struct stream_subnet {
 ASSERT_SIZE(stream_subnet, 112);
 
 struct stream_subnet_key {
-	__u8 addr[16];
+	__u8 addr[16]; /* as in ip_prefix.addr */
 };
 ASSERT_SIZE(stream_subnet_key, 16);
 
