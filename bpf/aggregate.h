@@ -3,10 +3,21 @@
 #ifndef CPP_AGGREGATE_H
 #define CPP_AGGREGATE_H
 
+#include <stdbool.h>
+#include <linux/in.h>
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "cursor.h"
 #include "events.h"
+#include "limits.h"
 #include "packet.h"
+#include "parse.h"
+#include "stream.h"
+#include "stream_maps.h"
+#include "verifier.h"
 
-/* A packet for the counts. */
+/* A packet as the counts see it. */
 struct counted {
 	struct stream_stats *stats;
 	__u64 now;
@@ -47,7 +58,7 @@ static __always_inline enum stream_class class_of(const struct packet *packet)
 {
 	if (packet->ip.protocol != IPPROTO_TCP)
 		return STREAM_CLASS_OTHER;
-	if (packet->transport == PARSE_OK && packet->tcp.has_timestamps)
+	if (packet->transport == PARSE_OK && packet->segment.has_mark)
 		return STREAM_CLASS_TCP_TIMESTAMPS;
 	return STREAM_CLASS_TCP_OTHER;
 }
@@ -81,7 +92,7 @@ static __always_inline void count_subnet(const struct counted *at, const struct 
 	struct stream_count *count;
 
 	if (!subnet) {
-		static const struct stream_subnet empty;
+		OFF_STACK struct stream_subnet empty;
 
 		bpf_map_update_elem(&stream_subnet, &key, &empty, BPF_NOEXIST);
 		subnet = bpf_map_lookup_elem(&stream_subnet, &key);
@@ -90,8 +101,8 @@ static __always_inline void count_subnet(const struct counted *at, const struct 
 		stream_count(at->stats, STREAM_subnets_full, at->packets);
 		return;
 	}
-	if (class >= STREAM_CLASSES)
-		return; /* the verifier: it is one of three */
+	if (never(class >= STREAM_CLASSES))
+		return;
 	count = sent ? &subnet->sent[class] : &subnet->received[class];
 	__sync_fetch_and_add(&count->packets, at->packets);
 	__sync_fetch_and_add(&count->bytes, at->bytes);

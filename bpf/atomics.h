@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What several CPUs may change at once. */
+/* Words that several CPUs may change at once. */
 #ifndef CPP_ATOMICS_H
 #define CPP_ATOMICS_H
 
@@ -7,7 +7,7 @@
 
 #define READ_U64(x) (*(volatile __u64 *)&(x))
 
-/* How often a lost compare-and-swap is tried again before it is counted. */
+/* How often a compare-and-swap that another CPU has beaten is tried. */
 #define CAS_TRIES 8
 
 static __always_inline void min_to(__u32 *min, __u32 value)

@@ -9,16 +9,25 @@
 #ifndef CPP_CLASSIFY_H
 #define CPP_CLASSIFY_H
 
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "ctx_tc.h"
+#include "cursor.h"
 #include "follow.h"
 #include "mapping.h"
+#include "maps.h"
 #include "packet.h"
+#include "parse.h"
 #include "recent.h"
 #include "rtt.h"
 #include "shaper_maps.h"
 #include "stats.h"
+#include "verifier.h"
 
-#define TC_HANDLE_MINOR(handle) ((handle)&0xffff)
+#define TC_HANDLE_MINOR(handle) (0xffff & (handle))
 #define TC_HANDLE(major, minor) ((__u32)(major) << 16 | (minor))
 #define HOST_DEFAULT_MINOR	3
 #define KEPT_MINOR_FIRST	3
@@ -126,15 +135,19 @@ static __always_inline __u32 classify_packet(struct egress *egress, const struct
 static __always_inline void hand_to_follower(struct __sk_buff *skb, const struct rtt_result *result,
 					     int dir, __u32 tc_handle)
 {
-	skb->cb[FOLLOW_FLOW] = FOLLOW_FLOW_MADE(result->flow, dir);
-	skb->cb[FOLLOW_RTT] = result->rtt;
-	skb->cb[FOLLOW_TAG_LOW] = (__u32)result->tag;
-	skb->cb[FOLLOW_TAG_HIGH] = result->tag >> 32;
-	skb->cb[FOLLOW_HANDLE] = tc_handle;
+	struct followed followed = {
+		.tag = result->tag,
+		.flow = result->flow,
+		.rtt = result->rtt,
+		.tc_handle = tc_handle,
+		.dir = dir,
+	};
+
+	follow_pack(skb, &followed);
 	bpf_tail_call(skb, &cpp_follow, 0);
 }
 
-/* The RTT of a TCP packet of a classified subscriber, and whoever follows. */
+/* Measures the RTT of a classified subscriber's packet, and hands it to the follower. */
 static __always_inline void measure(const struct egress *egress, const struct packet *packet,
 				    __u32 tc_handle)
 {
@@ -146,7 +159,9 @@ static __always_inline void measure(const struct egress *egress, const struct pa
 		.answers = true,
 	};
 
-	rtt_packet(&packet->ip, &packet->tcp, packet->transport, &at, &result);
+	if (!is_marked(packet, egress->stats))
+		return;
+	rtt_packet(&packet->ip, &packet->segment, &at, &result);
 	if (result.rtt)
 		/* Data that left towards the subscriber (0) was echoed by it. */
 		rtt_record(tc_handle, at.dir ? SIDE_SUBSCRIBER : SIDE_INTERNET, result.rtt,
@@ -158,7 +173,7 @@ static __always_inline void measure(const struct egress *egress, const struct pa
 static __always_inline void classify(struct __sk_buff *skb)
 {
 	struct egress egress = { .skb = skb, .cpu = bpf_get_smp_processor_id() };
-	struct packet packet = {}; /* the verifier: some of it may stay unset */
+	struct packet packet = UNSET;
 	struct hook hook = { .ctx = skb, .frame_len = skb->len };
 	__u32 tc_handle;
 	__u16 major;
@@ -174,7 +189,7 @@ static __always_inline void classify(struct __sk_buff *skb)
 		count(egress.stats, COUNT_tc_no_direction);
 		return;
 	}
-	parse_packet(&hook, &packet);
+	read_packet(&hook, &packet);
 	if (packet.network != PARSE_OK) {
 		count_unclassified(egress.stats, packet.network);
 		return;

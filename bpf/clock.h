@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The two clocks: nanoseconds for RTTs, jiffies (inlined to one load, no
- * helper call) for everything that may be off by a tick. Tests inject both
- * through cpp_control; with config.test_clock off the verifier removes that.
+ * Two clocks: nanoseconds for RTTs, and jiffies for times that may be off by a tick. To
+ * read jiffies is one load, not a helper call. Tests set both through cpp_control;
+ * with config.test_clock off the verifier removes that code.
  */
 #ifndef CPP_CLOCK_H
 #define CPP_CLOCK_H
 
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "maps.h"
 
 static __always_inline __u64 test_now_ns(void)
@@ -29,18 +32,6 @@ static __always_inline __u64 now_jiffies(void)
 	if (config.test_clock)
 		return test_now_ns() / (config.jiffy_ns ?: 1);
 	return bpf_jiffies64();
-}
-
-/* A frame's length: replayed captures may hold less than was on the wire. */
-static __always_inline __u32 frame_len(__u32 len)
-{
-	__u32 zero = 0;
-	struct control *control;
-
-	if (!config.test_clock)
-		return len;
-	control = bpf_map_lookup_elem(&cpp_control, &zero);
-	return control && control->test_frame_len ? control->test_frame_len : len;
 }
 
 #endif

@@ -9,20 +9,19 @@
  *
  * steer.h     XDP: address -> CPU; the tc handle travels as XDP metadata
  * classify.h  TC: queue and class
- * rtt.h       TC: passive RTT of both sides, by TCP timestamps
+ * rtt.h       TC: passive RTT of both sides, by marks and echoes (segment.h)
  * mapping.h   the look-up that both hooks share, and its cache
- * parse.h     the parser that both hooks share; transport.h, packet.h
+ * packet.h    the parser: parse.h, extension.h, tcp.h, mark_*.h
  *
- * Nothing here drops a packet: XDP redirects or passes, TC is always OK. What
- * could not be done is counted by reason (include/counters.def).
+ * Nothing here drops a packet: XDP redirects or passes, and TC always returns OK. A
+ * packet that gets less than that is counted by the reason (include/counters.def).
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-#include "maps.h"
-#include "steer.h"
 #include "classify.h"
+#include "steer.h"
 
 char LICENSE[] SEC("license") = "GPL";
 

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The only place that knows struct __sk_buff. */
+/* How the parser reads a packet of TC: the linear part of struct __sk_buff. */
 #ifndef CPP_CTX_TC_H
 #define CPP_CTX_TC_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
+#include "cursor.h"
 #include "maps.h"
-#include "parse.h"
 
 /* More than any chain of headers that the parser follows usually takes. */
 #define TC_HEADERS_MAX 256
@@ -19,8 +24,8 @@ static __always_inline struct cursor tc_cursor(const struct __sk_buff *skb)
 	return cur;
 }
 
-/* Drivers may leave headers in page fragments. True: more of them can be read
- * now, and every packet pointer is void. The content does not change. */
+/* Drivers may leave headers in page fragments. Returns true if more of them can be read
+ * now; every packet pointer is then void. The content does not change. */
 static __always_inline bool tc_pull_headers(struct __sk_buff *skb)
 {
 	__u32 wanted = skb->len < TC_HEADERS_MAX ? skb->len : TC_HEADERS_MAX;
@@ -30,8 +35,8 @@ static __always_inline bool tc_pull_headers(struct __sk_buff *skb)
 	return bpf_skb_pull_data(skb, wanted) == 0;
 }
 
-/* What our XDP program handed on with this packet, or NULL: nothing, or
- * somebody else's. */
+/* Returns the metadata that our XDP program handed on with this packet. NULL: there is
+ * none, or another program's. */
 static __always_inline const struct xdp_metadata *tc_handed_on(const struct __sk_buff *skb)
 {
 	const struct xdp_metadata *metadata = (void *)(long)skb->data_meta;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The only place that knows struct xdp_md. */
+/* How the parser reads a frame of XDP: the linear part of struct xdp_md. */
 #ifndef CPP_CTX_XDP_H
 #define CPP_CTX_XDP_H
 
-#include "maps.h"
-#include "parse.h"
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
+#include "cursor.h"
 
 static __always_inline struct cursor xdp_cursor(const struct xdp_md *ctx)
 {
@@ -16,8 +19,14 @@ static __always_inline struct cursor xdp_cursor(const struct xdp_md *ctx)
 	return cur;
 }
 
-/* Puts the metadata in front of the frame. False where the driver has no room;
- * the frame is then as it was. All packet pointers are void afterwards. */
+/* XDP has no helper that makes more of a frame linear. */
+static __always_inline bool xdp_pull_headers(struct xdp_md *ctx __attribute__((unused)))
+{
+	return false;
+}
+
+/* Puts the metadata in front of the frame. Returns false if the driver has no room;
+ * the frame is then unchanged. All packet pointers are void afterwards. */
 static __always_inline bool xdp_hand_on(struct xdp_md *ctx, const struct xdp_metadata *content)
 {
 	struct xdp_metadata *metadata;

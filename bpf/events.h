@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Flow events into the ring buffer: openings, closings, RTTs. A flow is one
- * direction of a connection; its opener is who sends in it. What the table of
- * rtt.h has no room for (counts, the least RTT, what was last said) stands in
- * stream_flow at the same number.
+ * Writes flow events into the ring buffer: openings, closings, RTTs. A flow is one
+ * direction of a connection, and its opener is the end that sends in it. stream_flow
+ * has, at the same number, the state that the table of flow.h has no room for: counts,
+ * the least RTT, the last event.
  */
 #ifndef CPP_EVENTS_H
 #define CPP_EVENTS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "atomics.h"
-#include "clock.h"
-#include "transport.h"
+#include "limits.h"
+#include "parse.h"
+#include "segment.h"
+#include "stream.h"
+#include "stream_config.h"
 #include "stream_maps.h"
+#include "verifier.h"
 
-/* A packet of a flow in the table, and what rtt_packet() found. */
+/* A packet of a flow in the table, and the findings of rtt_packet(). */
 struct stream_packet {
 	const struct ip_packet *ip;
-	const struct tcp_segment *tcp;
+	const struct segment *segment;
 	struct stream_stats *stats;
 	__u64 tag;
 	__u64 now;
@@ -25,7 +36,7 @@ struct stream_packet {
 	__u32 tc_handle;
 	__u32 packets; /* more than one in a GRO segment */
 	__u32 bytes;
-	int dir; /* whose: stream_flow.end index */
+	int dir; /* whose packet: index of stream_flow.end */
 	bool on_egress;
 };
 
@@ -45,7 +56,7 @@ static __always_inline void addr_bytes(__u8 bytes[16], const struct ip_addr *add
 	__builtin_memcpy(bytes, addr->half, sizeof(addr->half));
 }
 
-/* Waking the reader costs a system call's worth: once for many events. */
+/* To wake the reader costs as much as a system call, so many events share one wake-up. */
 static __always_inline __u64 wakeup_flag(void)
 {
 	if (bpf_ringbuf_query(&stream_events, BPF_RB_AVAIL_DATA) >= stream_config.wakeup_bytes)
@@ -54,8 +65,9 @@ static __always_inline __u64 wakeup_flag(void)
 }
 
 /*
- * An event of the flow whose opener is end `opener`. `from_opener`: this packet
- * is the opener's own, so it goes from dst to src as the event writes them.
+ * Reserves an event of the flow that the packet belongs to (`from_opener`) or
+ * answers. The event calls the opener dst and the answerer src, so that the opener's
+ * own packet goes from dst to src. Returns NULL if the ring buffer is full.
  */
 static __always_inline struct stream_event *event_reserve(const struct stream_packet *at,
 							  enum stream_kind kind, bool from_opener)
@@ -75,15 +87,15 @@ static __always_inline struct stream_event *event_reserve(const struct stream_pa
 	event->tag = at->tag;
 	addr_bytes(event->src, &src);
 	addr_bytes(event->dst, &dst);
-	event->src_port = from_opener ? at->tcp->dest : at->tcp->source;
-	event->dst_port = from_opener ? at->tcp->source : at->tcp->dest;
+	event->src_port = from_opener ? at->segment->dest : at->segment->source;
+	event->dst_port = from_opener ? at->segment->source : at->segment->dest;
 	event->tc_handle = at->tc_handle;
 	event->flow = at->flow;
 	event->kind = kind;
 	event->protocol = at->ip->protocol;
 	event->ip_version = at->ip->is_ipv6 ? 6 : 4;
-	event->opener = (from_opener ? at->dir : at->dir ^ 1) & 1;
-	/* The opener of direction 0 sends to the subscriber, who answers. */
+	event->opener = pair_index(from_opener ? at->dir : other_dir(at->dir));
+	/* The opener of direction 0 sends to the subscriber, which answers. */
 	event->side = event->opener ? SIDE_INTERNET : SIDE_SUBSCRIBER;
 	event->on_egress = at->on_egress;
 	return event;
@@ -104,7 +116,7 @@ static __always_inline void emit_flow_event(const struct stream_packet *at, enum
 	bpf_ringbuf_submit(event, wakeup_flag());
 }
 
-/* A flow has taken this place in the table: nothing of the last one stays. */
+/* Clears the state of the last flow if another has taken its place in the table. */
 static __always_inline void flow_begin(struct stream_flow *flow, __u64 tag)
 {
 	__u64 old = READ_U64(flow->tag);
@@ -114,14 +126,14 @@ static __always_inline void flow_begin(struct stream_flow *flow, __u64 tag)
 	__builtin_memset(flow->end, 0, sizeof(flow->end));
 }
 
-static __always_inline __u32 opening_reason(const struct tcp_segment *tcp)
+static __always_inline __u32 opening_reason(const struct segment *segment)
 {
-	if (!tcp->syn)
+	if (!segment->starts)
 		return STREAM_REASON_FIRST_PACKET;
-	return tcp->ack ? STREAM_REASON_SYN_ACK : STREAM_REASON_SYN;
+	return segment->accepts ? STREAM_REASON_SYN_ACK : STREAM_REASON_SYN;
 }
 
-/* Nothing was sent for so long that user space has said its end. */
+/* The flow was idle for so long that user space has reported its end. */
 static __always_inline bool is_over(const struct stream_packet *at,
 				    const struct stream_direction *own)
 {
@@ -131,25 +143,25 @@ static __always_inline bool is_over(const struct stream_packet *at,
 	return own->last_seen_ns && (__s64)(at->now - own->last_seen_ns) > (__s64)timeout;
 }
 
-/* The sender's flow: it begins to wait for an answer. A SYN after the end is
+/* The sender's flow begins to wait for an answer. A start after the end is that of
  * another connection between the same ports. */
 static __always_inline void flow_sent(const struct stream_packet *at, struct stream_direction *own)
 {
-	const struct tcp_segment *tcp = at->tcp;
+	const struct segment *segment = at->segment;
 
-	if ((own->state == STREAM_STATE_CLOSED && tcp->syn) || is_over(at, own))
+	if ((own->state == STREAM_STATE_CLOSED && segment->starts) || is_over(at, own))
 		__builtin_memset(own, 0, sizeof(*own));
-	if (own->state == STREAM_STATE_NONE && !tcp->fin && !tcp->rst) {
-		own->opening_reason = opening_reason(tcp);
+	if (own->state == STREAM_STATE_NONE && !segment->ends && !segment->aborts) {
+		own->opening_reason = opening_reason(segment);
 		own->state = STREAM_STATE_WAIT_OPEN;
 	}
 }
 
-/* The other end's flow: this packet is the first answer, so it is open. */
+/* The other end's flow opens if this packet is its first answer. */
 static __always_inline void flow_answered(const struct stream_packet *at,
 					  struct stream_direction *other)
 {
-	if (at->tcp->rst ||
+	if (at->segment->aborts ||
 	    __sync_val_compare_and_swap(&other->state, STREAM_STATE_WAIT_OPEN, STREAM_STATE_OPEN) !=
 		    STREAM_STATE_WAIT_OPEN)
 		return;
@@ -170,7 +182,7 @@ static __always_inline void flow_close(const struct stream_packet *at, struct st
 				from_opener);
 }
 
-/* RTT events of a flow are at least so far apart. */
+/* Returns the least time between two RTT events of a flow, in ns. */
 static __always_inline __u64 rtt_event_distance(const struct stream_direction *end)
 {
 	__u64 rtt = stream_config.smoothed ? end->smoothed_rtt_ns : end->min_rtt_ns;
@@ -196,7 +208,7 @@ static __always_inline void emit_rtt(const struct stream_packet *at, struct stre
 	bpf_ringbuf_submit(event, wakeup_flag());
 }
 
-/* A sample of the other end's TSvals. */
+/* Notes an RTT sample of the other end's marks, and reports it unless that is too soon. */
 static __always_inline void flow_rtt(const struct stream_packet *at, struct stream_direction *own,
 				     struct stream_direction *other)
 {
@@ -218,23 +230,19 @@ static __always_inline void flow_rtt(const struct stream_packet *at, struct stre
 		emit_rtt(at, own, other);
 }
 
-/* An echo's reply asks for no answer: its direction is no flow. */
-static __always_inline bool opens_flows(const struct stream_packet *at)
-{
-	return at->ip->protocol == IPPROTO_TCP || at->tcp->first_is_edge;
-}
-
+/* Counts a packet in its own flow, and in the other end's as an answer. */
 static __always_inline void stream_segment(const struct stream_packet *at)
 {
 	struct stream_flow *flow = bpf_map_lookup_elem(&stream_flow, &at->flow);
+	const struct segment *segment = at->segment;
 	struct stream_direction *own, *other;
 
 	if (!flow)
 		return;
 	flow_begin(flow, at->tag);
-	own = &flow->end[at->dir & 1];
-	other = &flow->end[(at->dir ^ 1) & 1];
-	if (opens_flows(at))
+	own = &flow->end[pair_index(at->dir)];
+	other = &flow->end[pair_index(other_dir(at->dir))];
+	if (segment->asks)
 		flow_sent(at, own);
 	__sync_fetch_and_add(&own->packets, at->packets);
 	__sync_fetch_and_add(&own->bytes, at->bytes);
@@ -242,9 +250,9 @@ static __always_inline void stream_segment(const struct stream_packet *at)
 	flow_answered(at, other);
 	if (at->rtt_ns)
 		flow_rtt(at, own, other);
-	if (at->tcp->fin || at->tcp->rst)
-		flow_close(at, own, at->tcp->rst ? STREAM_REASON_RST : STREAM_REASON_FIN, true);
-	if (at->tcp->rst)
+	if (segment->ends || segment->aborts)
+		flow_close(at, own, segment->aborts ? STREAM_REASON_RST : STREAM_REASON_FIN, true);
+	if (segment->aborts)
 		flow_close(at, other, STREAM_REASON_RST, false);
 }
 

@@ -1,27 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The flow table: a set-associative array without an allocator and without a
- * lock (docs/decisions/). A flow stands in one of the eight ways of its bucket,
- * probed from a home way, so that a hit usually costs one cache line.
+ * lock (docs/decisions/0001). A flow is in one of the eight ways of its bucket. The
+ * look-up begins at the flow's home way, so that a hit usually costs one cache line.
  *
- * Who gets in: a new flow takes a free way, else the longest idle one among
- * those that have no live sample (idle) or that were never seen established in
- * both directions (half-open: a SYN flood recycles its own entries). A flow
- * that is measured is never evicted by another: that would lose the long RTTs
- * first. Who finds no room is counted.
+ * Admission: a new flow takes a free way, else the longest idle one among the flows
+ * that have no live sample (idle) or that were never seen established in both
+ * directions (half-open: a SYN flood recycles its own entries). No flow evicts
+ * another that is measured: that would lose the long RTTs first. A flow that finds
+ * no room is counted.
  *
- * Taking a way over goes tag -> BUSY -> new tag by compare-and-swap. Whoever
- * still holds the old flow's pointer re-reads the tag after each slot
- * operation (slot_*()), so that nobody's TSval ends up in another's sample.
+ * A take-over changes the tag to BUSY and then to the new tag by compare-and-swap. A
+ * CPU may still hold a pointer to the old flow: it reads the tag again after each
+ * slot operation (slots_*()), so that no mark gets into another flow's sample.
  */
 #ifndef CPP_FLOW_H
 #define CPP_FLOW_H
 
+#include <stdbool.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "atomics.h"
 #include "clock.h"
+#include "limits.h"
 #include "maps.h"
-#include "transport.h"
+#include "parse.h"
+#include "segment.h"
 #include "stats.h"
+#include "verifier.h"
 
 /* Coarse time of flows: 64 jiffies, at most 0.64 s. */
 static __always_inline __u32 flow_tick(void)
@@ -29,8 +36,8 @@ static __always_inline __u32 flow_tick(void)
 	return now_jiffies() >> 6;
 }
 
-/* The rotation takes the top bits, which a multiplication leaves to themselves,
- * to where the seed decides what becomes of them. */
+/* A multiplication does not carry the top bits any further. The rotation moves them
+ * down, where the seed has a say in the result. */
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
 	hash ^= word;
@@ -38,15 +45,15 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 	return hash ^ hash >> 32;
 }
 
-/* Hash of the 5-tuple with the end first that packets of direction 0 go to (the
- * subscriber's), the same in both directions. 64 bits, seeded: it stands for the tuple. */
-static __always_inline __u64 flow_hash(const struct ip_packet *ip, const struct tcp_segment *tcp,
+/* Hash of the 5-tuple, the same in both directions: first the end that packets of
+ * direction 0 go to (the subscriber's). With 64 bits and a seed it identifies the flow. */
+static __always_inline __u64 flow_hash(const struct ip_packet *ip, const struct segment *segment,
 				       int dir)
 {
 	struct ip_addr near = select_addr(!dir, &ip->dst, &ip->src);
 	struct ip_addr far = select_addr(!dir, &ip->src, &ip->dst);
-	__u32 near_port = dir ? tcp->source : tcp->dest;
-	__u32 far_port = dir ? tcp->dest : tcp->source;
+	__u32 near_port = dir ? segment->source : segment->dest;
+	__u32 far_port = dir ? segment->dest : segment->source;
 	__u64 hash = config.hash_seed;
 
 	if (ip->is_ipv6) {
@@ -71,13 +78,13 @@ static __always_inline struct flow_bucket *flow_bucket_of(__u64 tag)
 	return bpf_map_lookup_elem(&cpp_flow, &index);
 }
 
-/* The i-th way to probe, starting from the tag's home. */
+/* The i-th way of the look-up, which begins at the tag's home. */
 static __always_inline struct flow *flow_way(struct flow_bucket *bucket, __u64 tag, __u32 i)
 {
 	return &bucket->way[((tag >> 61) + i) % FLOW_WAYS];
 }
 
-/* Which way to probe has the flow, or -1. */
+/* Returns which way of the look-up has the flow, or -1. */
 static __always_inline int flow_find(struct flow_bucket *bucket, __u64 tag)
 {
 #pragma unroll
@@ -99,13 +106,13 @@ static __always_inline bool flow_is_established(const struct flow *flow)
 	return READ_U64(flow->dir[0]) & READ_U64(flow->dir[1]) & FLOW_DIR_ESTABLISHED;
 }
 
-/* Ticks since the last sweep: -1 where another CPU has swept a tick later. */
+/* Ticks since the last sweep: -1 if another CPU has swept a tick later. */
 static __always_inline __s32 flow_unswept(const struct flow *flow, __u32 tick)
 {
 	return tick - flow->swept;
 }
 
-/* How willingly a way is given up: 0 never, else the longer idle the more. */
+/* Rates a way for a take-over: 0 never, else the more, the longer it was idle. */
 static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
 {
 	__s32 idle = flow_unswept(flow, tick);
@@ -120,7 +127,7 @@ static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
 	return 0;
 }
 
-/* Frees a direction's slots: how many TSvals were lost with them. */
+/* Frees a direction's slots. Returns how many marks were lost with them. */
 static __always_inline __u32 slots_clear(struct flow *flow, int dir)
 {
 	__u32 lost = 0;
@@ -133,7 +140,7 @@ static __always_inline __u32 slots_clear(struct flow *flow, int dir)
 	return lost;
 }
 
-/* Takes the way over for `tag`. False: another CPU was faster. */
+/* Takes the way over for `tag`. Returns false if another CPU was faster. */
 static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, struct stats *stats)
 {
 	__u64 old = READ_U64(flow->tag);
@@ -150,12 +157,9 @@ static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, 
 	return true;
 }
 
-/*
- * Enters a new flow: the way it got (0 to FLOW_WAYS - 1 from its home), or -1.
- * A global function, so that the verifier follows it once and not from every
- * state of its caller; it is off the fast path.
- */
-__noinline int flow_insert(__u64 tag, __u32 tick, __u32 cpu)
+/* Enters a new flow. Returns its way (0 to FLOW_WAYS - 1 from its home), or -1. Only a
+ * flow's first packet comes here. */
+VERIFY_ONCE int flow_insert(__u64 tag, __u32 tick, __u32 cpu)
 {
 	struct flow_bucket *bucket = flow_bucket_of(tag);
 	struct stats *stats = stats_of(cpu);

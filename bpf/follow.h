@@ -1,22 +1,56 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * From the packet path to whoever follows it (pping.bpf.c): a tail call, which
- * is a no-op of the JIT's while nobody does. What was found out about the packet
- * travels in skb->cb, which BPF programs of a packet share.
+ * From the packet path to its follower (pping.bpf.c). A tail call hands the packet
+ * on; without a follower the JIT makes a no-op of it. The packet path's findings
+ * travel in skb->cb, which all BPF programs of a packet share.
  */
 #ifndef CPP_FOLLOW_H
 #define CPP_FOLLOW_H
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
+/* The packet path's findings about a packet of a flow in the table. */
+struct followed {
+	__u64 tag;	 /* of the flow */
+	__u32 flow;	 /* its number in the table */
+	__u32 rtt;	 /* of the other end, in slot units; 0: no sample */
+	__u32 tc_handle; /* of the subscriber */
+	int dir;	 /* 0 or 1: the way the packet goes */
+};
+
+/* The words of skb->cb. */
 enum follow_word {
-	FOLLOW_FLOW = 0, /* number in the flow table << 1 | direction, + 2: never 0 */
-	FOLLOW_RTT = 1,	 /* slot units, or 0 */
+	FOLLOW_FLOW = 0, /* (flow << 1 | dir) + FOLLOW_FLOW_FIRST */
+	FOLLOW_RTT = 1,
 	FOLLOW_TAG_LOW = 2,
 	FOLLOW_TAG_HIGH = 3,
 	FOLLOW_HANDLE = 4,
 };
 
-#define FOLLOW_FLOW_MADE(flow, dir) (((flow) << 1 | (dir)) + 2)
+#define FOLLOW_FLOW_FIRST 2 /* so that the word is never 0 */
+
+static __always_inline void follow_pack(struct __sk_buff *skb, const struct followed *followed)
+{
+	skb->cb[FOLLOW_FLOW] = (followed->flow << 1 | followed->dir) + FOLLOW_FLOW_FIRST;
+	skb->cb[FOLLOW_RTT] = followed->rtt;
+	skb->cb[FOLLOW_TAG_LOW] = (__u32)followed->tag;
+	skb->cb[FOLLOW_TAG_HIGH] = followed->tag >> 32;
+	skb->cb[FOLLOW_HANDLE] = followed->tc_handle;
+}
+
+static __always_inline struct followed follow_unpack(const struct __sk_buff *skb)
+{
+	__u32 flow = skb->cb[FOLLOW_FLOW] - FOLLOW_FLOW_FIRST;
+	struct followed followed = {
+		.tag = (__u64)skb->cb[FOLLOW_TAG_HIGH] << 32 | skb->cb[FOLLOW_TAG_LOW],
+		.flow = flow >> 1,
+		.rtt = skb->cb[FOLLOW_RTT],
+		.tc_handle = skb->cb[FOLLOW_HANDLE],
+		.dir = flow & 1,
+	};
+
+	return followed;
+}
 
 #endif

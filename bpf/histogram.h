@@ -7,10 +7,16 @@
 #ifndef CPP_HISTOGRAM_H
 #define CPP_HISTOGRAM_H
 
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "atomics.h"
-#include "maps.h"
+#include "limits.h"
 #include "shaper_maps.h"
 #include "stats.h"
+#include "verifier.h"
 
 /* ceil(2^31 * 2^(k/7)): where bucket k of an octave starts, in a mantissa whose
  * top bit is set. */
@@ -71,9 +77,8 @@ static __always_inline __u32 hist_bucket(__u32 rtt)
 	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
 }
 
-/* Bucket passed 65535: remember 65536 of it beside the histogram. Global for
- * the verifier's sake, as flow_insert() is. */
-__noinline int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
+/* Bucket passed 65535: remember 65536 of it beside the histogram. */
+VERIFY_ONCE int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
 {
 	struct stats *stats = stats_of(cpu);
 
@@ -102,14 +107,14 @@ __noinline int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
 
 /*
  * One sample into an epoch's histogram. Four 16-bit counters share a word, since
- * BPF has no smaller atomics. Global for the verifier's sake.
+ * BPF has no smaller atomics.
  */
-__noinline int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
+VERIFY_ONCE int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
 {
 	__u32 bucket = hist_bucket(rtt), shift = HIST_SHIFT(bucket), word = HIST_WORD(bucket);
 	__u64 old;
 
-	if (!epoch || word >= HIST_WORDS)
+	if (!epoch || never(word >= HIST_WORDS))
 		return 0;
 	old = __sync_fetch_and_add(&epoch->hist[word], 1ULL << shift);
 	if ((old >> shift & 0xffff) != 0xffff)
@@ -157,7 +162,7 @@ static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
 {
 	/* Number 0 is that of the first 20 s after boot, and in the window for
 	 * 80: all are epochs without a sample from the start. */
-	static const struct rtt_handle empty = {
+	OFF_STACK struct rtt_handle empty = {
 		.epoch[0 ... 1][0 ... RTT_EPOCHS - 1].min = ~0U,
 	};
 	struct rtt_handle *handle = bpf_map_lookup_elem(&cpp_rtt, &tc_handle);
@@ -182,8 +187,8 @@ struct side_sum {
  * histogram, the rest at once. An epoch that the window has left behind gets
  * none, the totals all.
  */
-__noinline int side_record(struct rtt_handle *handle, const struct rtt_recent *line, __u32 side,
-			   __u32 cpu)
+VERIFY_ONCE int side_record(struct rtt_handle *handle, const struct rtt_recent *line, __u32 side,
+			    __u32 cpu)
 {
 	struct side_sum add = { .min = ~0U };
 	struct stats *stats = stats_of(cpu);
@@ -195,7 +200,7 @@ __noinline int side_record(struct rtt_handle *handle, const struct rtt_recent *l
 	if (!handle || !line || !stats)
 		return 0;
 	number = line->epoch;
-	epoch = &handle->epoch[side & 1][number % RTT_EPOCHS];
+	epoch = &handle->epoch[pair_index(side)][number % RTT_EPOCHS];
 	entered = epoch_enter(epoch, number);
 	for (int i = 0; i < RECENT_SAMPLES; i++) {
 		__u32 sample = line->sample[i], rtt = RECENT_SAMPLE_RTT(sample);
@@ -219,7 +224,7 @@ __noinline int side_record(struct rtt_handle *handle, const struct rtt_recent *l
 	} else if (*(volatile __u32 *)&epoch->epoch == RTT_EPOCH_RESETTING) {
 		count_many(stats, COUNT_rtt_raced, add.count);
 	}
-	total = &handle->total[side & 1];
+	total = &handle->total[pair_index(side)];
 	__sync_fetch_and_add(&total->count, add.count);
 	__sync_fetch_and_add(&total->sum_ns, add.sum << SLOT_UNIT_BITS);
 	return 0;

@@ -9,6 +9,11 @@
 #ifndef CPP_MAPPING_H
 #define CPP_MAPPING_H
 
+#include <stdbool.h>
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "clock.h"
 #include "maps.h"
 #include "parse.h"

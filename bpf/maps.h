@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 #include "abi.h"
 #include "config.h"
+#include "limits.h"
 
 const volatile struct config config = {
 	.cache_mask = ADDR_CACHE_ENTRIES - 1,

@@ -1,108 +1,121 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A whole packet, through the one parser: as far as it can be followed, and how
- * far that was. The same at both hooks.
+ * A whole packet, read by the one parser as far as it can follow, and the same at
+ * both hooks.
  */
 #ifndef CPP_PACKET_H
 #define CPP_PACKET_H
 
-#include "clock.h"
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "ctx_tc.h"
 #include "ctx_xdp.h"
-#include "transport.h"
+#include "cursor.h"
+#include "extension.h"
+#include "maps.h"
+#include "mark_icmp.h"
+#include "mark_tcp.h"
+#include "parse.h"
+#include "segment.h"
+#include "stats.h"
+#include "tcp.h"
+#include "verifier.h"
 
 struct packet {
-	struct ip_packet ip;
-	struct tcp_segment tcp;	     /* valid with transport == PARSE_OK */
-	enum parse_result network;   /* how far parse_ip() came */
-	enum parse_result transport; /* how far parse_transport() came */
+	struct ip_packet ip;	     /* valid with network == PARSE_OK */
+	struct segment segment;	     /* valid with transport == PARSE_OK */
+	enum parse_result network;   /* how far the network header was read */
+	enum parse_result transport; /* how far the transport header was read */
 };
 
-/* Where the packet comes from. Constants but for the context and the length:
+/* The source of a packet. All but the context and the length are constants, so that
  * the compiler leaves one way through the parser. */
 struct hook {
 	void *ctx; /* struct xdp_md or struct __sk_buff */
 	bool is_xdp;
 	bool no_link_header;
-	bool echoes; /* ICMP echoes are followed, too */
+	bool echoes;  /* ICMP echoes are measured, too */
+	bool forgets; /* forget_the_way() may have the packet's address: it stays on the stack */
 	__u32 frame_len;
 };
 
-static __always_inline struct cursor hook_cursor(const struct hook *hook)
+/* Returns a frame's length on the wire. A replayed capture may hold less of the frame, so
+ * the replay sets the length beside the clock. */
+static __always_inline __u32 frame_len(__u32 len)
 {
-	return hook->is_xdp ? xdp_cursor(hook->ctx) : tc_cursor(hook->ctx);
+	__u32 zero = 0;
+	struct control *control;
+
+	if (!config.test_clock)
+		return len;
+	control = bpf_map_lookup_elem(&cpp_control, &zero);
+	return control && control->test_frame_len ? control->test_frame_len : len;
 }
 
 /*
- * find_tcp_timestamps() for the packets that do not have them where every kernel
- * puts them, and find_transport() for the few that have extension headers:
- * global, so that the verifier follows them once.
+ * Defines the global functions of one hook. Each hook has its own, because the
+ * verifier wants a context of the hook's own type (VERIFY_ONCE). They serve the few
+ * packets with options or extension headers; the packet path seldom calls them.
  */
-__noinline int tc_find_timestamps(struct __sk_buff *skb, __u32 offset, __u32 length)
-{
-	struct cursor cur = tc_cursor(skb);
+#define DEFINE_HOOK(hook, context)                                                                 \
+	VERIFY_ONCE int hook##_find_timestamps(struct context *ctx, __u32 offset, __u32 length)    \
+	{                                                                                          \
+		struct cursor cur = hook##_cursor(ctx);                                            \
+                                                                                                   \
+		return find_tcp_timestamps(&cur, offset, length);                                  \
+	}                                                                                          \
+                                                                                                   \
+	VERIFY_ONCE int hook##_find_transport(struct context *ctx, __u32 offset, __u32 protocol)   \
+	{                                                                                          \
+		struct cursor cur = hook##_cursor(ctx);                                            \
+                                                                                                   \
+		return find_transport(&cur, offset, protocol);                                     \
+	}
 
-	return find_tcp_timestamps(&cur, offset, length);
+DEFINE_HOOK(tc, __sk_buff)
+DEFINE_HOOK(xdp, xdp_md)
+
+/* Calls tc_NAME(ctx, ...) or xdp_NAME(ctx, ...), as the packet's hook is. */
+#define AT_HOOK(hook, name, ...)                                                                   \
+	((hook)->is_xdp ? xdp_##name((hook)->ctx, ##__VA_ARGS__) :                                 \
+			  tc_##name((hook)->ctx, ##__VA_ARGS__))
+
+static __always_inline enum parse_result read_tcp(const struct hook *hook, struct cursor *cur,
+						  const struct ip_packet *ip,
+						  struct segment *segment)
+{
+	__u32 options;
+	enum parse_result result = parse_tcp(cur, ip, hook->frame_len, segment, &options);
+
+	if (result != PARSE_OK || !options || mark_aligned(cur, options, segment))
+		return result;
+	return mark_found(cur, AT_HOOK(hook, find_timestamps, cur->offset, options), segment);
 }
 
-__noinline int tc_find_transport(struct __sk_buff *skb, __u32 offset, __u32 protocol)
-{
-	struct cursor cur = tc_cursor(skb);
-
-	return find_transport(&cur, offset, protocol);
-}
-
-__noinline int xdp_find_timestamps(struct xdp_md *ctx, __u32 offset, __u32 length)
-{
-	struct cursor cur = xdp_cursor(ctx);
-
-	return find_tcp_timestamps(&cur, offset, length);
-}
-
-__noinline int xdp_find_transport(struct xdp_md *ctx, __u32 offset, __u32 protocol)
-{
-	struct cursor cur = xdp_cursor(ctx);
-
-	return find_transport(&cur, offset, protocol);
-}
-
-static __always_inline int hook_find_timestamps(const struct hook *hook, __u32 offset, __u32 length)
-{
-	return hook->is_xdp ? xdp_find_timestamps(hook->ctx, offset, length) :
-			      tc_find_timestamps(hook->ctx, offset, length);
-}
-
-static __always_inline int hook_find_transport(const struct hook *hook, __u32 offset,
-					       __u32 protocol)
-{
-	return hook->is_xdp ? xdp_find_transport(hook->ctx, offset, protocol) :
-			      tc_find_transport(hook->ctx, offset, protocol);
-}
-
-/* The transport header of a packet whose network header was read. */
-static __always_inline void parse_above(const struct hook *hook, struct cursor *cur,
-					struct packet *packet)
+/* Reads the transport header of a packet whose network header was read. */
+static __always_inline enum parse_result read_transport(const struct hook *hook, struct cursor *cur,
+							struct packet *packet)
 {
 	if (packet->ip.is_ipv6 && is_ipv6_extension(packet->ip.protocol)) {
-		int found = hook_find_transport(hook, cur->offset, packet->ip.protocol);
+		int found = AT_HOOK(hook, find_transport, cur->offset, packet->ip.protocol);
+		enum parse_result result = enter_transport(cur, found, &packet->ip);
 
-		packet->transport = enter_transport(cur, found, &packet->ip);
-		if (packet->transport != PARSE_OK)
-			return;
+		if (result != PARSE_OK)
+			return result;
 	}
-	packet->transport = parse_transport(cur, &packet->ip, hook->frame_len, &packet->tcp);
-	if (packet->transport == PARSE_OK && packet->tcp.options_len) {
-		int found = hook_find_timestamps(hook, cur->offset, packet->tcp.options_len);
-
-		packet->transport = parse_timestamps(cur, found, &packet->tcp);
-	} else if (packet->transport == PARSE_OTHER && hook->echoes) {
-		packet->transport = parse_echo(cur, &packet->ip, &packet->tcp);
-	}
+	if (packet->ip.protocol == IPPROTO_TCP)
+		return read_tcp(hook, cur, &packet->ip, &packet->segment);
+	if (hook->echoes)
+		return parse_echo(cur, &packet->ip, &packet->segment);
+	return PARSE_OTHER;
 }
 
-static __always_inline void parse_linear(const struct hook *hook, struct packet *packet)
+static __always_inline void read_linear(const struct hook *hook, struct packet *packet)
 {
-	struct cursor cur = hook_cursor(hook);
+	struct cursor cur = AT_HOOK(hook, cursor);
 
 	packet->transport = PARSE_OTHER;
 	if (hook->no_link_header)
@@ -110,21 +123,50 @@ static __always_inline void parse_linear(const struct hook *hook, struct packet 
 	else
 		packet->network = parse_ip(&cur, &packet->ip);
 	if (config.rtt && packet->network == PARSE_OK)
-		parse_above(hook, &cur, packet);
+		packet->transport = read_transport(hook, &cur, packet);
 }
 
-/* What is linear, and once more when headers turn out to be in a page fragment.
- * A loop, so that there is one copy of the parser in the program. */
-static __always_inline void parse_packet(const struct hook *hook, struct packet *packet)
+/* The way through the parser. Where the packet is in registers (`forgets` is false), the
+ * verifier copes without it. */
+DEFINE_FORGET(forget_the_way, struct packet)
+
+/* Reads the linear part of the frame, and reads it once more when headers turn out
+ * to be in a page fragment. A loop, so that the program has one copy of the parser. */
+static __always_inline void read_packet(const struct hook *hook, struct packet *packet)
 {
 #pragma clang loop unroll(disable)
 	for (int try = 0; try < 2; try++) {
-		parse_linear(hook, packet);
+		read_linear(hook, packet);
 		if (packet->network != PARSE_TRUNCATED && packet->transport != PARSE_TRUNCATED)
 			return;
-		if (hook->is_xdp || !tc_pull_headers(hook->ctx))
+		if (!AT_HOOK(hook, pull_headers))
 			return;
+		if (hook->forgets)
+			forget_the_way(packet);
 	}
+}
+
+static __always_inline void count_unmeasured(struct stats *stats, enum parse_result why)
+{
+	if (why == PARSE_FRAGMENT)
+		count(stats, COUNT_rtt_no_ports);
+	else if (why == PARSE_TRUNCATED)
+		count(stats, COUNT_rtt_tcp_truncated);
+	else
+		count(stats, COUNT_rtt_tcp_malformed);
+}
+
+/* Returns whether a packet of a protocol that is measured carries a mark; counts why if
+ * it does not. */
+static __always_inline bool is_marked(const struct packet *packet, struct stats *stats)
+{
+	if (packet->transport != PARSE_OK) {
+		count_unmeasured(stats, packet->transport);
+		return false;
+	}
+	if (!packet->segment.has_mark)
+		count(stats, COUNT_rtt_no_timestamps);
+	return packet->segment.has_mark;
 }
 
 #endif

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The one parser, up to the network header; transport.h goes on. It works on a
- * cursor, so that it does not know whether the frame came from XDP (ctx_xdp.h)
- * or from TC (ctx_tc.h).
+ * The one parser, from the link header to the network header. extension.h, tcp.h and
+ * icmp.h go on from there.
  *
- * Each parse_*() advances the cursor past one header, or says why it could
- * not. A frame that cannot be parsed is never dropped and never classified.
+ * Each parse_*() moves the cursor past one header, or returns why it cannot. A
+ * frame that cannot be parsed is never dropped and never classified.
  */
 #ifndef CPP_PARSE_H
 #define CPP_PARSE_H
@@ -15,24 +14,8 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
-#include "abi.h"
-
-struct cursor {
-	void *data;
-	void *end;
-	__u32 offset; /* of the next header from data */
-};
-
-#define MAX_HEADERS    0x1ff /* bytes: a mask, for the verifier; no offset may be greater */
-#define MAX_TCP_HEADER 60
-
-enum parse_result {
-	PARSE_OK = 0,
-	PARSE_OTHER,	 /* another protocol than we follow */
-	PARSE_TRUNCATED, /* the frame ends inside a header */
-	PARSE_MALFORMED, /* a header contradicts itself */
-	PARSE_FRAGMENT,	 /* TCP, but its header went with an earlier fragment */
-};
+#include "cursor.h"
+#include "limits.h"
 
 /* An address as in struct ip_prefix: two halves in network order. */
 struct ip_addr {
@@ -61,55 +44,6 @@ struct ip_packet {
 	bool is_ipv6;
 	bool has_ports; /* false: a later fragment, or headers we cannot follow */
 };
-
-struct tcp_segment {
-	__be16 source;
-	__be16 dest;
-	__u32 payload; /* bytes */
-	__u32 tsval;   /* valid with has_timestamps */
-	__u32 tsecr;
-	__u32 options_len; /* bytes of options at the cursor, still to be looked through */
-	bool has_timestamps;
-	bool first_is_edge; /* the first TSval seen is new: rule 4 does not hold */
-	bool syn;
-	bool ack;
-	bool fin;
-	bool rst;
-};
-
-/* Reserve the next header: NULL when the frame ends before it does. */
-#define TAKE(cursor, type)                                                                         \
-	({                                                                                         \
-		type *__header = (cursor)->data + (cursor)->offset;                                \
-		if ((void *)(__header + 1) > (cursor)->end)                                        \
-			__header = NULL;                                                           \
-		else                                                                               \
-			(cursor)->offset += sizeof(*__header);                                     \
-		__header;                                                                          \
-	})
-
-/*
- * For the verifier: makes it forget which offset this is, so that it follows
- * what comes next once, and not once for each depth of tags and extensions
- * (a million instructions instead of ten thousand). Always 0, never written.
- */
-volatile __u32 verifier_zero;
-
-static __always_inline void cursor_forget(struct cursor *cur)
-{
-	cur->offset = (cur->offset + verifier_zero) & MAX_HEADERS;
-}
-
-/* Steps over `bytes` that must be within the frame. */
-static __always_inline bool cursor_skip(struct cursor *cur, __u32 bytes)
-{
-	void *pos = cur->data + cur->offset;
-
-	if (pos + bytes > cur->end)
-		return false;
-	cur->offset += bytes;
-	return true;
-}
 
 struct vlan_tag {
 	__be16 tci;

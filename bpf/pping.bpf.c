@@ -4,23 +4,32 @@
  *
  *   alone    one interface: pping_ingress (or pping_xdp) and pping_egress
  *   follow   on a shaper: tc_classify hands each TCP packet that it has measured
- *            on to pping_follow (follow.h); nothing is measured twice
+ *            on to pping_follow (follow.h); no packet is measured twice
  *
- * packet.h     the parser, at TC          rtt.h        the RTT rules
+ * packet.h     the parser                 rtt.h        the RTT rules
  * events.h     flow events                aggregate.h  counts by subnet
  *
  * Nothing here changes a packet or its verdict.
  */
+#include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
+#include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 
+#include "clock.h"
+#include "cursor.h"
+#include "events.h"
 #include "follow.h"
+#include "limits.h"
+#include "packet.h"
+#include "stream.h"
+#include "verifier.h"
 #include "watch.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* TCX_NEXT and TC_ACT_UNSPEC are the same -1: whoever comes after us decides. */
+/* TCX_NEXT and TC_ACT_UNSPEC are the same -1: the next program decides. */
 #define GO_ON TC_ACT_UNSPEC
 
 SEC("tc")
@@ -48,27 +57,31 @@ SEC("tc")
 int pping_follow(struct __sk_buff *skb)
 {
 	struct stream_stats *stats = stream_stats_of(bpf_get_smp_processor_id());
-	__u32 flow = skb->cb[FOLLOW_FLOW] - 2;
-	struct packet packet = {};
-	struct hook hook = { .ctx = skb, .frame_len = frame_len(skb->len) };
+	struct followed followed = follow_unpack(skb);
+	struct packet packet = UNSET;
+	struct hook hook = {
+		.ctx = skb,
+		.forgets = true,
+		.frame_len = frame_len(skb->len),
+	};
 	struct stream_packet stream = {
 		.ip = &packet.ip,
-		.tcp = &packet.tcp,
+		.segment = &packet.segment,
 		.stats = stats,
-		.tag = (__u64)skb->cb[FOLLOW_TAG_HIGH] << 32 | skb->cb[FOLLOW_TAG_LOW],
+		.tag = followed.tag,
 		.now = now_ns(),
-		.rtt_ns = (__u64)skb->cb[FOLLOW_RTT] << SLOT_UNIT_BITS,
-		.flow = flow >> 1,
-		.tc_handle = skb->cb[FOLLOW_HANDLE],
+		.rtt_ns = (__u64)followed.rtt << SLOT_UNIT_BITS,
+		.flow = followed.flow,
+		.tc_handle = followed.tc_handle,
 		.packets = skb->gso_segs ?: 1,
 		.bytes = hook.frame_len,
-		.dir = flow & 1,
+		.dir = followed.dir,
 		.on_egress = true,
 	};
 
 	if (!stats)
 		return TC_ACT_OK;
-	parse_packet(&hook, &packet);
+	read_packet(&hook, &packet);
 	if (packet.network == PARSE_OK && packet.transport == PARSE_OK)
 		stream_segment(&stream);
 	return TC_ACT_OK;

@@ -8,10 +8,15 @@
 #ifndef CPP_RECENT_H
 #define CPP_RECENT_H
 
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "histogram.h"
+#include "limits.h"
 #include "maps.h"
 #include "shaper_maps.h"
 #include "stats.h"
+#include "verifier.h"
 
 static __always_inline __u32 recent_slot(__u32 tc_handle, __u32 cpu)
 {
@@ -20,11 +25,8 @@ static __always_inline __u32 recent_slot(__u32 tc_handle, __u32 cpu)
 	return cpu * lines + RECENT_SLOT(tc_handle, lines);
 }
 
-/*
- * Moves the samples of the line at `slot` to their handle's record. Global for
- * the verifier's sake, as flow_insert() is.
- */
-__noinline int recent_flush(__u32 slot, __u32 cpu)
+/* Moves the samples of the line at `slot` to their handle's record. */
+VERIFY_ONCE int recent_flush(__u32 slot, __u32 cpu)
 {
 	struct rtt_recent *line = bpf_map_lookup_elem(&cpp_rtt_recent, &slot);
 	struct stats *stats = stats_of(cpu);
@@ -63,8 +65,8 @@ static __always_inline void rtt_record(__u32 tc_handle, enum side side, __u32 rt
 	if (line->tc_handle != tc_handle || line->epoch != epoch)
 		recent_flush(slot, cpu);
 	samples = RECENT_COUNT(line->state);
-	if (samples >= RECENT_SAMPLES)
-		return; /* the verifier: a flush leaves none */
+	if (never(samples >= RECENT_SAMPLES))
+		return; /* a flush leaves none */
 	line->tc_handle = tc_handle;
 	line->epoch = epoch;
 	line->last_tick = now >> RTT_TICK_BITS;

@@ -1,102 +1,142 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Passive RTT from TCP timestamps (RFC 7323), both sides apart: a TSval seen
- * leaving one way is remembered; the TSecr that echoes it, seen leaving the
- * other way, ends the sample. The rules are DESIGN.md's, by their numbers.
+ * Passive RTT of both sides, apart: a mark that leaves one way is remembered, and
+ * its echo that leaves the other way ends the sample. segment.h says where marks
+ * come from. The rules, to which the comments refer by number:
+ *
+ *  1. Only segments with payload open a sample: the echo of a pure ACK would include idle
+ *     time. SYN and SYN-ACK do if config.handshake. Every segment advances the last mark.
+ *  2. A TSecr is an echo only with the ACK flag, and if it is not 0.
+ *  3. Only the first packet of a later mark opens a sample; the last mark never regresses.
+ *  4. The first mark seen may not be new, unless the segment starts the connection.
+ *  5. A mark that waits is not overwritten; it times out after RTT_TIMEOUT_NS.
+ *  6. One match, one sample, however many CPUs run at once.
+ *  7. An echo frees the slots of earlier marks without a sample.
+ *  8. The clock is read once a packet.
+ *  9. No assumption about the tick of the marks.
+ * 10. A mark or segment that could not be measured is counted by its reason.
  */
 #ifndef CPP_RTT_H
 #define CPP_RTT_H
 
+#include <stdbool.h>
+#include <linux/types.h>
+#include "abi.h"
+#include "atomics.h"
+#include "clock.h"
 #include "flow.h"
+#include "maps.h"
+#include "parse.h"
+#include "segment.h"
 #include "slots.h"
+#include "stats.h"
+#include "verifier.h"
 
 /* Where a packet was seen. */
 struct rtt_context {
 	struct stats *stats;
 	__u32 cpu;
-	int dir;      /* flow->dir and flow->slot index: the way the packet is going */
+	int dir;      /* index of flow->dir and flow->slot: the way the packet goes */
 	bool answers; /* may end a sample */
 };
 
-/* What came of it. */
+/* The findings about a packet. */
 struct rtt_result {
-	__u64 tag;  /* of the flow, or 0: not in the table */
+	__u64 tag;  /* of the flow; 0: not in the table */
 	__u32 flow; /* its number in the table */
 	__u32 rtt;  /* of the other end, in slot units; 0: no sample */
 	__u64 now;  /* ns; valid with rtt */
 };
 
-static __always_inline bool opens_sample(const struct tcp_segment *tcp)
+static __always_inline bool opens_sample(const struct segment *segment)
 {
-	if (tcp->syn)
+	if (segment->starts)
 		return config.handshake;
-	return tcp->payload != 0; /* rule 1: a pure ACK would measure idle time */
+	return segment->payload != 0; /* rule 1: a pure ACK would measure idle time */
 }
 
 /*
- * A SYN starts a connection: on 5-tuple reuse, what we knew is the old one's.
- * A repeated SYN of the same handshake goes on in it.
+ * A segment starts a connection. If its ports were used before, what we know is of
+ * the old connection. A repeated start of the same handshake changes nothing.
  */
-static __always_inline void restart_on_syn(struct flow *flow, int dir,
-					   const struct tcp_segment *tcp, struct stats *stats)
+static __always_inline void restart(struct flow *flow, int dir, const struct segment *segment,
+				    struct stats *stats)
 {
-	__u64 own = READ_U64(flow->dir[dir & 1]);
+	__u64 own = READ_U64(flow->dir[pair_index(dir)]);
 	bool established = own & FLOW_DIR_ESTABLISHED;
-	bool regressed = own & FLOW_DIR_SEEN && tsval_after((__u32)own, tcp->tsval);
+	bool regressed = own & FLOW_DIR_SEEN && mark_after((__u32)own, segment->mark);
+	int other = other_dir(dir);
 	__u32 lost;
 
 	if (!established && !regressed)
 		return;
-	flow->dir[dir & 1] = 0;
-	lost = slots_clear(flow, dir & 1);
-	if (!tcp->ack) {
-		flow->dir[(dir ^ 1) & 1] = 0;
-		lost += slots_clear(flow, (dir ^ 1) & 1);
+	flow->dir[pair_index(dir)] = 0;
+	lost = slots_clear(flow, pair_index(dir));
+	if (!segment->accepts) {
+		flow->dir[pair_index(other)] = 0;
+		lost += slots_clear(flow, pair_index(other));
 	}
 	count_many(stats, COUNT_rtt_evicted, lost);
 }
 
-/*
- * Move the direction's last TSval up (rule 3: only up). True on an edge: the
- * first packet of a strictly greater TSval. The first TSval of all may not be
- * one (rule 4), except in a SYN or an echo request.
- */
-static __always_inline bool advance_tsval(struct flow *flow, int dir, const struct tcp_segment *tcp)
+/* Rule 3: the last mark only moves up. */
+static __always_inline bool moves_up(__u64 dir, __u32 mark)
 {
-	__u64 *last = &flow->dir[dir & 1];
+	return !(dir & FLOW_DIR_SEEN) || mark_after(mark, (__u32)dir);
+}
 
+/* Returns the word of a direction (flow->dir) after a segment. */
+static __always_inline __u64 dir_after(__u64 dir, const struct segment *segment)
+{
+	__u64 flags = (dir >> 32) << 32 | FLOW_DIR_SEEN;
+
+	if (!segment->starts)
+		flags |= FLOW_DIR_ESTABLISHED;
+	return flags | (moves_up(dir, segment->mark) ? segment->mark : (__u32)dir);
+}
+
+/* Rule 4: the first mark that we see may not be new. */
+static __always_inline bool is_edge(__u64 dir, const struct segment *segment)
+{
+	if (!(dir & FLOW_DIR_SEEN))
+		return segment->first_is_edge;
+	return mark_after(segment->mark, (__u32)dir);
+}
+
+/* Notes the segment's mark as its direction's last. Returns true on an edge: this is the
+ * first packet that carries the mark. */
+static __always_inline bool advance_mark(struct flow *flow, int dir, const struct segment *segment)
+{
+	__u64 *word = &flow->dir[pair_index(dir)];
+
+#pragma clang loop unroll(disable)
 	for (int try = 0; try < CAS_TRIES; try++) {
-		__u64 old = READ_U64(*last), flags = (old >> 32) << 32 | FLOW_DIR_SEEN;
-		bool first = !(old & FLOW_DIR_SEEN);
-		bool later = first || tsval_after(tcp->tsval, (__u32)old);
+		__u64 old = READ_U64(*word), new = dir_after(old, segment);
 
-		if (!tcp->syn)
-			flags |= FLOW_DIR_ESTABLISHED;
-		if (!later && (flags | (__u32)old) == old)
+		if (new == old)
 			return false;
-		if (__sync_val_compare_and_swap(last, old,
-						flags | (later ? tcp->tsval : (__u32)old)) == old)
-			return later && (!first || tcp->first_is_edge);
+		if (__sync_val_compare_and_swap(word, old, new) == old)
+			return is_edge(old, segment);
 	}
 	return false;
 }
 
-/* A segment of a flow that is in the table. */
+/* Applies the rules to a segment of a flow that is in the table. */
 static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick,
-					const struct tcp_segment *tcp, const struct rtt_context *at,
+					const struct segment *segment, const struct rtt_context *at,
 					struct rtt_result *result)
 {
-	int dir = at->dir;
+	int dir = at->dir, other = other_dir(dir);
 	struct stats *stats = at->stats;
-	bool echoes = at->answers && tcp->ack && tcp->tsecr; /* rule 2 */
 	bool sweep = flow_unswept(flow, tick) > (__s32)config.sweep_ticks;
+	bool echoes = at->answers && segment->has_echo && segment->echo; /* rule 2 */
 	bool edge, match;
 	__u32 time;
 
-	if (tcp->syn)
-		restart_on_syn(flow, dir, tcp, stats);
-	edge = advance_tsval(flow, dir, tcp) && opens_sample(tcp);
-	match = echoes && slots_concern(flow, dir ^ 1, tcp->tsecr);
+	if (segment->starts)
+		restart(flow, dir, segment, stats);
+	edge = advance_mark(flow, dir, segment) && opens_sample(segment);
+	match = echoes && slots_concern(flow, other, segment->echo);
 	if (!edge && !match && !sweep)
 		return;
 	result->now = now_ns(); /* rule 8: once */
@@ -104,42 +144,20 @@ static __always_inline void rtt_segment(struct flow *flow, __u64 tag, __u32 tick
 	if (sweep)
 		slots_sweep(flow, tick, time, stats);
 	if (match)
-		result->rtt = slots_match(flow, tag, dir ^ 1, tcp->tsecr, time, stats);
+		result->rtt = slots_match(flow, tag, other, segment->echo, time, stats);
 	if (edge)
-		slots_open(flow, tag, dir, tcp->tsval, time, stats);
+		slots_open(flow, tag, dir, segment->mark, time, stats);
 }
 
-static __always_inline void count_unmeasured(struct stats *stats, enum parse_result why)
+/* Finds or enters the flow of a segment that carries a mark, and measures it. */
+static __always_inline void rtt_packet(const struct ip_packet *ip, const struct segment *segment,
+				       const struct rtt_context *at, struct rtt_result *result)
 {
-	if (why == PARSE_FRAGMENT)
-		count(stats, COUNT_rtt_no_ports);
-	else if (why == PARSE_TRUNCATED)
-		count(stats, COUNT_rtt_tcp_truncated);
-	else
-		count(stats, COUNT_rtt_tcp_malformed);
-}
-
-/* A TCP packet; `parsed` is parse_transport()'s. */
-static __always_inline void rtt_packet(const struct ip_packet *ip, const struct tcp_segment *tcp,
-				       enum parse_result parsed, const struct rtt_context *at,
-				       struct rtt_result *result)
-{
-	struct stats *stats = at->stats;
-	struct flow_bucket *bucket;
-	__u64 tag;
+	__u64 tag = flow_hash(ip, segment, at->dir);
+	struct flow_bucket *bucket = flow_bucket_of(tag);
 	__u32 tick;
 	int way;
 
-	if (parsed != PARSE_OK) {
-		count_unmeasured(stats, parsed);
-		return;
-	}
-	if (!tcp->has_timestamps) {
-		count(stats, COUNT_rtt_no_timestamps);
-		return;
-	}
-	tag = flow_hash(ip, tcp, at->dir);
-	bucket = flow_bucket_of(tag);
 	if (!bucket)
 		return;
 	tick = flow_tick();
@@ -150,7 +168,7 @@ static __always_inline void rtt_packet(const struct ip_packet *ip, const struct 
 		return;
 	result->tag = tag;
 	result->flow = flow_index(tag, way);
-	rtt_segment(flow_way(bucket, tag, way), tag, tick, tcp, at, result);
+	rtt_segment(flow_way(bucket, tag, way), tag, tick, segment, at, result);
 }
 
 #endif

@@ -7,8 +7,10 @@
 #define CPP_SHAPER_MAPS_H
 
 #include <linux/bpf.h>
+#include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 #include "abi.h"
+#include "limits.h"
 
 /* Whose packet is it: subscriber address -> CPU and class. */
 struct {

@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A direction's outstanding TSvals. Each slot is one 64-bit word, so that
- * claiming and filling it are single compare-and-swaps: one match, one sample,
- * whoever runs concurrently (rule 6), and never half a slot.
+ * The marks of a direction that wait for their echo. Each slot is one 64-bit word,
+ * so that one compare-and-swap claims it and one fills it: one match gives one
+ * sample, however many CPUs run at once (rule 6), and no CPU sees half a slot.
  */
 #ifndef CPP_SLOTS_H
 #define CPP_SLOTS_H
 
+#include <stdbool.h>
+#include <linux/types.h>
+#include "abi.h"
+#include "atomics.h"
 #include "flow.h"
+#include "limits.h"
+#include "maps.h"
+#include "segment.h"
+#include "stats.h"
+#include "verifier.h"
 
 #define SLOT_TIMEOUT ((__u32)(RTT_TIMEOUT_NS >> SLOT_UNIT_BITS))
 #define SLOT_AHEAD   (1U << 28) /* 2 s: beyond what FLOW_IDLE + RTT_TIMEOUT leave */
@@ -17,12 +26,12 @@ static __always_inline __u32 slot_time(__u64 now)
 	return (__u32)(now >> SLOT_UNIT_BITS) ?: 1; /* 0 would read as free */
 }
 
-static __always_inline __u64 slot_make(__u32 tsval, __u32 time)
+static __always_inline __u64 slot_make(__u32 mark, __u32 time)
 {
-	return (__u64)tsval << 32 | time;
+	return (__u64)mark << 32 | time;
 }
 
-static __always_inline __u32 slot_tsval(__u64 slot)
+static __always_inline __u32 slot_mark(__u64 slot)
 {
 	return slot >> 32;
 }
@@ -33,11 +42,11 @@ static __always_inline __u32 slot_age(__u64 slot, __u32 time)
 	return time - (__u32)slot;
 }
 
-/* A slot that another CPU opened just after `time` was read has a negative age:
- * that is not an old one. */
+/* Another CPU may have opened the slot just after `time` was read. Its age is then
+ * negative, within SLOT_AHEAD of the top of 32 bits, and it has not timed out. */
 static __always_inline bool is_timed_out(__u32 age)
 {
-	return age - (SLOT_TIMEOUT + 1) < -SLOT_AHEAD - (SLOT_TIMEOUT + 1);
+	return age > SLOT_TIMEOUT && age < -SLOT_AHEAD;
 }
 
 static __always_inline bool slot_swap(__u64 *slot, __u64 old, __u64 new)
@@ -45,20 +54,14 @@ static __always_inline bool slot_swap(__u64 *slot, __u64 old, __u64 new)
 	return __sync_val_compare_and_swap(slot, old, new) == old;
 }
 
-/* TSval a is later than b (RFC 7323, 5.2). */
-static __always_inline bool tsval_after(__u32 a, __u32 b)
-{
-	return (__s32)(a - b) > 0;
-}
-
-/* Remember a TSval that has just left. */
-static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __u32 tsval,
+/* Remembers a mark that has just left. */
+static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __u32 mark,
 				       __u32 time, struct stats *stats)
 {
-	__u64 fresh = slot_make(tsval, time);
+	__u64 fresh = slot_make(mark, time);
 
 	for (int i = 0; i < FLOW_SLOTS; i++) {
-		__u64 *slot = &flow->slot[dir & 1][i];
+		__u64 *slot = &flow->slot[pair_index(dir)][i];
 		__u64 old = READ_U64(*slot);
 
 		if (old) {
@@ -68,7 +71,7 @@ static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __
 		}
 		if (!slot_swap(slot, old, fresh))
 			continue;
-		/* The way may have become another flow's since the look-up. */
+		/* Another flow may have taken the way since the look-up. */
 		if (READ_U64(flow->tag) != tag)
 			slot_swap(slot, fresh, 0);
 		return;
@@ -77,28 +80,28 @@ static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __
 }
 
 /*
- * End the sample that `tsecr` echoes; its age in slot units, or 0 if there is
- * none (an age of 0 or less is reported as 1). TSvals before it were passed over and
- * will not be echoed any more (rule 7).
+ * Ends the sample of the mark that `echo` returns. Returns its age in slot units, at
+ * least 1, or 0 if no slot has the mark. Marks before it were passed over; no echo of
+ * theirs will come any more (rule 7).
  */
-static __always_inline __u32 slots_match(struct flow *flow, __u64 tag, int dir, __u32 tsecr,
+static __always_inline __u32 slots_match(struct flow *flow, __u64 tag, int dir, __u32 echo,
 					 __u32 time, struct stats *stats)
 {
 	__u32 rtt = 0;
 
 	for (int i = 0; i < FLOW_SLOTS; i++) {
-		__u64 *slot = &flow->slot[dir & 1][i];
+		__u64 *slot = &flow->slot[pair_index(dir)][i];
 		__u64 old = READ_U64(*slot);
 		__u32 age;
 
-		if (!old || tsval_after(slot_tsval(old), tsecr))
+		if (!old || mark_after(slot_mark(old), echo))
 			continue;
 		if (!slot_swap(slot, old, 0))
 			continue; /* another CPU's sample */
 		age = slot_age(old, time);
 		if (is_timed_out(age))
 			count(stats, COUNT_rtt_timed_out);
-		else if (slot_tsval(old) != tsecr)
+		else if (slot_mark(old) != echo)
 			count(stats, COUNT_rtt_unmatched);
 		else if (READ_U64(flow->tag) == tag)
 			rtt = (__s32)age > 0 ? age : 1;
@@ -106,20 +109,21 @@ static __always_inline __u32 slots_match(struct flow *flow, __u64 tag, int dir, 
 	return rtt;
 }
 
-/* Does a match of `tsecr` need the clock? Most ACKs of a bulk flow do not. */
-static __always_inline bool slots_concern(const struct flow *flow, int dir, __u32 tsecr)
+/* Returns whether slots_match() would find a slot to end, and so needs the clock. Most
+ * ACKs of a bulk flow end none. */
+static __always_inline bool slots_concern(const struct flow *flow, int dir, __u32 echo)
 {
 	for (int i = 0; i < FLOW_SLOTS; i++) {
-		__u64 slot = READ_U64(flow->slot[dir & 1][i]);
+		__u64 slot = READ_U64(flow->slot[pair_index(dir)][i]);
 
-		if (slot && !tsval_after(slot_tsval(slot), tsecr))
+		if (slot && !mark_after(slot_mark(slot), echo))
 			return true;
 	}
 	return false;
 }
 
-/* Frees the slots that have timed out; a flow idle for longer than any slot
- * lives has none worth keeping, and 32 bits could not tell their age. */
+/* Frees the slots that have timed out. A flow that was idle for longer than a slot
+ * lives loses all of them: 32 bits could not tell their age. */
 static __always_inline void slots_sweep(struct flow *flow, __u32 tick, __u32 time,
 					struct stats *stats)
 {

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Counters by reason. A program looks its CPU's block up once and passes the
- * pointer on; plain additions, because both hooks run with bottom halves off.
+ * Counters by reason. A program looks its CPU's block up once and passes the pointer
+ * on. The additions are plain, because both hooks run with bottom halves off.
  */
 #ifndef CPP_STATS_H
 #define CPP_STATS_H
 
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "maps.h"
 
 static __always_inline struct stats *stats_of(__u32 cpu)

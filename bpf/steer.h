@@ -3,9 +3,16 @@
 #ifndef CPP_STEER_H
 #define CPP_STEER_H
 
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "ctx_xdp.h"
+#include "cursor.h"
 #include "mapping.h"
+#include "maps.h"
 #include "parse.h"
+#include "shaper_maps.h"
 #include "stats.h"
 
 static __always_inline void count_unsteered(struct stats *stats, enum parse_result why)

@@ -4,7 +4,9 @@
 #define CPP_STREAM_MAPS_H
 
 #include <linux/bpf.h>
+#include <linux/types.h>
 #include <bpf/bpf_helpers.h>
+#include "limits.h"
 #include "stream.h"
 #include "stream_config.h"
 

@@ -1,21 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Standalone: every packet of one interface, both hooks. Direction 0 is what
- * enters, 1 what leaves; each hook measures the other's TSvals.
+ * Standalone: every packet of one interface, at both hooks. Direction 0 comes in, and
+ * direction 1 goes out; each hook measures the marks that the other remembered.
  */
 #ifndef CPP_WATCH_H
 #define CPP_WATCH_H
 
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include "abi.h"
 #include "aggregate.h"
+#include "clock.h"
+#include "cursor.h"
 #include "events.h"
+#include "limits.h"
 #include "packet.h"
 #include "rtt.h"
 #include "stats.h"
+#include "stream.h"
+#include "stream_maps.h"
+#include "verifier.h"
 
 #define WATCH_INGRESS 0
 #define WATCH_EGRESS  1
 
-/* What a hook knows of a packet beside its bytes. */
+/* A hook's knowledge of a packet beside its bytes. */
 struct watched {
 	__u32 cpu;
 	__u32 packets;
@@ -24,23 +35,12 @@ struct watched {
 	bool local; /* it leaves, and this host made it */
 };
 
-/* TCP with timestamps, or an echo: whichever is asked for. */
+/* A TCP segment or an ICMP echo, if the user asked for that. */
 static __always_inline bool is_measured(const struct packet *packet)
 {
 	if (packet->transport == PARSE_OTHER)
 		return false;
 	return packet->ip.protocol == IPPROTO_TCP ? stream_config.tcp : stream_config.icmp;
-}
-
-/*
- * For the verifier: who takes a pointer may have changed what it points to, so it
- * forgets by which of a thousand ways the packet was parsed, and follows what
- * comes next once. Changes nothing.
- */
-__noinline int forget_the_way(struct packet *packet)
-{
-	asm volatile("" ::: "memory");
-	return packet != NULL;
 }
 
 static __always_inline void watch_packet(const struct packet *packet, const struct watched *at)
@@ -67,13 +67,13 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 
 		count_packet(&counted, packet);
 	}
-	if (packet->network != PARSE_OK || !is_measured(packet))
+	if (packet->network != PARSE_OK || !is_measured(packet) || !is_marked(packet, stats))
 		return;
-	rtt_packet(&packet->ip, &packet->tcp, packet->transport, &context, &result);
+	rtt_packet(&packet->ip, &packet->segment, &context, &result);
 	if (result.tag) {
 		struct stream_packet stream = {
 			.ip = &packet->ip,
-			.tcp = &packet->tcp,
+			.segment = &packet->segment,
 			.stats = stream_stats,
 			.tag = result.tag,
 			.now = result.now ?: now_ns(),
@@ -86,16 +86,17 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 		};
 
 		stream_segment(&stream);
-	} else if (packet->transport == PARSE_OK && packet->tcp.has_timestamps) {
+	} else {
 		stream_count(stream_stats, STREAM_flows_unfollowed, 1);
 	}
 }
 
 static __always_inline void watch_skb(struct __sk_buff *skb, int dir)
 {
-	struct packet packet = {}; /* the verifier: some of it may stay unset */
+	struct packet packet = UNSET;
 	struct hook hook = {
 		.ctx = skb,
+		.forgets = true,
 		.no_link_header = stream_config.no_link_header,
 		.echoes = stream_config.icmp,
 		.frame_len = frame_len(skb->len),
@@ -108,14 +109,14 @@ static __always_inline void watch_skb(struct __sk_buff *skb, int dir)
 		.local = dir == WATCH_EGRESS && !skb->ingress_ifindex,
 	};
 
-	parse_packet(&hook, &packet);
+	read_packet(&hook, &packet);
 	if (forget_the_way(&packet))
 		watch_packet(&packet, &at);
 }
 
 static __always_inline void watch_frame(struct xdp_md *ctx)
 {
-	struct packet packet = {};
+	struct packet packet = UNSET;
 	struct hook hook = {
 		.ctx = ctx,
 		.is_xdp = true,
@@ -130,7 +131,7 @@ static __always_inline void watch_frame(struct xdp_md *ctx)
 		.dir = WATCH_INGRESS,
 	};
 
-	parse_packet(&hook, &packet);
+	read_packet(&hook, &packet);
 	if (forget_the_way(&packet))
 		watch_packet(&packet, &at);
 }

@@ -12,6 +12,7 @@
 
 #include <linux/types.h>
 #include "abi.h"
+#include "limits.h"
 
 /* What an event reports. */
 enum stream_kind {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Coverage-guided fuzzing of bpf/parse.h, compiled for the host: the very
- * header, unchanged. It needs no BPF helper; libbpf's byte order macros come
- * from include/bpf/ beside this file.
+ * Coverage-guided fuzzing of the parser (bpf/parse.h, extension.h, tcp.h and mark_*.h),
+ * whose headers are compiled for the host unchanged. They need no BPF helper; libbpf's
+ * byte order macros come from include/bpf/ beside this file.
  *
  * Each input is a frame, in a heap buffer of exactly its size, so that
  * AddressSanitizer sees every read beyond it. Then:
@@ -18,7 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport.h"
+#include "extension.h"
+#include "mark_icmp.h"
+#include "mark_tcp.h"
+#include "parse.h"
+#include "segment.h"
+#include "tcp.h"
 #include "oracle.h"
 
 static void show(const char *whose, const struct parsed *parsed)
@@ -40,65 +45,64 @@ static void fail(const char *why, const uint8_t *frame, size_t length)
 	abort();
 }
 
-/* The transport header and the timestamps: the calls of parse_above() in
+/* Reads the transport header and the timestamps: the calls of read_transport() in
  * bpf/packet.h, in its order. */
 static enum parse_result parse_segment(struct cursor *cur, struct ip_packet *ip, __u32 frame_len,
-				       struct tcp_segment *tcp)
+				       struct segment *segment)
 {
+	struct cursor walk;
 	enum parse_result result;
+	__u32 options;
 
 	if (ip->is_ipv6 && is_ipv6_extension(ip->protocol)) {
-		struct cursor walk = *cur;
-		int found = find_transport(&walk, cur->offset, ip->protocol);
-
-		result = enter_transport(cur, found, ip);
+		walk = *cur;
+		result = enter_transport(cur, find_transport(&walk, cur->offset, ip->protocol), ip);
 		if (result != PARSE_OK)
 			return result;
 	}
-	result = parse_transport(cur, ip, frame_len, tcp);
-	if (result == PARSE_OK && tcp->options_len) {
-		struct cursor walk = *cur;
-		int found = find_tcp_timestamps(&walk, cur->offset, tcp->options_len);
-
-		result = parse_timestamps(cur, found, tcp);
-	}
-	return result;
+	if (ip->protocol != IPPROTO_TCP)
+		return PARSE_OTHER;
+	result = parse_tcp(cur, ip, frame_len, segment, &options);
+	if (result != PARSE_OK || !options || mark_aligned(cur, options, segment))
+		return result;
+	walk = *cur;
+	return mark_found(cur, find_tcp_timestamps(&walk, cur->offset, options), segment);
 }
 
-static void set_segment(struct parsed *parsed, const struct tcp_segment *tcp)
+static void set_segment(struct parsed *parsed, const struct segment *segment)
 {
-	if (!tcp->has_timestamps)
+	if (!segment->has_mark)
 		return;
 	parsed->has_timestamps = 1;
-	parsed->source_port = bpf_ntohs(tcp->source);
-	parsed->destination_port = bpf_ntohs(tcp->dest);
-	parsed->payload = tcp->payload;
-	parsed->tsval = tcp->tsval;
-	parsed->tsecr = tcp->tsecr;
-	parsed->syn = tcp->syn;
-	parsed->ack = tcp->ack;
+	parsed->source_port = bpf_ntohs(segment->source);
+	parsed->destination_port = bpf_ntohs(segment->dest);
+	parsed->payload = segment->payload;
+	parsed->tsval = segment->mark;
+	parsed->tsecr = segment->echo;
+	parsed->syn = segment->starts;
+	parsed->ack = segment->has_echo;
 }
 
-/* What else is measured: parse_echo() of a packet that is not TCP. */
+/* A packet that is not TCP may be an ICMP echo, which is measured, too. */
 static void check_echo(struct cursor *cur, const struct ip_packet *ip, const uint8_t *frame,
 		       size_t length)
 {
-	struct tcp_segment tcp = {};
+	struct segment echo = {};
 
-	if (parse_echo(cur, ip, &tcp) != PARSE_OK)
+	if (parse_echo(cur, ip, &echo) != PARSE_OK)
 		return;
 	if (ip->protocol != IPPROTO_ICMP && ip->protocol != IPPROTO_ICMPV6)
 		fail("an echo that is not ICMP", frame, length);
-	if (!tcp.has_timestamps || tcp.ack == (tcp.payload != 0) || tcp.source != tcp.dest)
+	if (!echo.has_mark || echo.has_echo == (echo.payload != 0) || echo.source != echo.dest)
 		fail("an echo that is neither request nor reply", frame, length);
-	if (tcp.tsecr ? !tcp.ack : tcp.ack)
+	if (echo.echo ? !echo.has_echo : echo.has_echo)
 		fail("an echo reply without its sequence number", frame, length);
 }
 
 static void parse_cursor(struct cursor *cur, bool bare, __u32 frame_len, struct parsed *parsed)
 {
 	struct ip_packet ip = {};
-	struct tcp_segment tcp = {};
+	struct segment segment = {};
 
 	parsed->network = bare ? parse_bare_ip(cur, &ip) : parse_ip(cur, &ip);
 	if (parsed->network != PARSE_OK)
@@ -110,9 +114,9 @@ static void parse_cursor(struct cursor *cur, bool bare, __u32 frame_len, struct 
 	parsed->l3_length = ip.l3_len ?: frame_len - ip.l3_offset;
 	memcpy(parsed->source, &ip.src, sizeof(parsed->source));
 	memcpy(parsed->destination, &ip.dst, sizeof(parsed->destination));
-	parsed->transport = parse_segment(cur, &ip, frame_len, &tcp);
+	parsed->transport = parse_segment(cur, &ip, frame_len, &segment);
 	if (parsed->transport == PARSE_OK)
-		set_segment(parsed, &tcp);
+		set_segment(parsed, &segment);
 	else if (parsed->transport == PARSE_OTHER)
 		check_echo(cur, &ip, cur->data, cur->end - cur->data);
 }

@@ -2,7 +2,7 @@
 
 use model::parse::{network, transport, Fault, Ip, Segment, Transport};
 
-/// `enum parse_result` of bpf/parse.h.
+/// `enum parse_result` of bpf/cursor.h.
 mod result {
     pub const OK: u32 = 0;
     pub const OTHER: u32 = 1;

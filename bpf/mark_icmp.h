@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Marks from ICMP and ICMPv6 echoes: the sequence number of a request is a mark, and
+ * the reply echoes it. The identifier tells flows apart, as ports do.
+ */
+#ifndef CPP_MARK_ICMP_H
+#define CPP_MARK_ICMP_H
+
+#include <stdbool.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include "cursor.h"
+#include "parse.h"
+#include "segment.h"
+
+struct echo_header { /* RFC 792, RFC 4443 4.1 */
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be16 identifier;
+	__be16 sequence;
+};
+
+#define ICMP_ECHO_REQUEST   8
+#define ICMP_ECHO_REPLY	    0
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY   129
+
+/*
+ * Fills the segment. The sequence number is in the upper half of the mark, so that the
+ * circular comparison of 32 bits is right for its 16. The 1 below keeps the echo of
+ * sequence number 0 from being 0, which is no echo.
+ */
+static __always_inline void mark_echo(const struct echo_header *echo, bool request,
+				      struct segment *segment)
+{
+	__u32 sequence = (__u32)bpf_ntohs(echo->sequence) << 16 | 1;
+
+	*segment = (struct segment){
+		.source = echo->identifier,
+		.dest = echo->identifier,
+		.mark = request ? sequence : 1, /* all replies have the same: it never moves up */
+		.echo = request ? 0 : sequence,
+		.payload = request,
+		.has_mark = true,
+		.has_echo = !request,
+		.first_is_edge = request,
+		.asks = request,
+	};
+}
+
+/* The echo at the cursor: PARSE_OTHER unless it is one. */
+static __always_inline enum parse_result parse_echo(struct cursor *cur, const struct ip_packet *ip,
+						    struct segment *segment)
+{
+	struct echo_header *echo;
+	bool request, reply;
+
+	if (ip->protocol != (ip->is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return PARSE_OTHER;
+	if (!ip->has_ports)
+		return PARSE_FRAGMENT;
+	cursor_forget(cur);
+	echo = TAKE(cur, struct echo_header);
+	if (!echo)
+		return PARSE_TRUNCATED;
+	request = echo->type == (ip->is_ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST);
+	reply = echo->type == (ip->is_ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY);
+	if (!request && !reply)
+		return PARSE_OTHER;
+	mark_echo(echo, request, segment);
+	return PARSE_OK;
+}
+
+#endif

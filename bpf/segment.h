@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A packet as the RTT rules and the flow events see it: it carries a mark, and it may
+ * echo a mark of the other end. An RTT is the time from a mark to its echo.
+ *
+ * Each source of marks is a file: mark_tcp.h (TCP timestamps) and mark_icmp.h (ICMP
+ * echoes). Another source, such as sequence numbers or the spin bit of QUIC, is another
+ * such file and its call in packet.h; flow.h, slots.h, rtt.h and the records stay.
+ */
+#ifndef CPP_SEGMENT_H
+#define CPP_SEGMENT_H
+
+#include <stdbool.h>
+#include <linux/types.h>
+
+struct segment {
+	__be16 source; /* a port, or another number that tells the flows of a host apart */
+	__be16 dest;
+	__u32 mark;	    /* valid with has_mark; grows along the direction, modulo 2^32 */
+	__u32 echo;	    /* valid with has_mark and has_echo; 0: none */
+	__u32 payload;	    /* bytes, or 1; 0: the mark opens no sample (rule 1) */
+	bool has_mark;	    /* false: cannot be measured */
+	bool has_echo;	    /* echo counts (rule 2) */
+	bool first_is_edge; /* the mark is new even if it is the first seen (rule 4) */
+	bool asks;	    /* its flow waits for an answer */
+	bool starts;	    /* the first of a connection */
+	bool accepts;	    /* if it starts one: answers the other end's start */
+	bool ends;	    /* the last of its direction */
+	bool aborts;	    /* the last of both directions */
+};
+
+/* Mark a is later than b: RFC 7323, 5.2, and the same for other marks. */
+static __always_inline bool mark_after(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) > 0;
+}
+
+/* Directions are 0 and 1. The packet path: 0 goes to the subscriber, 1 to the internet.
+ * Standalone: 0 comes in, 1 goes out. */
+static __always_inline int other_dir(int dir)
+{
+	return dir ^ 1;
+}
+
+#endif
