@@ -23,14 +23,16 @@ LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xd
 BINARIES := $(LEGACY) cpumap-pping pping
 SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
 BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h crates/bench/bpf/*.c crates/bench/bpf/*.h crates/fuzz/*.c crates/fuzz/*.h crates/fuzz/include/bpf/*.h)
-SHELL_FILES := .ci/run tests/scripts.sh $(wildcard packaging/scripts/*.sh packaging/deb/*.sh)
+SHELL_FILES := .ci/run $(wildcard tests/*.sh packaging/scripts/*.sh packaging/deb/*.sh)
 
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
+# The oldest Rust that compiles the sources and the tests: `make lint` checks it.
+RUST    := $(shell sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
 
 # Debian packages, each once: to compile, to run, to check, to package.
-DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
+DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev ca-certificates \
 	iproute2 ethtool procps kmod util-linux \
-	clang-format shellcheck jq iputils-ping tcpdump tshark tcptrace
+	clang-format shellcheck jq bpftool iputils-ping tcpdump tshark tcptrace
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
 
 # A step names itself, then runs.
@@ -60,7 +62,10 @@ help: ## list the targets
 .PHONY: deps
 deps: ## install the Debian packages that building and testing need
 	$(call apt,$(DEPS))
-	@command -v $(CARGO) >/dev/null || { echo "make: no cargo: Rust 1.82 or later is needed (https://rustup.rs)" >&2; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo "make: no cargo: Rust $(RUST) or later is needed (https://rustup.rs)" >&2; exit 1; }
+	@version=$$($(CARGO) --version | cut -d ' ' -f 2); \
+	[[ $$(printf '%s\n' $(RUST) "$$version" | sort -V | head -n 1) == $(RUST) ]] || { \
+		echo "make: Rust $$version is too old: $(RUST) or later is needed (rustup update)" >&2; exit 1; }
 
 .PHONY: build
 build: ## build the programs (target/release)
@@ -90,6 +95,11 @@ lint: ## formats and lints only
 	@shellcheck $(SHELL_FILES)
 	$(call step,cargo clippy)
 	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(call step,rust-version $(RUST): no crate in Cargo.lock needs a later Rust)
+	@$(CARGO) metadata --format-version 1 --locked | jq -r --arg ours $(RUST) \
+		'def number: split(".")[:2] | map(tonumber); .packages[] | select((.rust_version // "0" | number) > ($$ours | number)) | \
+		"make: \(.name) \(.version) needs Rust \(.rust_version): raise rust-version in Cargo.toml"' | \
+		{ ! grep . >&2; }
 
 .PHONY: test-scripts
 test-scripts: ## the three shell scripts, on veth devices of their own (needs root)
@@ -100,6 +110,11 @@ test-scripts: ## the three shell scripts, on veth devices of their own (needs ro
 test-rust: ## cargo test, the whole workspace (needs root)
 	$(call step,cargo test)
 	@$(CARGO) test --workspace --locked --no-fail-fast
+
+.PHONY: fresh-check
+fresh-check: deps ## demo and test in a new Debian 12 root, then the tests beside a loaded shaper (20 minutes; needs root)
+	$(call apt,debootstrap git)
+	@tests/fresh-check.sh $(BUILD)
 
 .PHONY: bench
 bench: deps ## what a packet costs, beside reference programs: a report in docs/reports/ (BENCH="--only NAME"; needs root)
