@@ -83,33 +83,50 @@ dist: ## man pages and shell completions, from the command definitions (build/di
 ## -- check
 
 .PHONY: test
-test: deps lint test-scripts test-parser test-rust ## everything: formats, lints, scripts, unit and end-to-end tests (needs root)
+test: deps ## everything: formats, lints, scripts, unit and end-to-end tests (needs root)
+	@CARGO="$(CARGO)" tests/suites.sh all
 
-.PHONY: lint
-lint: ## formats and lints only
-	$(call step,cargo fmt --check)
-	@$(CARGO) fmt --all -- --check
-	$(call step,clang-format)
-	@clang-format --dry-run -Werror $(BPF_C)
-	$(call step,shellcheck)
-	@shellcheck $(SHELL_FILES)
-	$(call step,cargo clippy)
-	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(call step,rust-version $(RUST): no crate in Cargo.lock needs a later Rust)
-	@$(CARGO) metadata --format-version 1 --locked | jq -r --arg ours $(RUST) \
-		'def number: split(".")[:2] | map(tonumber); .packages[] | select((.rust_version // "0" | number) > ($$ours | number)) | \
-		"make: \(.name) \(.version) needs Rust \(.rust_version): raise rust-version in Cargo.toml"' | \
-		{ ! grep . >&2; }
+.PHONY: test-rust
+test-rust: ## every Rust suite (needs root)
+	@CARGO="$(CARGO)" tests/suites.sh rust
+
+.PHONY: test-user
+test-user: ## the tests that any user may run; says how many it leaves out
+	@CARGO="$(CARGO)" tests/suites.sh user
 
 .PHONY: test-scripts
 test-scripts: ## the three shell scripts, on veth devices of their own (needs root)
 	$(call step,tests/scripts.sh)
 	@tests/scripts.sh
 
-.PHONY: test-rust
-test-rust: ## cargo test, the whole workspace (needs root)
-	$(call step,cargo test)
-	@$(CARGO) test --workspace --locked --no-fail-fast
+.PHONY: lint lint-rustfmt lint-clang-format lint-shellcheck lint-clippy lint-rust-version
+lint: lint-rustfmt lint-clang-format lint-shellcheck lint-clippy lint-rust-version ## formats and lints only
+
+lint-rustfmt:
+	$(call step,cargo fmt --check)
+	@$(CARGO) fmt --all -- --check
+
+lint-clang-format:
+	$(call step,clang-format)
+	@clang-format --dry-run -Werror $(BPF_C)
+
+lint-shellcheck:
+	$(call step,shellcheck)
+	@shellcheck $(SHELL_FILES)
+
+# clippy reads rust-version, too: its lint incompatible_msrv names what is newer than that.
+lint-clippy:
+	$(call step,cargo clippy)
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# A jq program: the packages of `cargo metadata` that need a later Rust than $ours.
+NEEDS_LATER := def number: split(".")[:2] | map(tonumber); \
+	.packages[] | select((.rust_version // "0" | number) > ($$ours | number)) | \
+	"make: \(.name) \(.version) needs Rust \(.rust_version): raise rust-version in Cargo.toml"
+
+lint-rust-version:
+	$(call step,no crate in Cargo.lock needs a later Rust than $(RUST))
+	@$(CARGO) metadata --format-version 1 --locked | jq -r --arg ours $(RUST) '$(NEEDS_LATER)' | { ! grep . >&2; }
 
 .PHONY: fresh-check
 fresh-check: deps ## demo and test in a new Debian 12 root, then the tests beside a loaded shaper (20 minutes; needs root)
