@@ -27,13 +27,17 @@ step() { printf '\n==> fresh-check: %s\n' "$*"; }
 
 # --- in the mount namespace, outside the fresh root
 
-# The shell of a root user on a bare machine: no variable of this machine but the proxies.
+# inside COMMAND...: what a root user types on the bare machine: none of this machine's variables but the proxies. The
+# fresh root becomes the root of a mount namespace. (A chroot is not enough: setns(2) would lead out of it.)
 inside() {
 	local variable environment=()
 	for variable in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
 		[[ -z ${!variable:-} ]] || environment+=("$variable=${!variable}")
 	done
-	chroot "$root" /usr/bin/env -i "${environment[@]}" HOME=/root USER=root SHELL=/bin/bash TERM="${TERM:-dumb}" \
+	# shellcheck disable=SC2016 # the inner shell expands it
+	unshare --mount --propagation private bash -c '
+		cd "$1" && pivot_root . mnt && cd / && umount --lazy /mnt && shift && exec /usr/bin/env -i "$@"' inside "$root" \
+		"${environment[@]}" HOME=/root USER=root SHELL=/bin/bash TERM="${TERM:-dumb}" \
 		PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
@@ -79,6 +83,8 @@ make_root() {
 
 # What a root shell finds mounted on a bare machine.
 mount_root() {
+	# pivot_root(2) takes nothing but a mount point.
+	mount --bind "$root" "$root"
 	mount --rbind /dev "$root/dev"
 	mount -t proc proc "$root/proc"
 	mount -t sysfs sysfs "$root/sys"
@@ -201,8 +207,8 @@ if [[ ${1:-} == --beside ]]; then
 fi
 
 [[ $# -ge 1 ]] || fail "usage: fresh-check.sh BUILD"
-[[ $(id -u) == 0 ]] || fail "needs root (chroot, mounts, network namespaces): sudo make fresh-check"
-for tool in debootstrap git rustc tar chroot unshare; do
+[[ $(id -u) == 0 ]] || fail "needs root (mounts, network namespaces): sudo make fresh-check"
+for tool in debootstrap git rustc tar pivot_root unshare; do
 	command -v "$tool" >/dev/null || fail "needs $tool: install it (Debian: apt-get install $tool)"
 done
 toolchain=$(rustc --print sysroot)
