@@ -81,9 +81,7 @@ fn list(sandbox: &Sandbox) -> BTreeMap<String, (u64, String)> {
 
 #[test]
 fn a_file_changes_the_mapping_at_once_or_not_at_all() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
     let file = "# three\n--add --ip 10.0.0.0/24 --cpu 0 --classid 1:2\n-a -i10.0.0.7 -c0 -t1:3\n\n\
         --add --ip 2001:db8::/32 --cpu 0 --class 1:4 # v6\n";
@@ -124,9 +122,7 @@ fn a_file_changes_the_mapping_at_once_or_not_at_all() {
 
 #[test]
 fn a_mapping_becomes_exactly_the_file() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
     let path = std::env::temp_dir().join(format!("cpumap-pping-bulk-{}", std::process::id()));
     let write = |text: &str| std::fs::write(&path, text).unwrap();
@@ -163,9 +159,7 @@ fn a_mapping_becomes_exactly_the_file() {
 
 #[test]
 fn classes_of_other_queues_are_warned_about_a_few_times() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
     let file: String =
         (0..9).map(|n| format!("--add --ip 10.0.0.{n} --cpu 0 --classid 7:{n}\n")).collect();
@@ -205,9 +199,7 @@ fn small() -> Sandbox {
 
 #[test]
 fn what_does_not_fit_changes_nothing() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = small();
     let add = |range: std::ops::Range<u32>| -> String {
         range.map(|n| format!("--add --ip 10.0.0.{n} --cpu 0 --classid 1:{n}\n")).collect()
@@ -235,9 +227,7 @@ fn what_does_not_fit_changes_nothing() {
 
 #[test]
 fn nothing_loaded_and_no_file() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = Sandbox::new().unwrap();
     let (code, out, err) = edit(&sandbox, "--replace -", "-xi1.2.3.4");
     assert_eq!((code, out.as_str()), (2, ""), "the file is checked first: {err}");
@@ -360,9 +350,7 @@ fn steer(stop: &AtomicBool) -> u64 {
 
 #[test]
 fn a_look_up_during_a_replace_finds_the_old_or_the_new_entry() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
     let files = two_files();
     done(&sandbox, "--replace -", &files[0]);
@@ -423,9 +411,7 @@ fn fill_rtt(handles: std::ops::Range<u32>) {
 
 #[test]
 fn a_snapshot_misses_and_doubles_no_handle_while_writers_run() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     const STEADY: u32 = 4096;
     let sandbox = loaded();
     sandbox.run(|| fill_rtt(0..STEADY)).unwrap();

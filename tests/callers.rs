@@ -179,9 +179,7 @@ fn check_attached(shaper: &Sandbox) {
 
 #[test]
 fn libreqos_starts_reloads_and_stops() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = traffic_lab();
     let (shaper, tree) = (lab.shaper(), compat_tree());
     let mut caller = Caller::new(shaper, tree.path());
@@ -333,9 +331,7 @@ fn traffic_lab() -> (Lab, Server) {
 
 #[test]
 fn a_reload_loses_no_packet() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let ((lab, server), tree) = (traffic_lab(), compat_tree());
     let shaper = lab.shaper();
     let mut caller = Caller::new(shaper, tree.path());
@@ -374,9 +370,7 @@ fn a_reload_loses_no_packet() {
 
 #[test]
 fn bracketqos() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let ((lab, server), tree) = (traffic_lab(), compat_tree());
     let shaper = lab.shaper();
     let caller = Caller::new(shaper, tree.path());
@@ -423,9 +417,7 @@ fn bracketqos() {
 
 #[test]
 fn other_forms() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = traffic_lab();
     let shaper = lab.shaper();
     for (line, out) in [
@@ -465,9 +457,7 @@ fn other_forms() {
 
 #[test]
 fn what_is_not_ours_stays() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let foreign = pin_foreign_program(&sandbox, libbpf_sys::BPF_PROG_TYPE_SCHED_CLS);
     sandbox.ok("tc qdisc add dev lan clsact");
@@ -528,9 +518,7 @@ fn read_u32(map: &MapHandle, key: u32) -> Vec<u32> {
 /// The predecessor's pins: its sizes, an entry in each, and maps of its own.
 #[test]
 fn an_upgrade_keeps_the_predecessors_maps() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = traffic_lab();
     let shaper = lab.shaper();
     let maps = [
@@ -589,9 +577,7 @@ fn an_upgrade_keeps_the_predecessors_maps() {
 /// A writer who knows nothing of our caches is seen within a second.
 #[test]
 fn a_foreign_writer_takes_effect_within_a_second() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = traffic_lab();
     let shaper = lab.shaper();
     shaper.attach_both(LAN, WAN);

@@ -18,9 +18,7 @@ const NOTHING_LOADED: &str =
 
 #[test]
 fn before_anything_is_loaded() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let missing = |pin: &str| format!("ERR: open /sys/fs/bpf/tc/globals/{pin}: {NOTHING_LOADED}");
     let table = [
@@ -45,9 +43,7 @@ fn before_anything_is_loaded() {
 
 #[test]
 fn success_says_one_line_or_nothing() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let table = [
         (
@@ -99,9 +95,7 @@ fn refused(said: &Said, code: i32, part: &str) {
 
 #[test]
 fn bad_options_and_values() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
     let table = [
@@ -170,9 +164,7 @@ fn help_is_on_stdout() {
 
 #[test]
 fn options_as_getopt_takes_them() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     sandbox.ok("xdp_iphash_to_cpu -qldlan");
     sandbox.ok("xdp_iphash_to_cpu --wa --dev=wan --all --qs 2048 --quiet");
@@ -200,9 +192,7 @@ fn options_as_getopt_takes_them() {
 
 #[test]
 fn a_major_of_another_queue_is_stored_with_a_warning() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     // Without tc_classify: --add does the base setup first.
     sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
@@ -217,9 +207,7 @@ fn a_major_of_another_queue_is_stored_with_a_warning() {
 
 #[test]
 fn xdp_attach_is_exit_3() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let pin = pin_foreign_program(&sandbox, libbpf_sys::BPF_PROG_TYPE_XDP);
     sandbox.ok(&format!("ip link set dev lan xdp pinned {pin}"));
@@ -257,9 +245,7 @@ fn xdp_attach_is_exit_3() {
 
 #[test]
 fn maps_of_another_shape_are_exit_20() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     for (line, pin, map_type, sizes) in [
         ("xdp_iphash_to_cpu --dev lan --lan", "map_ip_hash", MapType::Hash, [20, 8, 10]),
         ("xdp_iphash_to_cpu --dev lan --lan", "map_ifindex_type", MapType::Array, [4, 8, 256]),
@@ -288,9 +274,7 @@ fn maps_of_another_shape_are_exit_20() {
 
 #[test]
 fn full_maps_and_missing_keys() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let _small = pin_map(&sandbox, "map_ip_hash", MapType::LpmTrie, [20, 8, 2]);
     let _one = pin_map(&sandbox, "map_txq_config", MapType::Array, [4, 4, 1]);
@@ -314,9 +298,7 @@ fn full_maps_and_missing_keys() {
 
 #[test]
 fn a_program_the_kernel_refuses_is_exit_40() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     for line in ["xdp_iphash_to_cpu --dev lan --lan", "tc_classify --dev-egress lan"] {
         let sandbox = sandbox_with_devices(2);
         // A program may not write to it, and both count in it.
@@ -330,9 +312,7 @@ fn a_program_the_kernel_refuses_is_exit_40() {
 
 #[test]
 fn bpffs_is_mounted_or_exit_23() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let inside = |script: &str| {
         let sandbox = sandbox_with_devices(2);
         let lines = "xdp_iphash_to_cpu=$0 tc_classify=$1\n";
@@ -357,9 +337,7 @@ fn bpffs_is_mounted_or_exit_23() {
 
 #[test]
 fn a_foreign_filter_is_left_alone() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let pin = pin_foreign_program(&sandbox, libbpf_sys::BPF_PROG_TYPE_SCHED_CLS);
     sandbox.ok("tc qdisc add dev lan clsact");
@@ -384,9 +362,7 @@ fn a_foreign_filter_is_left_alone() {
 
 #[test]
 fn advice_is_on_stderr() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(1);
     sandbox.ok("ethtool -K lan rxvlan on");
     let said = sandbox.call("xdp_iphash_to_cpu --dev lan --lan --quiet");
@@ -400,9 +376,7 @@ fn advice_is_on_stderr() {
 
 #[test]
 fn the_work_is_done_when_stdout_closes() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     for line in ["xdp_iphash_to_cpu --dev lan --lan", "tc_classify --dev-egress lan"] {
         let mut child = sandbox.prepare(line).stdout(Stdio::piped()).spawn().unwrap();
@@ -421,9 +395,7 @@ fn the_work_is_done_when_stdout_closes() {
 
 #[test]
 fn a_memlock_limit_is_no_obstacle() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let binary = program("xdp_iphash_to_cpu");
     sandbox.ok(&format!("prlimit --memlock=0:0 {binary} --dev lan --lan"));
@@ -464,9 +436,7 @@ impl Unprivileged {
 
 #[test]
 fn without_rights_the_missing_ones_are_named() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let nobody = Unprivileged::new("-all");
     for loaded in [false, true] {
         if loaded {
@@ -500,9 +470,7 @@ fn without_rights_the_missing_ones_are_named() {
 
 #[test]
 fn three_capabilities_are_enough() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let operator = Unprivileged::new("+bpf,+net_admin,+perfmon");
     let owner = Unprivileged::NOBODY;
     operator.sandbox.ok("mkdir -p /sys/fs/bpf/tc/globals");

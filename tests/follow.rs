@@ -69,9 +69,7 @@ fn of_kind<'a>(events: &'a [Value], key: &str, value: &str) -> Vec<&'a Value> {
 
 #[test]
 fn events_have_the_class_and_the_side() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     for ipv6 in [false, true] {
         let follower = Follower::start(&lab, "--format json --rate-limit 0");
@@ -101,9 +99,7 @@ fn events_have_the_class_and_the_side() {
 /// Killed, it leaves nothing behind its classifiers, and the next one can follow.
 #[test]
 fn a_follower_that_is_killed_is_gone() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     let before = lab.shaper().pins();
     let follower = Follower::start(&lab, "--format jsonl");
@@ -125,9 +121,7 @@ fn a_follower_that_is_killed_is_gone() {
 /// A follower that does not read loses events, and nobody else loses anything.
 #[test]
 fn a_follower_that_stalls_costs_only_events() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     let follower = Follower::start(&lab, "--format jsonl -r 0");
     follower.signal(Signal::SIGSTOP);
@@ -145,9 +139,7 @@ fn a_follower_that_stalls_costs_only_events() {
 /// A reload puts other programs in the place of those that are followed.
 #[test]
 fn a_reload_is_followed() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     let follower = Follower::start(&lab, "--format jsonl -r 0");
     lab.shaper().attach_both(LAN, WAN);
@@ -160,9 +152,7 @@ fn a_reload_is_followed() {
 
 #[test]
 fn nothing_to_follow_is_one_line() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = shaper::sandbox_with_devices(2);
     let said = sandbox.call("xdp_pping --follow");
     assert_eq!(said.code, 22);

@@ -281,9 +281,7 @@ fn check_classes(bench: &Bench) {
 
 /// Every packet in its subscriber's class and on its CPU, the medians of both sides right.
 fn check_encapsulation(encapsulation: &Encapsulation) {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (alice, bob, internet) = (5 * MS, 40 * MS, 20 * MS);
     let bench = Bench::new(encapsulation, alice, bob, internet);
     patiently(
@@ -302,9 +300,7 @@ lab::test_encapsulations!(check_encapsulation);
 
 #[test]
 fn bulk_transfers() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (alice, bob, internet) = (10 * MS, 30 * MS, 15 * MS);
     let bench = Bench::new(&Encapsulation::none(), alice, bob, internet);
     let amount = Amount::Bytes(1_000_000);
@@ -324,9 +320,7 @@ fn bulk_transfers() {
 
 #[test]
 fn the_two_sides_move_independently() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let bench = Bench::new(&Encapsulation::none(), MS, 3 * MS, MS);
     let link = |host| bench.lab.subscriber(host).link();
     let steps = [
@@ -357,9 +351,7 @@ fn the_two_sides_move_independently() {
 
 #[test]
 fn a_connection_alone_agrees_with_the_kernel() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let bench = Bench::new(&Encapsulation::none(), 12 * MS, MS, 34 * MS);
     let [v4, v6] = bench.addresses();
     for address in [v4, v6] {
@@ -384,9 +376,7 @@ fn a_connection_alone_agrees_with_the_kernel() {
 
 #[test]
 fn think_time_does_not_grow_the_rtt() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let bench = Bench::new(&Encapsulation::none(), 5 * MS, MS, 20 * MS);
     let [address, _] = bench.addresses();
     patiently(
@@ -410,9 +400,7 @@ fn think_time_does_not_grow_the_rtt() {
 
 #[test]
 fn without_timestamps_nothing_is_measured_and_that_is_counted() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let bench = Bench::new(&Encapsulation::none(), MS, MS, MS);
     bench.lab.subscriber("alice").tcp_timestamps(false).unwrap();
     everybody(&bench, steady(100));

@@ -156,9 +156,7 @@ fn check_each(shaper: &Shaper, faults: &[Fault]) {
 
 #[test]
 fn faults_of_devices() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     shaper.assert_healthy("set-up");
     let faults: [Fault; 8] = [
@@ -219,9 +217,7 @@ fn faults_of_devices() {
 
 #[test]
 fn faults_of_attachment() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     let faults: [Fault; 6] = [
         (
@@ -269,9 +265,7 @@ fn faults_of_attachment() {
 
 #[test]
 fn faults_of_the_mapping() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     let unmap: fn(&Shaper) = |s| s.unmap("100.64.0.3");
     let faults: [Fault; 6] = [
@@ -319,9 +313,7 @@ fn faults_of_the_mapping() {
 
 #[test]
 fn nothing_loaded() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::bare();
     for words in [&["check"][..], &["status"], &["status", "--json"]] {
         let (code, out, err) = shaper.run(words);
@@ -336,9 +328,7 @@ fn nothing_loaded() {
 
 #[test]
 fn pins_that_are_not_in_this_bpffs() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     let line = format!("mount -t bpf bpf /sys/fs/bpf && exec {ALL} check");
     let (code, out, err) = texts(shaper.output("unshare", &["-m", "sh", "-c", &line]));
@@ -351,9 +341,7 @@ fn pins_that_are_not_in_this_bpffs() {
 
 #[test]
 fn missing_rights_are_named() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     let without = |caps: &str, command: &str| {
         texts(shaper.output("setpriv", &["--bounding-set", caps, ALL, command]))
@@ -373,9 +361,7 @@ fn missing_rights_are_named() {
 
 #[test]
 fn status_shows_what_is_there() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     shaper.load("wan", &["--wan", "--skb-mode"]);
     shaper.set_direction(4000, direction::WAN);
@@ -421,9 +407,7 @@ fn status_shows_what_is_there() {
 
 #[test]
 fn counters_have_rates() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     shaper.ok("ip", &["addr", "add", "192.0.2.1/24", "dev", "lan"]);
     let neighbour = "neigh replace 192.0.2.2 lladdr 02:00:00:00:00:02 dev lan";
@@ -453,9 +437,7 @@ fn counters_have_rates() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let shaper = Shaper::ready();
     let line = format!("{ALL} status --interval 0.1 | true; exit ${{PIPESTATUS[0]}}");
     let mut command: Command = shaper.0.command("bash");

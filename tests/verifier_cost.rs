@@ -83,9 +83,7 @@ fn record(measured: &BTreeMap<String, u32>) {
 
 #[test]
 fn no_program_costs_the_verifier_a_tenth_more() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let measured = measure();
     if std::env::var("VERIFIER_COST").is_ok_and(|value| value == "record") {
         record(&measured);

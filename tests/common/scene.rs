@@ -83,10 +83,9 @@ pub fn with_bare_scene(setup: Setup, test: impl FnOnce(&Scene) + Send) {
 
 /// Runs a test in the namespace of three interfaces, unless nobody may.
 pub fn on_interfaces(test: impl FnOnce([u32; 3]) + Send) {
-    if lab::privileged() {
-        let (netns, indices) = interfaces();
-        netns.run(|| test(*indices)).expect("setns");
-    }
+    lab::require_root();
+    let (netns, indices) = interfaces();
+    netns.run(|| test(*indices)).expect("setns");
 }
 
 /// Enters the scene's namespace on another CPU (test runs look interfaces up there).

@@ -154,9 +154,7 @@ fn wait(pid: u32) -> u64 {
 
 #[test]
 fn an_established_flow_is_measured_all_the_while() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (quiet, flooded) = (Replay::new(0), Replay::new(SYNS));
     println!("{} MiB, {} MiB in the flood", quiet.memory >> 20, flooded.memory >> 20);
     assert!(flooded.memory < quiet.memory + GROWTH, "{} {}", quiet.memory, flooded.memory);

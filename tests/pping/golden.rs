@@ -40,9 +40,7 @@ const ALL: &str = "-r 0 -T -C";
 
 #[test]
 fn golden_texts() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let table = [
         ("run.standard.txt", "-F standard"),
         ("run.ppviz.txt", "-F ppviz"),
@@ -145,9 +143,7 @@ fn check_ppviz(event: &Value, line: &str) {
 /// jq reads what serde reads.
 #[test]
 fn jq_reads_it() {
-    if !lab::has_tool("jq") {
-        return;
-    }
+    lab::require_tool("jq");
     let jq = |options: &[&str], name: &str| {
         let said = Said::by(Command::new("jq").args(options).arg(data(name)));
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}: {said:?}");
@@ -168,9 +164,8 @@ fn jq_reads_it() {
 /// The same capture as pcapng, and each gzipped, or through a pipe.
 #[test]
 fn every_container_says_the_same() {
-    if !lab::privileged() || !lab::has_tool("editcap") {
-        return;
-    }
+    lab::require_root();
+    lab::require_tool("editcap");
     let folder = TempDir::new();
     let pcapng = folder.path().join("run.pcapng");
     let mut editcap = Command::new("editcap");
@@ -196,9 +191,7 @@ fn every_container_says_the_same() {
 /// A capture that ends within a packet: what was before it, one line, exit 1.
 #[test]
 fn a_capture_that_is_cut_short() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let bytes = fs::read(data("run.pcap")).unwrap();
     let folder = TempDir::new();
     let cut = folder.path().join("cut");
@@ -215,9 +208,9 @@ fn a_capture_that_is_cut_short() {
 /// The same again, recorded now.
 #[test]
 fn a_fresh_run_is_told_alike() {
-    if !lab::privileged() || !lab::has_tool("tcpdump") || !lab::has_tool("ping") {
-        return;
-    }
+    lab::require_root();
+    lab::require_tool("tcpdump");
+    lab::require_tool("ping");
     let folder = TempDir::new();
     let file = if asked_for("run") { data("run.pcap") } else { folder.path().join("run.pcap") };
     record_the_run(&file);

@@ -54,9 +54,7 @@ fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
 /// Fifty times on each of two interfaces.
 #[test]
 fn a_hundred_times() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new();
     let shaper = scene.lab.shaper();
     let before = [LAN, WAN].map(|dev| traces(shaper, dev));
@@ -99,9 +97,7 @@ fn come_and_go(scene: &Scene, dev: &str, folder: &TempDir, time: usize) {
 /// Links end with the process, however it ends.
 #[test]
 fn after_kill_9() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new();
     let shaper = scene.lab.shaper();
     let before = traces(shaper, LAN);
@@ -180,9 +176,7 @@ fn end(child: std::process::Child, signal: Signal) -> Said {
 /// removes them.
 #[test]
 fn on_kernels_without_tcx() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new();
     let shaper = scene.lab.shaper();
     let before = traces(shaper, LAN);
@@ -205,9 +199,7 @@ fn on_kernels_without_tcx() {
 /// Somebody else's clsact, filters and tcx links are where and what they were.
 #[test]
 fn others_are_left_alone() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new();
     let shaper = scene.lab.shaper();
     let pin = pin_foreign_program(shaper, libbpf_sys::BPF_PROG_TYPE_SCHED_CLS);
@@ -251,9 +243,7 @@ fn foreign_link(sandbox: &Sandbox, pin: &str) -> std::os::fd::OwnedFd {
 /// It says so, the array is valid, and the exit code is not 0.
 #[test]
 fn an_interface_that_goes_away() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     for hook in ["tc", "xdp"] {
         let sandbox = sandbox_with_devices(1);
         let command = pping(&sandbox, "lan", &format!("-F json -I {hook}"));
@@ -269,9 +259,7 @@ fn an_interface_that_goes_away() {
 /// Another namespace is as good as gone; the same name again is another interface.
 #[test]
 fn an_interface_that_is_moved_or_replaced() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     for replace in [false, true] {
         let sandbox = sandbox_with_devices(1);
         let command = pping(&sandbox, "lan", "-F json");
@@ -291,9 +279,7 @@ fn an_interface_that_is_moved_or_replaced() {
 /// The old file is whole, the new one begins where it ends.
 #[test]
 fn a_hang_up_reopens_the_file() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new();
     for format in ["json", "jsonl"] {
         let folder = TempDir::new();
@@ -324,9 +310,7 @@ fn a_hang_up_reopens_the_file() {
 /// Who listens has gone: that is the end, and no error.
 #[test]
 fn a_closed_pipe() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new();
     let shaper = scene.lab.shaper();
     let place = Place::of(shaper, LAN);
@@ -343,9 +327,7 @@ fn a_closed_pipe() {
 /// Only the program's own name is needed to end it; several may listen at once.
 #[test]
 fn two_at_once() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new();
     let place = Place::of(scene.lab.shaper(), LAN);
     let start = || Listener::start(&place, pping(scene.lab.shaper(), LAN, "-F json -r 0"));

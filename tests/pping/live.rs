@@ -130,9 +130,7 @@ fn all_hear<const N: usize>(
 
 /// On a shaper's interface, whatever the frames wear: the RTTs of both sides, by both hooks.
 fn check_encapsulation(encapsulation: &Encapsulation) {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new(encapsulation);
     let (alice, internet) = (scene.alice(), scene.lab.internet());
     let hosts = [
@@ -158,9 +156,7 @@ lab::test_encapsulations!(check_encapsulation);
 /// A host hears the others; itself only when asked to.
 #[test]
 fn a_host_and_its_own_answers() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new(&Encapsulation::none());
     let hosts = [scene.lab.internet().v4(), scene.lab.internet().v6()];
     let far = hosts.map(|host| (host, SUBSCRIBER + INTERNET));
@@ -181,9 +177,7 @@ fn a_host_and_its_own_answers() {
 /// Handshakes are measured only when asked for.
 #[test]
 fn handshakes() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new(&Encapsulation::none());
     let [plain, syn] = hear(&scene.at_alice(), ["-r 0", "-r 0 -s"], || scene.talk());
     let of_syn = |events: &[Value]| {
@@ -206,9 +200,7 @@ fn distances(events: &[Value], host: IpAddr) -> Vec<f64> {
 
 #[test]
 fn rate_limits() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let scene = Scene::new(&Encapsulation::none());
     let host = scene.lab.internet().v4();
     let path = ms(SUBSCRIBER + INTERNET);
@@ -233,9 +225,8 @@ fn ping(netns: &Netns, address: IpAddr, count: u32) {
 /// Echoes of both families: the identifier for a port, each request a sample.
 #[test]
 fn echoes() {
-    if !lab::privileged() || !lab::has_tool("ping") {
-        return;
-    }
+    lab::require_root();
+    lab::require_tool("ping");
     let scene = Scene::new(&Encapsulation::none());
     let hosts = [scene.lab.internet().v4(), scene.lab.internet().v6()];
     let far = hosts.map(|host| (host, SUBSCRIBER + INTERNET));
@@ -263,9 +254,7 @@ fn echoes() {
 /// An interface whose packets begin with the IP header.
 #[test]
 fn without_ethernet() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let _turn = turn();
     let delay = 20 * MS;
     let ends = [Netns::new().unwrap(), Netns::new().unwrap()];

@@ -42,9 +42,7 @@ fn bad_options_and_values() {
 
 #[test]
 fn files_that_cannot_be_read_or_written() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let folder = TempDir::new();
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("text"), "no capture").unwrap();
@@ -62,18 +60,14 @@ fn files_that_cannot_be_read_or_written() {
 
 #[test]
 fn an_unknown_interface() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(1);
     refused(&sandbox.call("pping -i absent"), 2, "interface absent: ENODEV: No such device");
 }
 
 #[test]
 fn the_place_of_an_xdp_program_is_taken() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(1);
     let pin = pin_foreign_program(&sandbox, libbpf_sys::BPF_PROG_TYPE_XDP);
     sandbox.ok(&format!("ip link set dev lan xdp pinned {pin}"));
@@ -93,9 +87,7 @@ fn the_place_of_an_xdp_program_is_taken() {
 
 #[test]
 fn missing_rights_are_named() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (sandbox, folder) = (sandbox_with_devices(1), TempDir::new());
     // The build directory may be closed to others.
     let copy = folder.path().join("pping");

@@ -123,10 +123,8 @@ fn medians(rtts: Rtts) -> BTreeMap<FlowName, f64> {
 
 #[test]
 fn all_tools_agree() {
-    let tools = ["tcpdump", "tshark", "tcptrace"];
-    if !lab::privileged() || !tools.iter().all(|tool| lab::has_tool(tool)) {
-        return;
-    }
+    lab::require_root();
+    ["tcpdump", "tshark", "tcptrace"].into_iter().for_each(lab::require_tool);
     let _turn = turn();
     let alice = Subscriber::new("alice", 1).rtt(15 * MS);
     let lab = Lab::build(Plan::new([alice]).internet_rtt(30 * MS)).unwrap();

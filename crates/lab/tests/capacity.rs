@@ -8,9 +8,7 @@ const MS: Duration = Duration::from_millis(1);
 
 #[test]
 fn a_steady_stream_arrives_whole() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let plan = Plan::new([Subscriber::new("alice", 1).rtt(100 * MS)]).internet_rtt(100 * MS);
     let lab = Lab::build(plan).unwrap();
     let (alice, internet) = (lab.subscriber("alice"), lab.internet());
@@ -24,9 +22,7 @@ fn a_steady_stream_arrives_whole() {
 
 #[test]
 fn many_short_flows_all_end() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let lab = Lab::build(Plan::new([Subscriber::new("alice", 1).rtt(MS)])).unwrap();
     let server = Server::start(lab.internet().netns(), 0).unwrap();
     let alice = lab.subscriber("alice").netns();

@@ -22,9 +22,7 @@ fn stdout(command: &mut Command) -> String {
 
 #[test]
 fn a_sandbox_has_its_own_devices_and_pins() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (one, other) = (Sandbox::new().unwrap(), Sandbox::new().unwrap());
     // The machine's own bpffs may hold anything, a `tc` folder above all: look for a name of our own.
     let name = format!("lab-{}", std::process::id());
@@ -45,9 +43,7 @@ fn a_sandbox_has_its_own_devices_and_pins() {
 
 #[test]
 fn a_command_keeps_its_working_directory() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = Sandbox::new().unwrap();
     let here = std::env::current_dir().unwrap();
     assert_eq!(stdout(&mut sandbox.command("pwd")).trim(), here.to_str().unwrap());
@@ -58,17 +54,13 @@ fn a_command_keeps_its_working_directory() {
 #[test]
 #[should_panic(expected = "from inside")]
 fn a_panic_comes_out() {
-    if !lab::privileged() {
-        panic!("skipped, not: from inside");
-    }
+    lab::require_root();
     Sandbox::new().unwrap().run(|| panic!("from inside")).unwrap();
 }
 
 #[test]
 fn the_shaper_has_queues_and_classes() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
     let shaper = lab.shaper();
     let queues = shaper.run(|| names("/sys/class/net/lan/queues")).unwrap();
@@ -86,9 +78,7 @@ fn the_shaper_has_queues_and_classes() {
 
 #[test]
 fn an_idle_lab_uses_no_cpu() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let _lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
     // utime and stime of the delay lines only: other tests run in this process at the same time.
     let ticks = || -> u64 {
