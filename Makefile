@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 # cpumap-pping: build, test, install. `make help` lists the targets.
 
 SHELL       := /bin/bash

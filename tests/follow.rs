@@ -1,13 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! `xdp_pping --follow`: the stream of a shaper at work, and what it costs nobody.
 
-#[path = "common/shaper.rs"]
-mod shaper;
+mod common;
 
+use common::command::{eventually, json, Said, MS};
+use common::shaper::{sandbox_with_devices, Shaper};
 use lab::{traffic, Flow, Lab, Plan, Server, Subscriber, LAN, WAN};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
-use shaper::{eventually, Said, Shaper, MS};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -76,7 +78,7 @@ fn events_have_the_class_and_the_side() {
         talk(&lab, &server, ipv6);
         let said = follower.end(Signal::SIGINT);
         assert_eq!((said.code, said.err.as_str()), (0, ""));
-        let Value::Array(events) = shaper::json(&said.out) else { panic!("{}", said.out) };
+        let Value::Array(events) = json(&said.out) else { panic!("{}", said.out) };
         for (side, ms) in [("subscriber", SUBSCRIBER_MS), ("internet", INTERNET_MS)] {
             let rtts: Vec<_> = events
                 .iter()
@@ -153,7 +155,7 @@ fn a_reload_is_followed() {
 #[test]
 fn nothing_to_follow_is_one_line() {
     lab::require_root();
-    let sandbox = shaper::sandbox_with_devices(2);
+    let sandbox = sandbox_with_devices(2);
     let said = sandbox.call("xdp_pping --follow");
     assert_eq!(said.code, 22);
     assert!(said.err.starts_with("ERR: ") && said.err.lines().count() == 1, "{said:?}");

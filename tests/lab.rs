@@ -1,20 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The packet path in the laboratory: known delays, real TCP, every encapsulation. Both RTTs, the class
 //! and the CPU of each packet.
 //!
 //! Two CPUs carry hosts, delay lines and the shaper at once: the tests take turns, so that a deviation is
 //! the program's.
 
-#[path = "common/patience.rs"]
-mod patience;
-#[path = "common/shaper.rs"]
-mod shaper;
+mod common;
 
+use common::command::{eventually, MS};
+use common::names::Counts;
+use common::patience::{agree, ms, patiently};
+use common::shaper::Shaper;
 use lab::{
     htb_class_stats, mq_htb, traffic, Amount, ClassStats, Encapsulation, Flow, HtbClass, Lab,
     Pattern, Plan, Report, Server, Subscriber, LAN, WAN,
 };
-use patience::{agree, ms, patiently};
-use shaper::{eventually, Counts, Shaper, MS};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

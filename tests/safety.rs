@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! What must hold when things go wrong or to the limit: full tables, killed commands, entries that vanish
 //! under traffic.
 
-#[path = "common/shaper.rs"]
-mod shaper;
+mod common;
 
+use common::command::MS;
+use common::shaper::{sandbox_with_devices, Shaper};
 use lab::{Lab, Plan, Sandbox, Subscriber, UdpReceiver, LAN, WAN};
 use libbpf_rs::{MapCore, MapFlags};
-use shaper::{sandbox_with_devices, Shaper, MS};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::thread::{self, sleep};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The verifier's cost of each program, guarded: a rise of more than a tenth over tests/verifier_cost.txt fails.
 //!
 //! Loaded with the configuration of production: the verifier removes what is off. The figure depends on

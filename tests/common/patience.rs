@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Measuring on a machine that others use too.
 
 #![allow(dead_code, reason = "each test file uses its part")]

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! What is counted is what the kernel counted: packets and bytes, GRO and GSO segments each for itself.
 
+use crate::common::command::{json, Said, MS};
 use crate::listener::{Listener, Place};
-use crate::shaper::{json, Said, MS};
 use lab::{traffic, Amount, Flow, Lab, Netns, Pattern, Plan, Server, Subscriber, UdpReceiver, ETH};
 use nix::sys::signal::Signal;
 use serde_json::Value;

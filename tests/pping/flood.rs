@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! A flood of half-open flows: memory stays bounded, and an established flow is measured all the while.
 
-use crate::listener::{flow_events, rtts_of};
-use crate::shaper::{json, program};
+use crate::common::command::{json, program};
+use crate::common::events::{flow_events, rtts_of};
 use lab::packet::{hosts, Layout, Packet, Tcp, ACK, PSH, SYN};
 use nix::libc;
 use serde_json::Value;

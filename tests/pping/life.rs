@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! How a pping comes and goes, and that nothing of it stays.
 
-use crate::listener::{array, Held, Listener, Place};
-use crate::shaper::{
-    eventually, pin_foreign_program, program, sandbox_with_devices, Said, Shaper, TempDir, MS,
-};
+use crate::common::command::{eventually, json, program, Said, MS};
+use crate::common::events::array;
+use crate::common::foreign::pin_foreign_program;
+use crate::common::shaper::{sandbox_with_devices, Shaper};
+use crate::listener::{Held, Listener, Place};
 use lab::{traffic, Flow, Lab, Plan, Sandbox, Server, Subscriber, LAN, WAN};
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -12,6 +15,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread::scope;
+use tempfile::TempDir;
 
 /// A lab without delay.
 struct Scene {
@@ -58,7 +62,7 @@ fn a_hundred_times() {
     let scene = Scene::new();
     let shaper = scene.lab.shaper();
     let before = [LAN, WAN].map(|dev| traces(shaper, dev));
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     scope(|threads| {
         for dev in [LAN, WAN] {
             let (scene, folder) = (&scene, &folder);
@@ -85,12 +89,12 @@ fn come_and_go(scene: &Scene, dev: &str, folder: &TempDir, time: usize) {
     let held = Held::by(listener.programs());
     let [programs, maps, links] = held.counts();
     assert!(programs == 2 && maps >= 5 && links == 2, "{held:?}");
-    if time % 10 == 0 {
+    if time.is_multiple_of(10) {
         scene.talk();
     }
     let said = listener.end(signal);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
-    assert!(time % 10 != 0 || array(&said.out).len() > 4, "{said:?}");
+    assert!(!time.is_multiple_of(10) || array(&said.out).len() > 4, "{said:?}");
     eventually("everything is gone", || held.is_gone());
 }
 
@@ -159,7 +163,7 @@ fn filters(sandbox: &Sandbox) -> BTreeSet<u64> {
 /// A pping with two filters on clsact, once they are there.
 fn filtering(sandbox: &Sandbox) -> (std::process::Child, TempDir) {
     let before = filters(sandbox);
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let mut command = as_before_tcx(pping(sandbox, LAN, "-F json -r 0"));
     let out = fs::File::create(folder.path().join("out")).unwrap();
     let child = command.stdout(out).stderr(Stdio::piped()).spawn().unwrap();
@@ -282,7 +286,7 @@ fn a_hang_up_reopens_the_file() {
     lab::require_root();
     let scene = Scene::new();
     for format in ["json", "jsonl"] {
-        let folder = TempDir::new();
+        let folder = TempDir::new().unwrap();
         let file = |name: &str| folder.path().join(name);
         let options = format!("-F {format} -r 0 -w {}", file("new").display());
         let place = Place::of(scene.lab.shaper(), LAN);
@@ -298,7 +302,7 @@ fn a_hang_up_reopens_the_file() {
             let text = fs::read_to_string(file(name)).unwrap();
             let events = match format {
                 "json" => array(&text),
-                _ => text.lines().map(crate::shaper::json).collect(),
+                _ => text.lines().map(json).collect(),
             };
             let of_kind =
                 |what: &str| events.iter().filter(|event| event["flow_event"] == what).count();

@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Known delays, heard by every hook and behind every header.
 //!
 //! Two CPUs carry hosts, delay lines and all ppings: the tests take turns.
 
-use crate::listener::{flow_events, hear, least, median, rtts_of, Place};
-use crate::patience::{agree, ms, patiently};
-use crate::shaper::{Said, MS};
+use crate::common::command::{Said, MS};
+use crate::common::events::{flow_events, least, median, rtts_of};
+use crate::common::patience::{agree, ms, patiently};
+use crate::listener::{hear, Place};
 use lab::{
     traffic, Encapsulation, Flow, Host, Lab, Netns, Plan, Server, Subscriber, TunLine, ETH, LAN,
     TUN,

@@ -1,9 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! `pping` from end to end: what it hears, how it comes and goes, and what it says.
 
-#[path = "../common/patience.rs"]
-mod patience;
-#[path = "../common/shaper.rs"]
-mod shaper;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod counts;
 mod flood;

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Two CPUs at once on the same flows: a TSval gives one sample at most, and nothing is counted twice.
 
 use crate::common::names::Counts;
-use crate::common::run::{Rig, SkbCtx};
+use crate::common::rig::{Rig, SkbCtx};
 use crate::common::scene::{spawn_in_scene, with_scene, Scene, ALICE_CLASS};
 use crate::fixtures::segment;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -158,7 +160,7 @@ fn each_cpu_a_direction() {
 /// Both CPUs enter and measure flows in a table of one bucket, in which they take ways from each other.
 #[test]
 fn ways_change_hands() {
-    let setup = crate::common::run::Setup { flow_buckets: 1, ..Default::default() };
+    let setup = crate::common::rig::LoadOptions { flow_buckets: 1, ..Default::default() };
     crate::common::scene::with_scene_of(setup, |scene| {
         lab::require_cpus(2);
         let before = scene.counters();
