@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What pping printed: events, RTTs and flows.
+//! The events that pping prints: RTTs and flows.
 
 use super::command::json;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,24 +13,35 @@ pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// The elements of an array.
+/// Returns the elements of a JSON array.
 pub fn array(text: &str) -> Vec<Value> {
     let Value::Array(elements) = json(text) else { panic!("no array: {text}") };
     elements
 }
 
-/// The RTTs of a host, in milliseconds.
+/// Returns the RTTs of a host, in milliseconds.
 pub fn rtts_of(events: &[Value], host: IpAddr) -> Vec<f64> {
     let host = host.to_string();
     let of_host = events.iter().filter(|event| event["src_ip"] == host.as_str());
     of_host.filter_map(|event| event["rtt"].as_f64()).map(|ns| ns / 1e6).collect()
 }
 
-/// What flows did, as `reason by`: `SYN by dest`.
+/// Returns the flow events of a kind as `reason by`: `SYN by dest`.
 pub fn flow_events(events: &[Value], what: &str) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let said = events.iter().filter(|event| event["flow_event"] == what);
     said.map(|event| text(&event["reason"]) + " by " + &text(&event["triggered_by"])).collect()
+}
+
+/// Returns the number of RTTs of each flow: source and destination, each with its port.
+pub fn rtts_by_flow(events: &[Value]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for event in events.iter().filter(|event| event["rtt"].is_u64()) {
+        let ends =
+            ["src_ip", "src_port", "dest_ip", "dest_port"].map(|name| event[name].to_string());
+        *counts.entry(ends.join(" ")).or_default() += 1;
+    }
+    counts
 }
 
 pub fn median(mut values: Vec<f64>) -> f64 {

@@ -6,10 +6,13 @@
 #![allow(dead_code, unused_imports, reason = "each suite uses its part")]
 
 pub mod command;
+pub mod echo;
 pub mod events;
 pub mod foreign;
+pub mod listener;
 pub mod names;
 pub mod patience;
+pub mod recording;
 pub mod rig;
 pub mod scene;
 pub mod shaper;

@@ -3,7 +3,7 @@
 //! What is counted is what the kernel counted: packets and bytes, GRO and GSO segments each for itself.
 
 use crate::common::command::{json, Said, MS};
-use crate::listener::{Listener, Place};
+use crate::common::listener::{Listener, Place};
 use lab::{traffic, Amount, Flow, Lab, Netns, Pattern, Plan, Server, Subscriber, UdpReceiver, ETH};
 use nix::sys::signal::Signal;
 use serde_json::Value;

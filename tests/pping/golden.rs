@@ -7,8 +7,8 @@
 
 use crate::common::command::{program, Said, MS};
 use crate::common::events::{array, check_the_run, data};
-use crate::listener::Place;
-use crate::recording::Recording;
+use crate::common::listener::Place;
+use crate::common::recording::Recording;
 use flate2::{write::GzEncoder, Compression};
 use lab::{traffic, Flow, Lab, Plan, Server, Subscriber, LAN};
 use nix::sys::socket::{setsockopt, sockopt::Linger};

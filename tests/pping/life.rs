@@ -2,11 +2,11 @@
 
 //! How a pping comes and goes, and that nothing of it stays.
 
-use crate::common::command::{eventually, json, program, Said, MS};
-use crate::common::events::array;
+use crate::common::command::{eventually, json, Said, MS};
+use crate::common::events::{array, rtts_by_flow};
 use crate::common::foreign::pin_foreign_program;
+use crate::common::listener::{Held, Listener, Place};
 use crate::common::shaper::{sandbox_with_devices, Shaper};
-use crate::listener::{Held, Listener, Place};
 use lab::{traffic, Flow, Lab, Plan, Sandbox, Server, Subscriber, LAN, WAN};
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -14,16 +14,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::thread::scope;
+use std::thread::{scope, sleep};
 use tempfile::TempDir;
 
 /// A lab without delay.
-struct Scene {
+struct QuietLab {
     server: Server,
     lab: Lab,
 }
 
-impl Scene {
+impl QuietLab {
     fn new() -> Self {
         let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
         let server = Server::start(lab.internet().netns(), 0).unwrap();
@@ -59,7 +59,7 @@ fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
 #[test]
 fn a_hundred_times() {
     lab::require_root();
-    let scene = Scene::new();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let before = [LAN, WAN].map(|dev| traces(shaper, dev));
     let folder = TempDir::new().unwrap();
@@ -76,7 +76,7 @@ fn a_hundred_times() {
 }
 
 /// Load, attach, run, detach: every number that it had in the kernel is gone.
-fn come_and_go(scene: &Scene, dev: &str, folder: &TempDir, time: usize) {
+fn come_and_go(scene: &QuietLab, dev: &str, folder: &TempDir, time: usize) {
     let (hook, signal) = match time % 3 {
         0 => ("xdp", Signal::SIGTERM),
         1 => ("tc", Signal::SIGINT),
@@ -102,7 +102,7 @@ fn come_and_go(scene: &Scene, dev: &str, folder: &TempDir, time: usize) {
 #[test]
 fn after_kill_9() {
     lab::require_root();
-    let scene = Scene::new();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let before = traces(shaper, LAN);
     for hook in ["tc", "xdp"] {
@@ -181,7 +181,7 @@ fn end(child: std::process::Child, signal: Signal) -> Said {
 #[test]
 fn on_kernels_without_tcx() {
     lab::require_root();
-    let scene = Scene::new();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let before = traces(shaper, LAN);
     for crash in [false, true] {
@@ -204,7 +204,7 @@ fn on_kernels_without_tcx() {
 #[test]
 fn others_are_left_alone() {
     lab::require_root();
-    let scene = Scene::new();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let pin = pin_foreign_program(shaper, libbpf_sys::BPF_PROG_TYPE_SCHED_CLS);
     shaper.ok(&format!("tc qdisc add dev {LAN} clsact"));
@@ -284,7 +284,7 @@ fn an_interface_that_is_moved_or_replaced() {
 #[test]
 fn a_hang_up_reopens_the_file() {
     lab::require_root();
-    let scene = Scene::new();
+    let scene = QuietLab::new();
     for format in ["json", "jsonl"] {
         let folder = TempDir::new().unwrap();
         let file = |name: &str| folder.path().join(name);
@@ -315,7 +315,7 @@ fn a_hang_up_reopens_the_file() {
 #[test]
 fn a_closed_pipe() {
     lab::require_root();
-    let scene = Scene::new();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let place = Place::of(shaper, LAN);
     let mut command = pping(shaper, LAN, "-r 0");
@@ -328,19 +328,44 @@ fn a_closed_pipe() {
     assert!(place.programs().is_empty());
 }
 
-/// Only the program's own name is needed to end it; several may listen at once.
+/// Two listeners on one interface hear the same packets; the one that ends first leaves the other hearing, and nothing
+/// stays attached.
 #[test]
 fn two_at_once() {
     lab::require_root();
-    let scene = Scene::new();
-    let place = Place::of(scene.lab.shaper(), LAN);
-    let start = || Listener::start(&place, pping(scene.lab.shaper(), LAN, "-F json -r 0"));
-    let (first, second) = (start(), start());
-    scene.talk();
-    let said = first.end(Signal::SIGINT);
-    scene.talk();
-    let both = second.end(Signal::SIGINT);
-    let openings = |said: &Said| said.out.matches("\"opening\"").count();
-    assert_eq!((openings(&said), openings(&both)), (2, 4), "{said:?} {both:?}");
-    assert!(program("pping").ends_with("pping"));
+    let lab = QuietLab::new();
+    let shaper = lab.lab.shaper();
+    let (place, before) = (Place::of(shaper, LAN), traces(shaper, LAN));
+    let start = || Listener::start(&place, pping(shaper, LAN, "-F json -r 0"));
+    let talk = || {
+        lab.talk();
+        sleep(50 * MS); // the FINs are still on their way
+    };
+    for first_ends_first in [true, false] {
+        let (first, second) = (start(), start());
+        assert!(first.programs().is_disjoint(second.programs()), "each has programs of its own");
+        assert_eq!(place.programs().len(), 4);
+        let (early, late) = if first_ends_first { (first, second) } else { (second, first) };
+        let held = [&early, &late].map(|listener| Held::by(listener.programs()));
+        let programs_of_late = late.programs().clone();
+        talk();
+        let said = early.end(Signal::SIGINT);
+        eventually("everything of one is gone", || held[0].is_gone());
+        assert_eq!(place.programs(), programs_of_late, "the other's programs stay");
+        talk();
+        let both = late.end(Signal::SIGINT);
+        eventually("everything is gone", || held[1].is_gone());
+        for said in [&said, &both] {
+            assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        }
+        let openings = |said: &Said| said.out.matches("\"opening\"").count();
+        assert_eq!((openings(&said), openings(&both)), (2, 4), "{said:?} {both:?}");
+        // Of the connection that both heard, both have the same RTTs; of the later one, the other has some.
+        let (one, other) = (rtts_by_flow(&array(&said.out)), rtts_by_flow(&array(&both.out)));
+        assert_eq!((one.len(), other.len()), (2, 4), "{one:?} {other:?}");
+        for (flow, count) in &one {
+            assert_eq!(other.get(flow), Some(count), "{flow:?}: {one:?} {other:?}");
+        }
+        assert_eq!(traces(shaper, LAN), before);
+    }
 }

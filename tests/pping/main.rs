@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `pping` from end to end: what it hears, how it comes and goes, and what it says.
+//! `pping` from end to end: its start and its end, the packets that it counts, the texts that it prints.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -9,8 +9,4 @@ mod counts;
 mod flood;
 mod golden;
 mod life;
-mod listener;
-mod live;
-mod recording;
 mod starts;
-mod tools;

@@ -4,8 +4,8 @@
 
 use crate::common::command::{binaries_for_everybody, program, refused, Said};
 use crate::common::foreign::pin_foreign_program;
+use crate::common::listener::Place;
 use crate::common::shaper::{sandbox_with_devices, Shaper};
-use crate::listener::Place;
 use std::process::Command;
 use tempfile::TempDir;
 

@@ -2,8 +2,8 @@
 
 //! A `pping` at work on an interface, what it said, and what there is of it in the kernel.
 
-use crate::common::command::{eventually, program, Said};
-use crate::common::events::array;
+use super::command::{eventually, program, Said};
+use super::events::array;
 use lab::{Netns, Sandbox};
 use libbpf_rs::query::LinkInfoIter;
 use nix::errno::Errno;

@@ -2,8 +2,8 @@
 
 //! tcpdump on an interface.
 
-use crate::common::command::MS;
-use crate::listener::Place;
+use super::command::MS;
+use super::listener::Place;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};

@@ -14,10 +14,10 @@
 
 use crate::common::command::{program, Said, MS};
 use crate::common::events::{array, median};
+use crate::common::listener::{Listener, Place};
 use crate::common::patience::agree;
-use crate::listener::{Listener, Place};
+use crate::common::recording::Recording;
 use crate::live::turn;
-use crate::recording::Recording;
 use lab::{traffic, Amount, Flow, Lab, Plan, Server, Subscriber, LAN};
 use nix::sys::signal::Signal;
 use serde_json::Value;
