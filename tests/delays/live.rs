@@ -103,10 +103,10 @@ fn all_hear<const N: usize>(
     let mut heard = Vec::new();
     patiently(|| {
         heard = hear(place, options, &traffic).into();
-        let each = heard
+        let mut each = heard
             .iter()
             .flat_map(|events: &Vec<Value>| hosts.iter().map(move |host| (events, host)));
-        each.map(|(events, (host, delay))| check(events, *host, *delay, SAMPLES)).collect()
+        each.try_for_each(|(events, (host, delay))| check(events, *host, *delay, SAMPLES))
     });
     heard
 }
