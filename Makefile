@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 # cpumap-pping: build, test, install. `make help` lists the targets.
 
 SHELL       := /bin/bash
@@ -23,14 +24,16 @@ LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xd
 BINARIES := $(LEGACY) cpumap-pping pping
 SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
 BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h crates/bench/bpf/*.c crates/bench/bpf/*.h crates/fuzz/*.c crates/fuzz/*.h crates/fuzz/include/bpf/*.h)
-SHELL_FILES := .ci/run tests/scripts.sh $(wildcard packaging/scripts/*.sh packaging/deb/*.sh)
+SHELL_FILES := .ci/run $(wildcard tests/*.sh packaging/scripts/*.sh packaging/deb/*.sh)
 
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
+# The oldest Rust that compiles the sources and the tests: `make lint` checks it.
+RUST    := $(shell sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
 
 # Debian packages, each once: to compile, to run, to check, to package.
-DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev \
+DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev ca-certificates \
 	iproute2 ethtool procps kmod util-linux \
-	clang-format shellcheck jq iputils-ping tcpdump tshark tcptrace
+	clang-format shellcheck jq bpftool iputils-ping tcpdump tshark tcptrace
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
 
 # A step names itself, then runs.
@@ -60,7 +63,10 @@ help: ## list the targets
 .PHONY: deps
 deps: ## install the Debian packages that building and testing need
 	$(call apt,$(DEPS))
-	@command -v $(CARGO) >/dev/null || { echo "make: no cargo: Rust 1.82 or later is needed (https://rustup.rs)" >&2; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo "make: no cargo: Rust $(RUST) or later is needed (https://rustup.rs)" >&2; exit 1; }
+	@version=$$($(CARGO) --version | cut -d ' ' -f 2); \
+	[[ $$(printf '%s\n' $(RUST) "$$version" | sort -V | head -n 1) == $(RUST) ]] || { \
+		echo "make: Rust $$version is too old: $(RUST) or later is needed (rustup update)" >&2; exit 1; }
 
 .PHONY: build
 build: ## build the programs (target/release)
@@ -78,28 +84,55 @@ dist: ## man pages and shell completions, from the command definitions (build/di
 ## -- check
 
 .PHONY: test
-test: deps lint test-scripts test-parser test-rust ## everything: formats, lints, scripts, unit and end-to-end tests (needs root)
+test: deps ## everything: formats, lints, scripts, unit and end-to-end tests (needs root)
+	@CARGO="$(CARGO)" tests/suites.sh all
 
-.PHONY: lint
-lint: ## formats and lints only
-	$(call step,cargo fmt --check)
-	@$(CARGO) fmt --all -- --check
-	$(call step,clang-format)
-	@clang-format --dry-run -Werror $(BPF_C)
-	$(call step,shellcheck)
-	@shellcheck $(SHELL_FILES)
-	$(call step,cargo clippy)
-	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+.PHONY: test-rust
+test-rust: ## every Rust suite (needs root)
+	@CARGO="$(CARGO)" tests/suites.sh rust
+
+.PHONY: test-user
+test-user: ## the tests that any user may run; says how many it leaves out
+	@CARGO="$(CARGO)" tests/suites.sh user
 
 .PHONY: test-scripts
 test-scripts: ## the three shell scripts, on veth devices of their own (needs root)
 	$(call step,tests/scripts.sh)
 	@tests/scripts.sh
 
-.PHONY: test-rust
-test-rust: ## cargo test, the whole workspace (needs root)
-	$(call step,cargo test)
-	@$(CARGO) test --workspace --locked --no-fail-fast
+.PHONY: lint lint-rustfmt lint-clang-format lint-shellcheck lint-clippy lint-rust-version
+lint: lint-rustfmt lint-clang-format lint-shellcheck lint-clippy lint-rust-version ## formats and lints only
+
+lint-rustfmt:
+	$(call step,cargo fmt --check)
+	@$(CARGO) fmt --all -- --check
+
+lint-clang-format:
+	$(call step,clang-format)
+	@clang-format --dry-run -Werror $(BPF_C)
+
+lint-shellcheck:
+	$(call step,shellcheck)
+	@shellcheck $(SHELL_FILES)
+
+# clippy reads rust-version, too: its lint incompatible_msrv names what is newer than that.
+lint-clippy:
+	$(call step,cargo clippy)
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# A jq program: the packages of `cargo metadata` that need a later Rust than $ours.
+NEEDS_LATER := def number: split(".")[:2] | map(tonumber); \
+	.packages[] | select((.rust_version // "0" | number) > ($$ours | number)) | \
+	"make: \(.name) \(.version) needs Rust \(.rust_version): raise rust-version in Cargo.toml"
+
+lint-rust-version:
+	$(call step,no crate in Cargo.lock needs a later Rust than $(RUST))
+	@$(CARGO) metadata --format-version 1 --locked | jq -r --arg ours $(RUST) '$(NEEDS_LATER)' | { ! grep . >&2; }
+
+.PHONY: fresh-check
+fresh-check: deps ## demo and test in a new Debian 12 root, then the tests beside a loaded shaper (20 minutes; needs root)
+	$(call apt,debootstrap git)
+	@tests/fresh-check.sh $(BUILD)
 
 .PHONY: bench
 bench: deps ## what a packet costs, beside reference programs: a report in docs/reports/ (BENCH="--only NAME"; needs root)

@@ -1,11 +1,16 @@
-//! Many entries at once: `--batch`, `--replace`, `--list` and the snapshot, on real maps, while
-//! others read and write. How long that takes is the bench's to say (`--only bulk`).
+// SPDX-License-Identifier: GPL-2.0-only
 
-use std::collections::BTreeMap;
+//! Many entries at once: `--batch`, `--replace`, `--list` and the snapshot, on real maps, while others read and write.
+//! `make bench BENCH="--only bulk"` measures how long they take.
+
+mod common;
+
+use common::command::Said;
+use common::foreign::pin_map;
+use common::shaper::Shaper;
+use libbpf_rs::MapType;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,80 +25,44 @@ use cpumap_pping::kernel::map::Map;
 use cpumap_pping::kernel::pin::PinDir;
 use cpumap_pping::rtt::records::Records;
 use lab::Sandbox;
-
-const CMDLINE: &str = env!("CARGO_BIN_EXE_xdp_iphash_to_cpu_cmdline");
-const STEER: &str = env!("CARGO_BIN_EXE_xdp_iphash_to_cpu");
+use tempfile::TempDir;
 
 const XDP_REDIRECT: u32 = 4;
 
-/// Exit code, stdout, stderr.
-type Said = (i32, String, String);
-
-fn run(sandbox: &Sandbox, program: &str, args: &[&str], input: &str) -> Said {
-    let mut child = sandbox
-        .command(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let output = thread::scope(|scope| {
-        // A command that refuses its options does not read.
-        scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
-        child.wait_with_output().unwrap()
-    });
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+/// Runs `xdp_iphash_to_cpu_cmdline` with `input` as its standard input.
+fn edit(sandbox: &Sandbox, args: &str, input: &str) -> (i32, String, String) {
+    let mut command = sandbox.prepare(&format!("xdp_iphash_to_cpu_cmdline {args}"));
+    let said = Said::by_with_input(&mut command, input);
+    (said.code, said.out, said.err)
 }
 
-/// The command under test, with `input` as its standard input.
-fn edit(sandbox: &Sandbox, args: &str, input: &str) -> Said {
-    let args: Vec<_> = args.split(' ').collect();
-    run(sandbox, CMDLINE, &args, input)
-}
-
+/// The same for an edit that must succeed without a warning; returns its stdout.
 fn done(sandbox: &Sandbox, args: &str, input: &str) -> String {
     let (code, out, err) = edit(sandbox, args, input);
     assert_eq!((code, err.as_str()), (0, ""), "{args}: {out}");
     out
 }
 
-/// A sandbox in which everything is loaded, and attached to its loopback device.
+/// Makes a sandbox in which everything is loaded, and attached to its loopback device.
 fn loaded() -> Sandbox {
     let sandbox = Sandbox::new().unwrap();
-    let said = run(&sandbox, STEER, &["--dev", "lo", "--lan", "--skb-mode", "--quiet"], "");
-    assert_eq!(said.0, 0, "{said:?}");
+    sandbox.ok("xdp_iphash_to_cpu --dev lo --lan --skb-mode --quiet");
     sandbox
-}
-
-fn list(sandbox: &Sandbox) -> BTreeMap<String, (u64, String)> {
-    let out = done(sandbox, "--list", "");
-    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
-    let entry = |(prefix, entry): (&String, &serde_json::Value)| {
-        let half = |name: &str| entry[name].as_str().unwrap().to_owned();
-        let class = format!("{}:{}", half("tc_maj"), half("tc_min"));
-        (prefix.clone(), (entry["cpu"].as_u64().unwrap(), class))
-    };
-    found.as_object().unwrap().iter().map(entry).collect()
 }
 
 #[test]
 fn a_file_changes_the_mapping_at_once_or_not_at_all() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
     let file = "# three\n--add --ip 10.0.0.0/24 --cpu 0 --classid 1:2\n-a -i10.0.0.7 -c0 -t1:3\n\n\
         --add --ip 2001:db8::/32 --cpu 0 --class 1:4 # v6\n";
     let three = "added 3, changed 0, deleted 0, unchanged 0\n";
     assert_eq!(done(&sandbox, "--batch - --dry-run", file), three);
-    assert!(list(&sandbox).is_empty());
+    assert!(sandbox.mappings().is_empty());
     assert_eq!(done(&sandbox, "--batch -", file), three);
-    let before = list(&sandbox);
+    let before = sandbox.mappings();
     assert_eq!(before.len(), 3);
-    assert_eq!(before["10.0.0.7/32"], (0, "1:3".to_owned()));
+    assert_eq!(before["10.0.0.7/32"], (0, "1".into(), "3".into()));
 
     let good = "--add --ip 10.0.0.7 --cpu 0 --classid 1:9\n".repeat(16);
     let table = [
@@ -118,17 +87,16 @@ fn a_file_changes_the_mapping_at_once_or_not_at_all() {
         let (code, _, err) = edit(&sandbox, args, &format!("{good}{bad}\n"));
         assert_eq!(code, expected, "{bad}: {err}");
         assert!(err.starts_with("ERR: standard input line 17: "), "{bad}: {err}");
-        assert_eq!(list(&sandbox), before, "{bad}");
+        assert_eq!(sandbox.mappings(), before, "{bad}");
     }
 }
 
 #[test]
 fn a_mapping_becomes_exactly_the_file() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
-    let path = std::env::temp_dir().join(format!("cpumap-pping-bulk-{}", std::process::id()));
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("mapping");
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     let replace = format!("--replace {}", path.display());
     let line = |ip: &str, class: &str| format!("--add --ip {ip} --cpu 0 --classid {class}\n");
@@ -137,11 +105,11 @@ fn a_mapping_becomes_exactly_the_file() {
     write(&[line("10.0.0.1", "1:1"), line("10.0.0.2", "1:9"), line("10.0.0.3", "1:4")].concat());
     let summary = "added 1, changed 1, deleted 1, unchanged 1\n";
     assert_eq!(done(&sandbox, &format!("{replace} --dry-run"), ""), summary);
-    assert!(list(&sandbox).contains_key("::/0"));
+    assert!(sandbox.mappings().contains_key("::/0"));
     assert_eq!(done(&sandbox, &replace, ""), summary);
-    let after = list(&sandbox);
+    let after = sandbox.mappings();
     assert_eq!(after.keys().collect::<Vec<_>>(), ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32"]);
-    assert_eq!(after["10.0.0.2/32"].1, "1:9");
+    assert_eq!(after["10.0.0.2/32"], (0, "1".into(), "9".into()));
     assert_eq!(done(&sandbox, &replace, ""), "added 0, changed 0, deleted 0, unchanged 3\n");
 
     let swap =
@@ -157,15 +125,12 @@ fn a_mapping_becomes_exactly_the_file() {
     assert_eq!(err, warning);
 
     assert_eq!(done(&sandbox, "--replace -", ""), "added 0, changed 0, deleted 1, unchanged 0\n");
-    assert!(list(&sandbox).is_empty());
-    std::fs::remove_file(&path).unwrap();
+    assert!(sandbox.mappings().is_empty());
 }
 
 #[test]
 fn classes_of_other_queues_are_warned_about_a_few_times() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
     let file: String =
         (0..9).map(|n| format!("--add --ip 10.0.0.{n} --cpu 0 --classid 7:{n}\n")).collect();
@@ -179,36 +144,12 @@ fn classes_of_other_queues_are_warned_about_a_few_times() {
     }
 }
 
-/// A mapping as a predecessor may have left it pinned, with room for four.
-fn small() -> Sandbox {
-    let sandbox = Sandbox::new().unwrap();
-    let pin = || {
-        let options = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as u64,
-            map_flags: libbpf_sys::BPF_F_NO_PREALLOC,
-            ..Default::default()
-        };
-        std::fs::create_dir_all("/sys/fs/bpf/tc/globals").unwrap();
-        // SAFETY: C strings and options that outlive the calls; the descriptor is ours.
-        unsafe {
-            let kind = libbpf_sys::BPF_MAP_TYPE_LPM_TRIE;
-            let fd = libbpf_sys::bpf_map_create(kind, c"map_ip_hash".as_ptr(), 20, 8, 4, &options);
-            assert!(fd >= 0, "{fd}");
-            let fd = OwnedFd::from_raw_fd(fd);
-            let path = c"/sys/fs/bpf/tc/globals/map_ip_hash";
-            assert_eq!(libbpf_sys::bpf_obj_pin(fd.as_raw_fd(), path.as_ptr()), 0);
-        }
-    };
-    sandbox.run(pin).unwrap();
-    sandbox
-}
-
 #[test]
 fn what_does_not_fit_changes_nothing() {
-    if !lab::privileged() {
-        return;
-    }
-    let sandbox = small();
+    lab::require_root();
+    // A map as a predecessor may have left it pinned, with room for four.
+    let sandbox = Sandbox::new().unwrap();
+    let _small = pin_map(&sandbox, "map_ip_hash", MapType::LpmTrie, [20, 8, 4]);
     let add = |range: std::ops::Range<u32>| -> String {
         range.map(|n| format!("--add --ip 10.0.0.{n} --cpu 0 --classid 1:{n}\n")).collect()
     };
@@ -216,28 +157,26 @@ fn what_does_not_fit_changes_nothing() {
         let (code, out, err) = edit(&sandbox, mode, &add(0..5));
         assert_eq!((code, out.as_str()), (20, ""), "{err}");
         assert!(err.contains("it makes 5 entries, and the map has room for 4"), "{err}");
-        assert!(list(&sandbox).is_empty());
+        assert!(sandbox.mappings().is_empty());
     }
     assert_eq!(
         done(&sandbox, "--batch -", &add(0..4)),
         "added 4, changed 0, deleted 0, unchanged 0\n"
     );
-    let before = list(&sandbox);
+    let before = sandbox.mappings();
     let (code, _, err) = edit(&sandbox, "--replace -", &add(2..6));
     assert_eq!(code, 20, "{err}");
     assert!(err.contains("new entries come before old ones go"), "{err}");
-    assert_eq!(list(&sandbox), before);
+    assert_eq!(sandbox.mappings(), before);
     // A batch promises no overlap: it makes room first.
     let swap = add(4..6) + "--del --ip 10.0.0.0\n--del --ip 10.0.0.1\n";
     assert_eq!(done(&sandbox, "--batch -", &swap), "added 2, changed 0, deleted 2, unchanged 2\n");
-    assert!(list(&sandbox).contains_key("10.0.0.5/32"));
+    assert!(sandbox.mappings().contains_key("10.0.0.5/32"));
 }
 
 #[test]
 fn nothing_loaded_and_no_file() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = Sandbox::new().unwrap();
     let (code, out, err) = edit(&sandbox, "--replace -", "-xi1.2.3.4");
     assert_eq!((code, out.as_str()), (2, ""), "the file is checked first: {err}");
@@ -252,8 +191,8 @@ fn nothing_loaded_and_no_file() {
 
 const NETS: u32 = 4096;
 
-/// Two mappings of the same addresses: /24s; and some of them the same, some of another class, some
-/// split into /25s, some in a /22 with their neighbours.
+/// Returns two mappings of the same addresses. The first has /24s; in the second some are the same, some have another
+/// class, some are split into /25s, and some are in a /22 with their neighbours.
 fn two_files() -> [String; 2] {
     let net = |n: u32| format!("10.{}.{}", n / 256, n % 256);
     let [mut one, mut other] = [String::new(), String::new()];
@@ -275,7 +214,7 @@ fn two_files() -> [String; 2] {
     [one, other]
 }
 
-/// The classes that an address (net n, its last byte) may be found in.
+/// Returns the classes that a look-up of an address (net n, its last byte) may find.
 fn allowed(n: u32, last: u32) -> [u32; 2] {
     let other = match (n % 4, last) {
         (0, _) => 1 + n,
@@ -289,7 +228,7 @@ fn address(n: u32, last: u32) -> [u8; 4] {
     [10, (n / 256) as u8, (n % 256) as u8, last as u8]
 }
 
-/// Looks addresses up until told to stop; the number of look-ups.
+/// Looks addresses up until told to stop; returns the number of look-ups.
 fn look_up(stop: &AtomicBool) -> u64 {
     let map: Map<IpPrefix, IpMapping> = PinDir::default().open(maps::IP_HASH).unwrap();
     let mut looked = 0;
@@ -306,8 +245,8 @@ fn look_up(stop: &AtomicBool) -> u64 {
     looked
 }
 
-/// The steering program on `lo`.
-fn program() -> OwnedFd {
+/// Opens the steering program on `lo`.
+fn steering_program() -> OwnedFd {
     let mut id = 0;
     // SAFETY: `id` outlives the call; the descriptor is ours.
     unsafe {
@@ -318,7 +257,7 @@ fn program() -> OwnedFd {
     }
 }
 
-/// An Ethernet frame of an IPv4 packet from `source`.
+/// Returns an Ethernet frame with an IPv4 packet from `source`.
 fn frame(source: [u8; 4]) -> [u8; 64] {
     let mut frame = [0; 64];
     frame[12..14].copy_from_slice(&[8, 0]);
@@ -329,9 +268,9 @@ fn frame(source: [u8; 4]) -> [u8; 64] {
     frame
 }
 
-/// Sends packets of mapped subscribers through the program until told to stop; how many.
+/// Sends packets of mapped subscribers through the program until told to stop; returns how many.
 fn steer(stop: &AtomicBool) -> u64 {
-    let program = program();
+    let program = steering_program();
     let mut sent = 0;
     while !stop.load(Relaxed) {
         let n = ((sent * 2_654_435_761) >> 7) as u32 % NETS;
@@ -360,9 +299,7 @@ fn steer(stop: &AtomicBool) -> u64 {
 
 #[test]
 fn a_look_up_during_a_replace_finds_the_old_or_the_new_entry() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = loaded();
     let files = two_files();
     done(&sandbox, "--replace -", &files[0]);
@@ -394,7 +331,7 @@ fn a_look_up_during_a_replace_finds_the_old_or_the_new_entry() {
 
 // --- the snapshot
 
-/// A record with 156 samples a side in each of the window's epochs, in 24 buckets.
+/// Returns a record with 156 samples a side in each epoch of the window, in 24 buckets.
 fn record(handle: u32, now_ns: u64) -> RttHandle {
     let mut record = RttHandle::default();
     let number = (((now_ns >> RTT_TICK_BITS) * RTT_EPOCH_FACTOR) >> 32) as u32;
@@ -423,9 +360,7 @@ fn fill_rtt(handles: std::ops::Range<u32>) {
 
 #[test]
 fn a_snapshot_misses_and_doubles_no_handle_while_writers_run() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     const STEADY: u32 = 4096;
     let sandbox = loaded();
     sandbox.run(|| fill_rtt(0..STEADY)).unwrap();

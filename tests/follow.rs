@@ -1,13 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! `xdp_pping --follow`: the stream of a shaper at work, and what it costs nobody.
 
-#[path = "common/shaper.rs"]
-mod shaper;
+mod common;
 
+use common::command::{eventually, json, Said, MS};
+use common::shaper::{sandbox_with_devices, Shaper};
 use lab::{traffic, Flow, Lab, Plan, Server, Subscriber, LAN, WAN};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
-use shaper::{eventually, Said, Shaper, MS};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -72,16 +74,14 @@ fn of_kind<'a>(events: &'a [Value], key: &str, value: &str) -> Vec<&'a Value> {
 
 #[test]
 fn events_have_the_class_and_the_side() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     for ipv6 in [false, true] {
         let follower = Follower::start(&lab, "--format json --rate-limit 0");
         talk(&lab, &server, ipv6);
         let said = follower.end(Signal::SIGINT);
         assert_eq!((said.code, said.err.as_str()), (0, ""));
-        let Value::Array(events) = shaper::json(&said.out) else { panic!("{}", said.out) };
+        let Value::Array(events) = json(&said.out) else { panic!("{}", said.out) };
         for (side, ms) in [("subscriber", SUBSCRIBER_MS), ("internet", INTERNET_MS)] {
             let rtts: Vec<_> = events
                 .iter()
@@ -104,9 +104,7 @@ fn events_have_the_class_and_the_side() {
 /// Killed, it leaves nothing behind its classifiers, and the next one can follow.
 #[test]
 fn a_follower_that_is_killed_is_gone() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     let before = lab.shaper().pins();
     let follower = Follower::start(&lab, "--format jsonl");
@@ -128,9 +126,7 @@ fn a_follower_that_is_killed_is_gone() {
 /// A follower that does not read loses events, and nobody else loses anything.
 #[test]
 fn a_follower_that_stalls_costs_only_events() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     let follower = Follower::start(&lab, "--format jsonl -r 0");
     follower.signal(Signal::SIGSTOP);
@@ -148,9 +144,7 @@ fn a_follower_that_stalls_costs_only_events() {
 /// A reload puts other programs in the place of those that are followed.
 #[test]
 fn a_reload_is_followed() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (lab, server) = at_work();
     let follower = Follower::start(&lab, "--format jsonl -r 0");
     lab.shaper().attach_both(LAN, WAN);
@@ -163,10 +157,8 @@ fn a_reload_is_followed() {
 
 #[test]
 fn nothing_to_follow_is_one_line() {
-    if !lab::privileged() {
-        return;
-    }
-    let sandbox = shaper::sandbox_with_devices(2);
+    lab::require_root();
+    let sandbox = sandbox_with_devices(2);
     let said = sandbox.call("xdp_pping --follow");
     assert_eq!(said.code, 22);
     assert!(said.err.starts_with("ERR: ") && said.err.lines().count() == 1, "{said:?}");

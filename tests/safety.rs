@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! What must hold when things go wrong or to the limit: full tables, killed commands, entries that vanish
 //! under traffic.
 
-#[path = "common/shaper.rs"]
-mod shaper;
+mod common;
 
+use common::command::MS;
+use common::shaper::{sandbox_with_devices, Shaper};
 use lab::{Lab, Plan, Sandbox, Subscriber, UdpReceiver, LAN, WAN};
 use libbpf_rs::{MapCore, MapFlags};
-use shaper::{sandbox_with_devices, Shaper, MS};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::thread::{self, sleep};
@@ -30,9 +32,7 @@ fn check_usable(sandbox: &Sandbox) {
 
 #[test]
 fn a_load_may_be_killed_at_any_time() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     let lines = [
         "xdp_iphash_to_cpu --dev lan --lan",
@@ -70,9 +70,7 @@ fn a_load_may_be_killed_at_any_time() {
 
 #[test]
 fn loads_at_the_same_time_do_not_mix() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     thread::scope(|scope| {
         for line in [
@@ -93,9 +91,7 @@ fn loads_at_the_same_time_do_not_mix() {
 /// One map for all, whoever loaded first: the programs of both hooks name the pinned maps.
 #[test]
 fn the_table_takes_what_it_promises() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(2);
     sandbox.attach_both("lan", "wan");
     let table = sandbox.map("map_ip_hash");
@@ -143,9 +139,7 @@ fn the_table_takes_what_it_promises() {
 
 #[test]
 fn edits_under_traffic_lose_no_packet() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let plan = Plan::new([Subscriber::new("alice", 1).rtt(MS)]).internet_rtt(MS);
     let lab = Lab::build(plan).unwrap();
     let (shaper, alice, internet) = (lab.shaper(), lab.subscriber("alice"), lab.internet());

@@ -10,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../packaging/scripts" && pwd)
 readonly here
 
 if [[ ${1:-} != --inside ]]; then
-	exec unshare --mount --net --propagation private bash "$here/test.sh" --inside
+	exec unshare --mount --net --propagation private bash "$(realpath "${BASH_SOURCE[0]}")" --inside
 fi
 
 # sysfs shows the network namespace that mounted it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The verifier's cost of each program, guarded: a rise of more than a tenth over tests/verifier_cost.txt fails.
 //!
 //! Loaded with the configuration of production: the verifier removes what is off. The figure depends on
@@ -83,9 +85,7 @@ fn record(measured: &BTreeMap<String, u32>) {
 
 #[test]
 fn no_program_costs_the_verifier_a_tenth_more() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let measured = measure();
     if std::env::var("VERIFIER_COST").is_ok_and(|value| value == "record") {
         record(&measured);

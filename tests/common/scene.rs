@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The scene that most rows play in: two NICs, two subscribers, a default customer, one pinned thread.
 
-use super::run::{Direction, Rig, Setup, SkbCtx};
+use super::rig::{LoadOptions, Rig, SkbCtx};
 use lab::Netns;
+use model::Direction;
 use nix::sched::{sched_setaffinity, CpuSet};
 use nix::unistd::Pid;
 use std::ops::Deref;
@@ -49,12 +52,12 @@ impl Scene {
 
 /// Runs a test on CPU 0 in a scene of its own.
 pub fn with_scene(test: impl FnOnce(&Scene) + Send) {
-    with_scene_of(Setup::default(), test);
+    with_scene_of(LoadOptions::default(), test);
 }
 
 /// The same, loaded in another way.
-pub fn with_scene_of(setup: Setup, test: impl FnOnce(&Scene) + Send) {
-    with_bare_scene(setup, |scene| {
+pub fn with_scene_of(options: LoadOptions, test: impl FnOnce(&Scene) + Send) {
+    with_bare_scene(options, |scene| {
         for prefix in ["100.64.1.1", "2001:db8:a11c::/48"] {
             scene.map_quietly(prefix, 0, ALICE_CLASS);
         }
@@ -67,10 +70,10 @@ pub fn with_scene_of(setup: Setup, test: impl FnOnce(&Scene) + Send) {
 }
 
 /// The same without a mapping.
-pub fn with_bare_scene(setup: Setup, test: impl FnOnce(&Scene) + Send) {
+pub fn with_bare_scene(options: LoadOptions, test: impl FnOnce(&Scene) + Send) {
     on_interfaces(|[lan, wan, other]| {
         run_on_cpu(0);
-        let scene = Scene { rig: Rig::new(setup), lan, wan, other };
+        let scene = Scene { rig: Rig::new(options), lan, wan, other };
         scene.direction(scene.lan, Direction::Lan);
         scene.direction(scene.wan, Direction::Wan);
         scene.txq(0, 1, 1);
@@ -83,10 +86,9 @@ pub fn with_bare_scene(setup: Setup, test: impl FnOnce(&Scene) + Send) {
 
 /// Runs a test in the namespace of three interfaces, unless nobody may.
 pub fn on_interfaces(test: impl FnOnce([u32; 3]) + Send) {
-    if lab::privileged() {
-        let (netns, indices) = interfaces();
-        netns.run(|| test(*indices)).expect("setns");
-    }
+    lab::require_root();
+    let (netns, indices) = interfaces();
+    netns.run(|| test(*indices)).expect("setns");
 }
 
 /// Enters the scene's namespace on another CPU (test runs look interfaces up there).

@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The loaded programs, with their maps as memory: the clock, the counters and a fresh start cost no
 //! system call.
 
 use crate::common::names::{control, flow_bucket, ip_mapping, rtt_handle, COUNTERS};
-use crate::common::run::{as_bytes, put, Direction, Rig, Setup};
+use crate::common::rig::{put, LoadOptions, Rig};
+use crate::common::test_run::as_bytes;
 use cpumap_pping::abi::RECENT_SAMPLES;
 use cpumap_pping::kernel::memory::WritableArray;
 use libbpf_rs::{MapCore as _, MapHandle};
@@ -28,8 +31,13 @@ pub struct Loaded {
 
 impl Loaded {
     pub fn new(handshake: bool, rtt: bool) -> Self {
-        let setup = Setup { flow_buckets: FLOW_BUCKETS, handshake, rtt, ..Setup::default() };
-        let rig = Rig::new(Setup { recent_samples: RECENT_SAMPLES as u32, ..setup });
+        let rig = Rig::new(LoadOptions {
+            flow_buckets: FLOW_BUCKETS,
+            recent_samples: RECENT_SAMPLES as u32,
+            handshake,
+            rtt,
+            ..LoadOptions::default()
+        });
         let mapped = |map| WritableArray::open(map).expect("mmap");
         Self {
             control: mapped(&rig.cpp_control),
@@ -57,11 +65,6 @@ impl Loaded {
             self.rig.available(cpu, false);
         }
         for &(ifindex, direction) in &setup.directions {
-            let direction = match direction {
-                model::Direction::None => Direction::None,
-                model::Direction::Wan => Direction::Wan,
-                model::Direction::Lan => Direction::Lan,
-            };
             self.rig.direction(ifindex, direction);
         }
         for &(cpu, queue, major) in &setup.txqs {

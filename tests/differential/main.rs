@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The BPF programs beside the reference model (model/): the same packets at the same times, and never a
 //! difference. A fixed seed, so that what was once found stays found, and a fresh one, to find more.
 //!

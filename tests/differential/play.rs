@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! One step after the other, on both sides.
 
 use crate::common::names::{counter, limits, rtt_handle, COUNTERS};
-use crate::common::run::{
-    cpus, jiffy_ns, parse_metadata, refused, Metadata, Run, SkbCtx, TC_ACT_OK, XDP_PASS,
-    XDP_REDIRECT,
-};
+use crate::common::rig::{cpus, jiffy_ns, SkbCtx};
 use crate::common::scene::run_on_cpu;
+use crate::common::test_run::{
+    parse_metadata, refused, Metadata, TestRun, TC_ACT_OK, XDP_PASS, XDP_REDIRECT,
+};
 use crate::loaded::{Counters, Loaded};
 use model::counter::{MODELLED, UNMODELLED};
 use model::{Config, Histogram, Model, Sample, Setup, Side, Skb, Step, Verdict, World};
@@ -160,7 +162,7 @@ impl<'a> Round<'a> {
         let expected = self.model.classify(packet, skb, now_ns);
         same("TC verdict", TC_ACT_OK, run.verdict)?;
         same("packet", packet, &run.data)?;
-        same("priority", expected.priority, Run::priority(&run))?;
+        same("priority", expected.priority, TestRun::priority(&run))?;
         self.compare_counters(&expected.counters)?;
         match expected.sample {
             Some(sample) => self.compare_sample(now_ns, sample),

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! A difference, made small enough to be read.
 
 use crate::play::{Difference, Stage};

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! What is counted is what the kernel counted: packets and bytes, GRO and GSO segments each for itself.
 
-use crate::listener::{Listener, Place};
-use crate::shaper::{json, Said, MS};
+use crate::common::command::{json, Said, MS};
+use crate::common::listener::{Listener, Place};
 use lab::{traffic, Amount, Flow, Lab, Netns, Pattern, Plan, Server, Subscriber, UdpReceiver, ETH};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -58,9 +60,7 @@ fn all_traffic(records: &[Value]) -> Count {
 
 #[test]
 fn every_packet_and_byte() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
     let (alice, internet) = (lab.subscriber("alice"), lab.internet());
     let server = Server::start(internet.netns(), 0).unwrap();
@@ -131,9 +131,7 @@ fn offloading_pair() -> [Netns; 2] {
 
 #[test]
 fn segments_of_super_packets() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let ends = offloading_pair();
     let server = Server::start(&ends[1], 0).unwrap();
     let place = Place::new(&ends[0], ETH);

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! A flood of half-open flows: memory stays bounded, and an established flow is measured all the while.
 
-use crate::listener::{flow_events, rtts_of};
-use crate::shaper::{json, program};
+use crate::common::command::{json, program};
+use crate::common::events::{flow_events, rtts_of};
 use lab::packet::{hosts, Layout, Packet, Tcp, ACK, PSH, SYN};
 use nix::libc;
 use serde_json::Value;
@@ -154,9 +156,7 @@ fn wait(pid: u32) -> u64 {
 
 #[test]
 fn an_established_flow_is_measured_all_the_while() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let (quiet, flooded) = (Replay::new(0), Replay::new(SYNS));
     println!("{} MiB, {} MiB in the flood", quiet.memory >> 20, flooded.memory >> 20);
     assert!(flooded.memory < quiet.memory + GROWTH, "{} {}", quiet.memory, flooded.memory);

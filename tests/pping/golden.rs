@@ -1,25 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! One recorded lab run, and what `--read` makes of it in every format.
 //!
 //! To record the run anew: PPING_GOLDEN=run cargo test --test pping golden::a_fresh_run
 //! The texts, after judging them: PPING_GOLDEN=record cargo test --test pping golden
 
-use crate::listener::{array, flow_events, Place};
-use crate::recording::Recording;
-use crate::shaper::{json, program, Said, TempDir, MS};
+use crate::common::command::{program, Said, MS};
+use crate::common::events::{array, check_the_run, data};
+use crate::common::listener::Place;
+use crate::common::recording::Recording;
 use flate2::{write::GzEncoder, Compression};
 use lab::{traffic, Flow, Lab, Plan, Server, Subscriber, LAN};
 use nix::sys::socket::{setsockopt, sockopt::Linger};
-use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{scope, sleep};
-
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
-}
+use tempfile::TempDir;
 
 /// What `pping --read` says, in universal time.
 fn read(file: &Path, options: &str) -> String {
@@ -40,9 +39,7 @@ const ALL: &str = "-r 0 -T -C";
 
 #[test]
 fn golden_texts() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let table = [
         ("run.standard.txt", "-F standard"),
         ("run.ppviz.txt", "-F ppviz"),
@@ -60,118 +57,12 @@ fn golden_texts() {
     }
 }
 
-/// What happened in the run is in it, whatever the golden texts say.
-#[test]
-fn the_run_is_told_as_it_was() {
-    check_the_run(&array(&fs::read_to_string(data("run.json")).unwrap()));
-}
-
-fn check_the_run(events: &[Value]) {
-    let rtts = |protocol: &str, of_v6: bool| {
-        let of_protocol = events.iter().filter(|event| event["protocol"] == protocol);
-        let v6 = |event: &&Value| event["src_ip"].as_str().unwrap().contains(':') == of_v6;
-        of_protocol.filter(v6).filter(|event| event["rtt"].is_u64()).count()
-    };
-    assert_eq!((rtts("ICMP", false), rtts("ICMPv6", true)), (3, 3));
-    assert!(rtts("TCP", false) > 15 && rtts("TCP", true) > 4);
-    let closed = flow_events(events, "closing");
-    let count = |what: &str| closed.iter().filter(|event| *event == what).count();
-    // Two connections end with two FINs, one with a reset, which ends both ways.
-    assert_eq!(count("FIN by dest"), 4, "{closed:?}");
-    assert_eq!((count("RST by dest"), count("RST by src")), (1, 1), "{closed:?}");
-    // The half-closed one is measured the other way after its first FIN.
-    let half = events
-        .iter()
-        .skip_while(|event| event["reason"] != "FIN" || event["src_ip"] != "2001:db8::1");
-    let rest = half.filter(|event| event["dest_ip"] == "2001:db8::1" && event["rtt"].is_u64());
-    assert!(rest.count() >= 2);
-}
-
-/// What the README shows of the run is what it says.
-#[test]
-fn the_readme_shows_the_run() {
-    let readme = fs::read_to_string(data("../../README.md")).unwrap();
-    let standard = fs::read_to_string(data("run.standard.txt")).unwrap();
-    let hour = &standard[..6];
-    let shown: Vec<&str> = readme.lines().filter(|line| line.starts_with(hour)).collect();
-    assert!(shown.len() >= 4, "{shown:?}");
-    let mut lines = standard.lines();
-    assert!(shown.iter().all(|shown| lines.any(|line| line == *shown)), "{shown:?}");
-}
-
-/// The RTTs of the standard format, of ppviz and of JSON are the same.
-#[test]
-fn the_formats_agree() {
-    let text = |name: &str| fs::read_to_string(data(name)).unwrap();
-    let objects = array(&text("run.json"));
-    let lines: Vec<_> = text("run.jsonl").lines().map(json).collect();
-    assert_eq!(objects, lines);
-    let rtts: Vec<_> = objects.iter().filter(|event| event["rtt"].is_u64()).collect();
-    let standard = text("run.standard.txt");
-    let of_standard: Vec<&str> = standard.lines().filter(|line| line.contains(" ms ")).collect();
-    let of_ppviz = text("run.ppviz.txt");
-    assert_eq!((of_standard.len(), of_ppviz.lines().count()), (rtts.len(), rtts.len()));
-    for ((event, standard), ppviz) in rtts.into_iter().zip(of_standard).zip(of_ppviz.lines()) {
-        check_ppviz(event, ppviz);
-        let ms = |ns: &Value| decimal(ns.as_u64().unwrap(), 6);
-        let flow = ppviz.rsplit(' ').next().unwrap();
-        let (rtt, least) = (ms(&event["rtt"]), ms(&event["min_rtt"]));
-        let protocol = event["protocol"].as_str().unwrap();
-        let end = format!(" {rtt} ms {least} ms {protocol} {flow}");
-        assert!(standard.ends_with(&end), "{standard}: {end}");
-    }
-}
-
-/// `number / 10^digits`
-fn decimal(number: u64, digits: u32) -> String {
-    let unit = 10_u64.pow(digits);
-    format!("{}.{:0width$}", number / unit, number % unit, width = digits as usize)
-}
-
-/// The four fields of a line: time, RTT and least RTT in seconds with nine decimals, the flow.
-fn check_ppviz(event: &Value, line: &str) {
-    let fields: Vec<&str> = line.split(' ').collect();
-    let seconds = |name: &str| decimal(event[name].as_u64().unwrap(), 9);
-    assert_eq!(fields[..3], [seconds("timestamp"), seconds("rtt"), seconds("min_rtt")], "{line}");
-    assert_eq!(fields.len(), 4, "{line}");
-    let (src, dest) = fields[3].split_once('+').unwrap();
-    for (end, ip, port) in [(src, "src_ip", "src_port"), (dest, "dest_ip", "dest_port")] {
-        let (address, number) = end.rsplit_once(':').unwrap();
-        assert!(address.parse::<IpAddr>().is_ok() && event[ip] == address, "{line}");
-        assert_eq!(event[port].to_string(), number, "{line}");
-    }
-}
-
-/// jq reads what serde reads.
-#[test]
-fn jq_reads_it() {
-    if !lab::has_tool("jq") {
-        return;
-    }
-    let jq = |options: &[&str], name: &str| {
-        let said = Said::by(Command::new("jq").args(options).arg(data(name)));
-        assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}: {said:?}");
-        said.out
-    };
-    let events = array(&fs::read_to_string(data("run.json")).unwrap());
-    let rtts: u64 = events.iter().filter_map(|event| event["rtt"].as_u64()).sum();
-    for (name, slurp) in [("run.json", "-c"), ("run.jsonl", "-s")] {
-        assert_eq!(jq(&[slurp, "[.[].rtt // 0] | add"], name), format!("{rtts}\n"));
-    }
-    // As numbers, which jq may hold in 64 bits of floating point: what is below 2^53 survives.
-    let same = jq(&["-c", "."], "run.json");
-    assert_eq!(array(&same).len(), events.len());
-    let subnets = jq(&["-c", "[.[].ip_prefix // empty] | unique | length"], "run.aggregates.json");
-    assert_eq!(subnets, "4\n");
-}
-
 /// The same capture as pcapng, and each gzipped, or through a pipe.
 #[test]
 fn every_container_says_the_same() {
-    if !lab::privileged() || !lab::has_tool("editcap") {
-        return;
-    }
-    let folder = TempDir::new();
+    lab::require_root();
+    lab::require_tool("editcap");
+    let folder = TempDir::new().unwrap();
     let pcapng = folder.path().join("run.pcapng");
     let mut editcap = Command::new("editcap");
     let said = Said::by(editcap.args(["-F", "pcapng"]).arg(data("run.pcap")).arg(&pcapng));
@@ -196,11 +87,9 @@ fn every_container_says_the_same() {
 /// A capture that ends within a packet: what was before it, one line, exit 1.
 #[test]
 fn a_capture_that_is_cut_short() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let bytes = fs::read(data("run.pcap")).unwrap();
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let cut = folder.path().join("cut");
     fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
     let mut command = Command::new(program("pping"));
@@ -215,10 +104,10 @@ fn a_capture_that_is_cut_short() {
 /// The same again, recorded now.
 #[test]
 fn a_fresh_run_is_told_alike() {
-    if !lab::privileged() || !lab::has_tool("tcpdump") || !lab::has_tool("ping") {
-        return;
-    }
-    let folder = TempDir::new();
+    lab::require_root();
+    lab::require_tool("tcpdump");
+    lab::require_tool("ping");
+    let folder = TempDir::new().unwrap();
     let file = if asked_for("run") { data("run.pcap") } else { folder.path().join("run.pcap") };
     record_the_run(&file);
     check_the_run(&array(&read(&file, &format!("{ALL} -F json"))));

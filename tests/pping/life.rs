@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! How a pping comes and goes, and that nothing of it stays.
 
-use crate::listener::{array, Held, Listener, Place};
-use crate::shaper::{
-    eventually, pin_foreign_program, program, sandbox_with_devices, Said, Shaper, TempDir, MS,
-};
+use crate::common::command::{eventually, json, Said, MS};
+use crate::common::events::{array, rtts_by_flow};
+use crate::common::foreign::pin_foreign_program;
+use crate::common::listener::{Held, Listener, Place};
+use crate::common::shaper::{sandbox_with_devices, Shaper};
 use lab::{traffic, Flow, Lab, Plan, Sandbox, Server, Subscriber, LAN, WAN};
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -11,15 +14,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::thread::scope;
+use std::thread::{scope, sleep};
+use tempfile::TempDir;
 
 /// A lab without delay.
-struct Scene {
+struct QuietLab {
     server: Server,
     lab: Lab,
 }
 
-impl Scene {
+impl QuietLab {
     fn new() -> Self {
         let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
         let server = Server::start(lab.internet().netns(), 0).unwrap();
@@ -54,13 +58,11 @@ fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
 /// Fifty times on each of two interfaces.
 #[test]
 fn a_hundred_times() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new();
+    lab::require_root();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let before = [LAN, WAN].map(|dev| traces(shaper, dev));
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     scope(|threads| {
         for dev in [LAN, WAN] {
             let (scene, folder) = (&scene, &folder);
@@ -74,7 +76,7 @@ fn a_hundred_times() {
 }
 
 /// Load, attach, run, detach: every number that it had in the kernel is gone.
-fn come_and_go(scene: &Scene, dev: &str, folder: &TempDir, time: usize) {
+fn come_and_go(scene: &QuietLab, dev: &str, folder: &TempDir, time: usize) {
     let (hook, signal) = match time % 3 {
         0 => ("xdp", Signal::SIGTERM),
         1 => ("tc", Signal::SIGINT),
@@ -87,22 +89,20 @@ fn come_and_go(scene: &Scene, dev: &str, folder: &TempDir, time: usize) {
     let held = Held::by(listener.programs());
     let [programs, maps, links] = held.counts();
     assert!(programs == 2 && maps >= 5 && links == 2, "{held:?}");
-    if time % 10 == 0 {
+    if time.is_multiple_of(10) {
         scene.talk();
     }
     let said = listener.end(signal);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
-    assert!(time % 10 != 0 || array(&said.out).len() > 4, "{said:?}");
+    assert!(!time.is_multiple_of(10) || array(&said.out).len() > 4, "{said:?}");
     eventually("everything is gone", || held.is_gone());
 }
 
 /// Links end with the process, however it ends.
 #[test]
 fn after_kill_9() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new();
+    lab::require_root();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let before = traces(shaper, LAN);
     for hook in ["tc", "xdp"] {
@@ -163,7 +163,7 @@ fn filters(sandbox: &Sandbox) -> BTreeSet<u64> {
 /// A pping with two filters on clsact, once they are there.
 fn filtering(sandbox: &Sandbox) -> (std::process::Child, TempDir) {
     let before = filters(sandbox);
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let mut command = as_before_tcx(pping(sandbox, LAN, "-F json -r 0"));
     let out = fs::File::create(folder.path().join("out")).unwrap();
     let child = command.stdout(out).stderr(Stdio::piped()).spawn().unwrap();
@@ -180,10 +180,8 @@ fn end(child: std::process::Child, signal: Signal) -> Said {
 /// removes them.
 #[test]
 fn on_kernels_without_tcx() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new();
+    lab::require_root();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let before = traces(shaper, LAN);
     for crash in [false, true] {
@@ -205,10 +203,8 @@ fn on_kernels_without_tcx() {
 /// Somebody else's clsact, filters and tcx links are where and what they were.
 #[test]
 fn others_are_left_alone() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new();
+    lab::require_root();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let pin = pin_foreign_program(shaper, libbpf_sys::BPF_PROG_TYPE_SCHED_CLS);
     shaper.ok(&format!("tc qdisc add dev {LAN} clsact"));
@@ -251,9 +247,7 @@ fn foreign_link(sandbox: &Sandbox, pin: &str) -> std::os::fd::OwnedFd {
 /// It says so, the array is valid, and the exit code is not 0.
 #[test]
 fn an_interface_that_goes_away() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     for hook in ["tc", "xdp"] {
         let sandbox = sandbox_with_devices(1);
         let command = pping(&sandbox, "lan", &format!("-F json -I {hook}"));
@@ -269,9 +263,7 @@ fn an_interface_that_goes_away() {
 /// Another namespace is as good as gone; the same name again is another interface.
 #[test]
 fn an_interface_that_is_moved_or_replaced() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     for replace in [false, true] {
         let sandbox = sandbox_with_devices(1);
         let command = pping(&sandbox, "lan", "-F json");
@@ -291,12 +283,10 @@ fn an_interface_that_is_moved_or_replaced() {
 /// The old file is whole, the new one begins where it ends.
 #[test]
 fn a_hang_up_reopens_the_file() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new();
+    lab::require_root();
+    let scene = QuietLab::new();
     for format in ["json", "jsonl"] {
-        let folder = TempDir::new();
+        let folder = TempDir::new().unwrap();
         let file = |name: &str| folder.path().join(name);
         let options = format!("-F {format} -r 0 -w {}", file("new").display());
         let place = Place::of(scene.lab.shaper(), LAN);
@@ -312,7 +302,7 @@ fn a_hang_up_reopens_the_file() {
             let text = fs::read_to_string(file(name)).unwrap();
             let events = match format {
                 "json" => array(&text),
-                _ => text.lines().map(crate::shaper::json).collect(),
+                _ => text.lines().map(json).collect(),
             };
             let of_kind =
                 |what: &str| events.iter().filter(|event| event["flow_event"] == what).count();
@@ -324,10 +314,8 @@ fn a_hang_up_reopens_the_file() {
 /// Who listens has gone: that is the end, and no error.
 #[test]
 fn a_closed_pipe() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new();
+    lab::require_root();
+    let scene = QuietLab::new();
     let shaper = scene.lab.shaper();
     let place = Place::of(shaper, LAN);
     let mut command = pping(shaper, LAN, "-r 0");
@@ -340,21 +328,44 @@ fn a_closed_pipe() {
     assert!(place.programs().is_empty());
 }
 
-/// Only the program's own name is needed to end it; several may listen at once.
+/// Two listeners on one interface hear the same packets; the one that ends first leaves the other hearing, and nothing
+/// stays attached.
 #[test]
 fn two_at_once() {
-    if !lab::privileged() {
-        return;
+    lab::require_root();
+    let lab = QuietLab::new();
+    let shaper = lab.lab.shaper();
+    let (place, before) = (Place::of(shaper, LAN), traces(shaper, LAN));
+    let start = || Listener::start(&place, pping(shaper, LAN, "-F json -r 0"));
+    let talk = || {
+        lab.talk();
+        sleep(50 * MS); // the FINs are still on their way
+    };
+    for first_ends_first in [true, false] {
+        let (first, second) = (start(), start());
+        assert!(first.programs().is_disjoint(second.programs()), "each has programs of its own");
+        assert_eq!(place.programs().len(), 4);
+        let (early, late) = if first_ends_first { (first, second) } else { (second, first) };
+        let held = [&early, &late].map(|listener| Held::by(listener.programs()));
+        let programs_of_late = late.programs().clone();
+        talk();
+        let said = early.end(Signal::SIGINT);
+        eventually("everything of one is gone", || held[0].is_gone());
+        assert_eq!(place.programs(), programs_of_late, "the other's programs stay");
+        talk();
+        let both = late.end(Signal::SIGINT);
+        eventually("everything is gone", || held[1].is_gone());
+        for said in [&said, &both] {
+            assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        }
+        let openings = |said: &Said| said.out.matches("\"opening\"").count();
+        assert_eq!((openings(&said), openings(&both)), (2, 4), "{said:?} {both:?}");
+        // Of the connection that both heard, both have the same RTTs; of the later one, the other has some.
+        let (one, other) = (rtts_by_flow(&array(&said.out)), rtts_by_flow(&array(&both.out)));
+        assert_eq!((one.len(), other.len()), (2, 4), "{one:?} {other:?}");
+        for (flow, count) in &one {
+            assert_eq!(other.get(flow), Some(count), "{flow:?}: {one:?} {other:?}");
+        }
+        assert_eq!(traces(shaper, LAN), before);
     }
-    let scene = Scene::new();
-    let place = Place::of(scene.lab.shaper(), LAN);
-    let start = || Listener::start(&place, pping(scene.lab.shaper(), LAN, "-F json -r 0"));
-    let (first, second) = (start(), start());
-    scene.talk();
-    let said = first.end(Signal::SIGINT);
-    scene.talk();
-    let both = second.end(Signal::SIGINT);
-    let openings = |said: &Said| said.out.matches("\"opening\"").count();
-    assert_eq!((openings(&said), openings(&both)), (2, 4), "{said:?} {both:?}");
-    assert!(program("pping").ends_with("pping"));
 }

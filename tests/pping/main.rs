@@ -1,16 +1,12 @@
-//! `pping` from end to end: what it hears, how it comes and goes, and what it says.
+// SPDX-License-Identifier: GPL-2.0-only
 
-#[path = "../common/patience.rs"]
-mod patience;
-#[path = "../common/shaper.rs"]
-mod shaper;
+//! `pping` from end to end: its start and its end, the packets that it counts, the texts that it prints.
+
+#[path = "../common/mod.rs"]
+mod common;
 
 mod counts;
 mod flood;
 mod golden;
 mod life;
-mod listener;
-mod live;
-mod recording;
 mod starts;
-mod tools;

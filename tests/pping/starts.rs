@@ -1,51 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! What keeps a pping from starting: one line on stderr, an exit code, and nothing done.
 
-use crate::listener::Place;
-use crate::shaper::{pin_foreign_program, program, sandbox_with_devices, Said, Shaper, TempDir};
+use crate::common::command::{binaries_for_everybody, program, refused, Said};
+use crate::common::foreign::pin_foreign_program;
+use crate::common::listener::Place;
+use crate::common::shaper::{sandbox_with_devices, Shaper};
 use std::process::Command;
-
-/// One line on stderr (with exit 2 the usage follows) that names `part`; nothing on stdout.
-fn refused(said: &Said, code: i32, part: &str) {
-    assert_eq!((said.code, said.out.as_str()), (code, ""), "{said:?}");
-    let first = said.err.lines().next().unwrap_or_default();
-    assert!(first.starts_with("ERR: ") && first.contains(part), "{part}: {said:?}");
-    assert_eq!(said.err.contains("\nUsage: "), code == 2, "{said:?}");
-    assert!(code == 2 || said.err.lines().count() == 1, "{said:?}");
-}
-
-#[test]
-fn bad_options_and_values() {
-    let table = [
-        ("", "missing --interface, --read"),
-        ("-i lo --read x", "--interface with --read"),
-        ("-i lo -F xml", "'xml'"),
-        ("-i lo -r -1", "--rate-limit '-1'"),
-        ("-i lo -R x", "--rtt-rate 'x'"),
-        ("-i lo -t mean", "'mean'"),
-        ("-i lo -I egress", "'egress'"),
-        ("-i lo -x skb", "'skb'"),
-        ("-i lo -c never", "--cleanup-interval 'never'"),
-        ("-i lo -a 0", "--aggregate '0'"),
-        ("-i lo -a 1 --aggregate-subnets-v4 33", "--aggregate-subnets-v4 '33'"),
-        ("-i lo -a 1 --aggregate-subnets-v6 129", "--aggregate-subnets-v6 '129'"),
-        ("-i lo -a 1 --aggregate-timeout -1", "--aggregate-timeout '-1'"),
-        ("-i lo --aggregate-reverse", "--aggregate-reverse: "),
-        ("-i lo -a 1 -F ppviz", "--aggregate with --format ppviz"),
-        ("-i name-of-an-interface", "--interface 'name-of-an-interface'"),
-        ("-i lo surplus", "'surplus'"),
-    ];
-    for (options, part) in table {
-        let mut command = Command::new(program("pping"));
-        refused(&Said::by(command.args(options.split_whitespace())), 2, part);
-    }
-}
+use tempfile::TempDir;
 
 #[test]
 fn files_that_cannot_be_read_or_written() {
-    if !lab::privileged() {
-        return;
-    }
-    let folder = TempDir::new();
+    lab::require_root();
+    let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("text"), "no capture").unwrap();
     let table = [
@@ -62,18 +29,14 @@ fn files_that_cannot_be_read_or_written() {
 
 #[test]
 fn an_unknown_interface() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(1);
     refused(&sandbox.call("pping -i absent"), 2, "interface absent: ENODEV: No such device");
 }
 
 #[test]
 fn the_place_of_an_xdp_program_is_taken() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let sandbox = sandbox_with_devices(1);
     let pin = pin_foreign_program(&sandbox, libbpf_sys::BPF_PROG_TYPE_XDP);
     sandbox.ok(&format!("ip link set dev lan xdp pinned {pin}"));
@@ -93,13 +56,9 @@ fn the_place_of_an_xdp_program_is_taken() {
 
 #[test]
 fn missing_rights_are_named() {
-    if !lab::privileged() {
-        return;
-    }
-    let (sandbox, folder) = (sandbox_with_devices(1), TempDir::new());
-    // The build directory may be closed to others.
+    lab::require_root();
+    let (sandbox, folder) = (sandbox_with_devices(1), binaries_for_everybody(&["pping"]));
     let copy = folder.path().join("pping");
-    std::fs::copy(program("pping"), &copy).unwrap();
     let call = |capabilities: &str, options: &str| {
         let mut command = sandbox.command("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);

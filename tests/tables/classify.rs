@@ -1,10 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! TC: the rules of CONTRACT.md, section 3, in their order.
 
-use crate::common::run::{Direction, Setup, SkbCtx, TC_ACT_OK};
+use crate::common::rig::{LoadOptions, SkbCtx};
 use crate::common::scene::{
     with_bare_scene, with_scene, Scene, ALICE_CLASS, BOB_CLASS, DEFAULT_CLASS, UNTOUCHED,
 };
+use crate::common::test_run::TC_ACT_OK;
 use lab::packet::{hosts::*, Packet};
+use model::Direction;
 use std::net::IpAddr;
 
 fn udp(source: IpAddr, destination: IpAddr) -> Vec<u8> {
@@ -28,7 +32,7 @@ fn check(scene: &Scene, description: &str, packet: &[u8], skb: SkbCtx, expected:
 
 #[test]
 fn rule_1_a_missing_queue_entry_does_not_drop() {
-    with_bare_scene(Setup::default(), |scene| {
+    with_bare_scene(LoadOptions::default(), |scene| {
         scene.map("100.64.1.1", 0, ALICE_CLASS);
         scene.txq(0, 0, 0);
         let packet = udp(ALICE, SERVER);
@@ -121,7 +125,7 @@ fn rule_4_the_subscriber_is_the_destination_on_lan_and_the_source_on_wan() {
 
 #[test]
 fn rule_4_mappings_that_give_no_class() {
-    with_bare_scene(Setup::default(), |scene| {
+    with_bare_scene(LoadOptions::default(), |scene| {
         let up = scene.to_internet();
         let unmapped = Expected { priority: UNTOUCHED, fate: "tc_unmapped", notes: "" };
         check(scene, "no mapping at all", &udp(ALICE, SERVER), up, &unmapped);
@@ -146,7 +150,7 @@ fn rule_4_mappings_that_give_no_class() {
 #[test]
 fn rule_4_both_spellings_of_the_default_entry() {
     for default in ["255.255.255.255", "::/0"] {
-        with_bare_scene(Setup::default(), |scene| {
+        with_bare_scene(LoadOptions::default(), |scene| {
             scene.map(default, 0, DEFAULT_CLASS);
             for (source, destination) in [(ALICE, SERVER), (ALICE6, SERVER6)] {
                 let expected =
@@ -206,7 +210,7 @@ fn changes_are_seen_at_once_or_within_a_second() {
 
 #[test]
 fn classes_do_without_rtt() {
-    let setup = Setup { rtt: false, ..Setup::default() };
+    let setup = LoadOptions { rtt: false, ..LoadOptions::default() };
     crate::common::scene::with_scene_of(setup, |scene| {
         for (tsval, tsecr) in [(10, 5), (20, 5), (30, 5)] {
             let packet = crate::fixtures::segment(false, 1000, tsval, tsecr).payload(10);

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Packets that several subjects use.
 
 use crate::common::scene::Scene;

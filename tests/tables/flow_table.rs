@@ -1,18 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The flow table: who gets in, who stays, and that nobody's TSval becomes another's sample.
 
 use crate::common::names::{flow_bucket, limits};
-use crate::common::run::{from_bytes, get, Setup, Side};
+use crate::common::rig::{get, LoadOptions};
 use crate::common::scene::{with_scene_of, Scene};
+use crate::common::test_run::from_bytes;
 use crate::fixtures::segment;
 use lab::packet::{hosts::*, Packet, Tcp, SYN};
+use model::Side;
 use std::time::Duration;
 
 const WAYS: u16 = limits::FLOW_WAYS as u16;
 const RTT: Duration = Duration::from_millis(20);
 
 /// A table of one bucket: every flow collides with every other.
-fn one_bucket() -> Setup {
-    Setup { flow_buckets: 1, ..Setup::default() }
+fn one_bucket() -> LoadOptions {
+    LoadOptions { flow_buckets: 1, ..LoadOptions::default() }
 }
 
 fn up(scene: &Scene, port: u16, tsval: u32, tsecr: u32) -> String {
@@ -146,7 +150,7 @@ fn who_takes_a_way_over_inherits_nothing() {
 /// Thousands of flows in a small table: whatever collides, every sample is of its own flow.
 #[test]
 fn collisions_give_no_wrong_sample() {
-    with_scene_of(Setup { flow_buckets: 64, ..Setup::default() }, |scene| {
+    with_scene_of(LoadOptions { flow_buckets: 64, ..LoadOptions::default() }, |scene| {
         const FLOWS: u16 = 1500;
         let before = scene.counters();
         for round in 0..3u32 {
@@ -203,7 +207,7 @@ fn a_clock_that_is_a_little_behind_ends_nothing() {
 /// The directions of one flow meet, those of different flows do not.
 #[test]
 fn what_makes_a_flow() {
-    with_scene_of(Setup::default(), |scene| {
+    with_scene_of(LoadOptions::default(), |scene| {
         let (a, b) = (1000, 2000);
         let packet = |source, destination, sport, dport, tsval, tsecr| {
             Packet::new(source, destination)

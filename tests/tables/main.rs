@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Table tests of the packet path: a packet goes in, the row says what must come of it.
 
 #[path = "../common/mod.rs"]

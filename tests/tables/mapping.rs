@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The longest prefix wins, in both hooks, and there is room for all of them.
 
 use crate::common::names::ip_mapping;
-use crate::common::run::{as_bytes, prefix_key, Rig, Setup};
+use crate::common::rig::{prefix_key, LoadOptions, Rig};
 use crate::common::scene::{with_bare_scene, Scene};
+use crate::common::test_run::as_bytes;
 use lab::packet::{hosts::*, Packet};
 use libbpf_rs::{MapCore, MapFlags};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -60,7 +63,7 @@ fn check_nested(scene: &Scene, addr: IpAddr, lengths: &[u32]) {
 
 #[test]
 fn nested_ipv4_prefixes() {
-    with_bare_scene(Setup::default(), |scene| {
+    with_bare_scene(LoadOptions::default(), |scene| {
         check_nested(scene, ALICE, &[8, 16, 24, 32]);
         check_nested(scene, BOB, &[32, 31, 30, 29, 28, 27, 20, 12, 9, 8]);
         check_nested(scene, MALLORY, &[24, 8, 32, 16, 0]);
@@ -69,7 +72,7 @@ fn nested_ipv4_prefixes() {
 
 #[test]
 fn nested_ipv6_prefixes() {
-    with_bare_scene(Setup::default(), |scene| {
+    with_bare_scene(LoadOptions::default(), |scene| {
         check_nested(scene, ALICE6, &[8, 32, 48, 56, 64, 128]);
         check_nested(scene, BOB6, &[128, 127, 65, 64, 63, 33, 16, 8]);
     });
@@ -77,7 +80,7 @@ fn nested_ipv6_prefixes() {
 
 #[test]
 fn ipv4_and_ipv6_do_not_meet() {
-    with_bare_scene(Setup::default(), |scene| {
+    with_bare_scene(LoadOptions::default(), |scene| {
         scene.map("2001:db8::/32", 0, 0x0001_0006);
         scene.map("0.0.0.0/0", 0, 0x0001_0004);
         assert_class(scene, ALICE, Some(0x0001_0004));
@@ -110,7 +113,7 @@ fn map_many(rig: &Rig, count: u32, class: impl Fn(u32) -> u32) {
 
 #[test]
 fn the_65000th_mapping_works_and_so_does_every_other() {
-    with_bare_scene(Setup::default(), |scene| {
+    with_bare_scene(LoadOptions::default(), |scene| {
         const COUNT: u32 = 65_000;
         let class = |n| 0x0001_0000 + 10 + n % 65_000;
         map_many(scene, COUNT, class);
@@ -130,7 +133,7 @@ fn the_65000th_mapping_works_and_so_does_every_other() {
 /// Many addresses through a small cache: whatever shares an entry, the answers stay each address's own.
 #[test]
 fn addresses_that_share_cache_entries() {
-    with_bare_scene(Setup { cache_entries: 64, ..Setup::default() }, |scene| {
+    with_bare_scene(LoadOptions { cache_entries: 64, ..LoadOptions::default() }, |scene| {
         map_many(scene, 1000, |n| 0x0001_1000 + n);
         for _ in 0..2 {
             for n in (0..1000).step_by(7) {

@@ -1,9 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The parser, as both hooks show it: whose packet it is, and which timestamps it carries.
 
-use crate::common::run::{Sample, Side, TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
+use crate::common::rig::Measured;
 use crate::common::scene::{with_scene, Scene, ALICE_CLASS, UNTOUCHED};
+use crate::common::test_run::{TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::fixtures::{in_link, links, segment};
 use lab::packet::{hosts::*, Extension, Packet, Tcp, TcpOption, ETH_P_8021Q, ETH_P_PPP_SES};
+use model::Side;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -56,7 +60,7 @@ fn assert_measured(scene: &Scene, description: &str, packet: impl Fn(u32, u32) -
     scene.advance(RTT);
     let reply = packet(0x0f0f_0f0f, 0x0a0b_0c0e).reply().build();
     let samples = scene.classify(&reply, scene.to_subscriber()).samples;
-    let expected = Sample { handle: ALICE_CLASS, side: Side::Internet, rtt: RTT };
+    let expected = Measured { handle: ALICE_CLASS, side: Side::Internet, rtt: RTT };
     assert_eq!(samples, [expected], "{description}");
 }
 

@@ -1,20 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Samples on their way to the record: readers see them at once, and none twice.
 
 use crate::common::names::rtt_handle;
-use crate::common::run::{get, Setup, Side, RECENT_LINES};
+use crate::common::rig::{get, LoadOptions, RECENT_LINES};
 use crate::common::scene::{spawn_in_scene, with_scene_of, Scene, ALICE_CLASS};
 use crate::fixtures::{segment, Meter};
+use model::Side;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 /// As the loader sets it up.
-const RECENT: Setup = Setup { recent_samples: 12, ..Setup::DEFAULT };
+const RECENT: LoadOptions = LoadOptions { recent_samples: 12, ..LoadOptions::DEFAULT };
 const RTT: Duration = Duration::from_millis(20);
 
 /// What the record itself holds, without the samples on their way.
 fn flushed(scene: &Scene) -> u64 {
     let bytes = get(&scene.cpp_rtt, &ALICE_CLASS.to_ne_bytes());
-    let record = bytes.map(|bytes| crate::common::run::from_bytes::<rtt_handle>(&bytes));
+    let record = bytes.map(|bytes| crate::common::test_run::from_bytes::<rtt_handle>(&bytes));
     record.map_or(0, |record| record.total[Side::Internet as usize].count)
 }
 
@@ -92,7 +95,7 @@ fn now_ns(scene: &Scene) -> u64 {
 }
 
 fn converted(record: &rtt_handle) -> cpumap_pping::abi::RttHandle {
-    cpumap_pping::abi::from_bytes(&crate::common::run::as_bytes(record))
+    cpumap_pping::abi::from_bytes(&crate::common::test_run::as_bytes(record))
 }
 
 /// Totals only grow for a reader who reads while both CPUs write, and end at what was counted.

@@ -1,9 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The RTT record of a tc handle: exact sums, a histogram within 5 %, rotating epochs, carries.
 
 use crate::common::names::{limits, rtt_handle};
-use crate::common::run::{as_bytes, from_bytes, get, put, Setup, Side};
+use crate::common::rig::{get, put, LoadOptions};
 use crate::common::scene::{with_scene, with_scene_of, Scene, ALICE_CLASS};
+use crate::common::test_run::{as_bytes, from_bytes};
 use crate::fixtures::Meter;
+use model::Side;
 use std::time::Duration;
 
 const BUCKETS: usize = limits::HIST_BUCKETS as usize;
@@ -112,7 +116,7 @@ fn count_sum_minimum_and_maximum_are_exact() {
 #[test]
 fn the_minimum_is_right_soon_after_boot() {
     let start = Duration::from_secs(3);
-    with_scene_of(Setup { start, ..Setup::default() }, |scene| {
+    with_scene_of(LoadOptions { start, ..LoadOptions::default() }, |scene| {
         let mut meter = Meter::new(scene, 1000);
         meter.sample(Duration::from_millis(20));
         meter.sample(Duration::from_millis(10));
@@ -272,7 +276,7 @@ fn carries_have_four_places_and_255_times_each() {
 
 #[test]
 fn no_room_for_another_handle_is_counted() {
-    with_scene_of(Setup { rtt_handles: 1, ..Setup::default() }, |scene| {
+    with_scene_of(LoadOptions { rtt_handles: 1, ..LoadOptions::default() }, |scene| {
         scene.map("203.0.113.5", 0, 0x0001_0005);
         Meter::new(scene, 1000).sample(Duration::from_millis(20));
         let before = scene.counters();

@@ -1,10 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! XDP: whose frame is it, and which CPU takes it.
 
-use crate::common::run::{cpus, Direction, Metadata, Setup, XDP_PASS, XDP_REDIRECT};
+use crate::common::rig::{cpus, LoadOptions};
 use crate::common::scene::{
     with_bare_scene, with_scene, with_scene_of, Scene, ALICE_CLASS, BOB_CLASS, DEFAULT_CLASS,
 };
+use crate::common::test_run::{Metadata, XDP_PASS, XDP_REDIRECT};
 use lab::packet::{hosts::*, Packet};
+use model::Direction;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -60,7 +64,7 @@ fn interfaces_without_a_direction_pass() {
 
 #[test]
 fn without_a_mapping_and_a_default_entry_frames_pass() {
-    with_bare_scene(Setup::default(), |scene| {
+    with_bare_scene(LoadOptions::default(), |scene| {
         assert_passed(scene, "no mapping at all", &udp(ALICE, SERVER), scene.lan, "xdp_unmapped");
         scene.map("100.64.1.1", 0, ALICE_CLASS);
         assert_steered(scene, "mapped", &udp(ALICE, SERVER), scene.lan, ALICE_CLASS);
@@ -72,7 +76,7 @@ fn without_a_mapping_and_a_default_entry_frames_pass() {
 #[test]
 fn every_spelling_of_the_default_entry() {
     for default in ["255.255.255.255", "::/0", "0.0.0.0/0"] {
-        with_bare_scene(Setup::default(), |scene| {
+        with_bare_scene(LoadOptions::default(), |scene| {
             scene.map("100.64.1.1", 0, ALICE_CLASS);
             scene.map(default, 0, DEFAULT_CLASS);
             let place = |what| format!("{default}: {what}");
@@ -172,7 +176,7 @@ fn what_our_tools_change_is_seen_by_the_next_packet() {
 #[test]
 fn the_cache_answers_for_the_address_and_no_other() {
     // One entry: every address takes it from the one before.
-    with_scene_of(Setup { cache_entries: 1, ..Setup::default() }, |scene| {
+    with_scene_of(LoadOptions { cache_entries: 1, ..LoadOptions::default() }, |scene| {
         for _ in 0..3 {
             assert_steered(scene, "Alice", &udp(ALICE, SERVER), scene.lan, ALICE_CLASS);
             assert_steered(scene, "Bob", &udp(BOB, SERVER), scene.lan, BOB_CLASS);
@@ -197,7 +201,7 @@ fn metadata_goes_where_there_is_room() {
             assert_eq!(outcome.counters.notes(), notes, "{foreign} bytes before ours");
         }
     });
-    with_scene_of(Setup { metadata: false, ..Setup::default() }, |scene| {
+    with_scene_of(LoadOptions { metadata: false, ..LoadOptions::default() }, |scene| {
         let outcome = scene.steer(&udp(ALICE, SERVER), scene.lan);
         assert_eq!((outcome.verdict, outcome.metadata), (XDP_REDIRECT, None));
         assert_eq!(outcome.counters.notes(), "");

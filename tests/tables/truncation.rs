@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Every fixture cut at every byte: never a drop, never somebody else's class.
 //!
 //! A test run takes 14 bytes or more; shorter frames do not reach either hook.
 
-use crate::common::run::{refused, TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::common::scene::{with_scene, Scene, ALICE_CLASS, UNTOUCHED};
+use crate::common::test_run::{refused, TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::fixtures;
 use lab::packet::Packet;
 

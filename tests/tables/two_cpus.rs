@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Two CPUs at once on the same flows: a TSval gives one sample at most, and nothing is counted twice.
 
 use crate::common::names::Counts;
-use crate::common::run::{Rig, SkbCtx};
+use crate::common::rig::{Rig, SkbCtx};
 use crate::common::scene::{spawn_in_scene, with_scene, Scene, ALICE_CLASS};
 use crate::fixtures::segment;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -9,10 +11,6 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 const ROUNDS: u32 = 3000;
-
-fn online_cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
 
 fn send(rig: &Rig, packet: &[u8], skb: SkbCtx) {
     rig.classify_quickly(packet, skb, 1);
@@ -39,10 +37,7 @@ fn assert_totals(scene: &Scene, counts: &Counts) {
 #[test]
 fn one_match_one_sample() {
     with_scene(|scene| {
-        if online_cpus() < 2 {
-            eprintln!("SKIP: one CPU");
-            return;
-        }
+        lab::require_cpus(2);
         let before = scene.counters();
         let (start, end) = (Barrier::new(2), Barrier::new(2));
         send(scene, &segment(false, 1000, 99, 1).payload(10).build(), scene.to_internet());
@@ -77,10 +72,7 @@ fn one_match_one_sample() {
 #[test]
 fn one_edge_one_slot() {
     with_scene(|scene| {
-        if online_cpus() < 2 {
-            eprintln!("SKIP: one CPU");
-            return;
-        }
+        lab::require_cpus(2);
         let before = scene.counters();
         let barrier = Barrier::new(2);
         send(scene, &segment(false, 1000, 99, 1).payload(10).build(), scene.to_internet());
@@ -114,10 +106,7 @@ fn one_edge_one_slot() {
 #[test]
 fn each_cpu_a_direction() {
     with_scene(|scene| {
-        if online_cpus() < 2 {
-            eprintln!("SKIP: one CPU");
-            return;
-        }
+        lab::require_cpus(2);
         let (before, began) = (scene.counters(), scene.now());
         let last: [AtomicU32; 2] = [AtomicU32::new(100), AtomicU32::new(100)];
         std::thread::scope(|scope| {
@@ -171,12 +160,9 @@ fn each_cpu_a_direction() {
 /// Both CPUs enter and measure flows in a table of one bucket, in which they take ways from each other.
 #[test]
 fn ways_change_hands() {
-    let setup = crate::common::run::Setup { flow_buckets: 1, ..Default::default() };
+    let setup = crate::common::rig::LoadOptions { flow_buckets: 1, ..Default::default() };
     crate::common::scene::with_scene_of(setup, |scene| {
-        if online_cpus() < 2 {
-            eprintln!("SKIP: one CPU");
-            return;
-        }
+        lab::require_cpus(2);
         let before = scene.counters();
         let rtt = Duration::from_millis(20);
         std::thread::scope(|scope| {

@@ -45,7 +45,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    if !lab::privileged() {
+    if !lab::is_root() {
         return Err("network namespaces and BPF need root".into());
     }
     let (start, cpu_time) = (Instant::now(), CpuTime::now());

@@ -50,7 +50,7 @@ pub use host::{Host, ETH};
 pub use link::{Counters, Direction, Link};
 pub use ns::Netns;
 pub use plan::{Forwarding, Plan, Subscriber};
-pub use privilege::{has_tool, privileged};
+pub use privilege::{is_root, require_cpus, require_root, require_tool};
 pub use qdisc::{htb_class_stats, mq_htb, ClassStats, HtbClass};
 pub use sandbox::{private_bpffs, Sandbox};
 pub use topology::{Lab, LAN, WAN};

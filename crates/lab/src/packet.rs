@@ -269,7 +269,7 @@ impl Packet {
 
     /// IPv4 options: at most 40 bytes, whole words.
     pub fn ipv4_options(self, options: &[u8]) -> Self {
-        assert!(options.len() % 4 == 0 && options.len() <= 40, "IPv4 options");
+        assert!(options.len().is_multiple_of(4) && options.len() <= 40, "IPv4 options");
         self.with_ip(|ip| ip.options = options.to_vec())
     }
 
@@ -526,7 +526,10 @@ impl Extension {
 }
 
 fn sized(next: u8, size: usize, length: usize) -> Vec<u8> {
-    assert!(size % 8 == 0 && size >= 8 && length < 256, "extension header of {size} bytes");
+    assert!(
+        size.is_multiple_of(8) && size >= 8 && length < 256,
+        "extension header of {size} bytes"
+    );
     let mut out = vec![0; size];
     out[0] = next;
     out[1] = length as u8;

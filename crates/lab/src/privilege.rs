@@ -1,36 +1,47 @@
-//! Who may run lab tests.
+// SPDX-License-Identifier: GPL-2.0-only
 
-/// Whether a lab can be built here. Tests start with `if !lab::privileged() { return; }`.
+//! The rights and the tools that a test needs: without them it fails, since a skipped test would look like a pass.
+
+/// Fails the test unless it runs as root.
 ///
 /// # Panics
 ///
-/// When not root and `CI=true`: there a skipped test would be taken for a pass.
-pub fn privileged() -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return true;
-    }
-    skip("network namespaces need root; run the tests as root")
+/// When the process is not root; the message names the remedy.
+pub fn require_root() {
+    assert!(
+        is_root(),
+        "this test needs root, to make network namespaces and to load BPF programs: run sudo make test \
+         (make test-user runs the tests that any user may run)"
+    );
 }
 
-/// Whether a program of another package is installed. Tests that need one start with
-/// `if !lab::has_tool("tshark") { return; }`; `make deps` installs what they need.
+/// Fails the test unless a program of another package is installed.
 ///
 /// # Panics
 ///
-/// When it is not and `CI=true`.
-pub fn has_tool(program: &str) -> bool {
+/// When the program is in no folder of `PATH`; the message names the remedy.
+pub fn require_tool(program: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-        return true;
-    }
-    skip(&format!("needs {program} (make deps)"))
+    assert!(
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file()),
+        "this test needs the program {program}: make deps installs it"
+    );
 }
 
-/// Says why this test is not run; where that would be taken for a pass, it fails.
-fn skip(why: &str) -> bool {
-    let name = std::thread::current().name().unwrap_or("lab").to_owned();
-    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!ci, "{name}: {why}");
-    eprintln!("SKIP {name}: {why}");
-    false
+/// Fails the test on a machine with fewer CPUs than it needs.
+///
+/// # Panics
+///
+/// When the machine has too few CPUs.
+pub fn require_cpus(count: usize) {
+    // Not what this thread may use: the tests of the packet path run on one CPU.
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let is_cpu = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
+    let online = stat.lines().filter(is_cpu).count();
+    assert!(online >= count, "this test needs {count} CPUs, and this machine has {online}");
+}
+
+/// Returns whether the process is root, for programs that are not tests.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }

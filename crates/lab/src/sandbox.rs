@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! A host of its own for the shaper: network namespace, `/sys` and bpffs.
 
 use crate::ns::{in_thread, Netns};

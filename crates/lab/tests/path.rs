@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Two hosts through two delay lines and a shaper, in every way the shaper can stand between them.
 
 use lab::{traffic, Amount, Encapsulation, Flow, Lab, Plan, Server, Subscriber, UdpReceiver};
@@ -13,9 +15,7 @@ fn plan() -> Plan {
 
 /// TCP over both families: the ping-pong sees 25 ms within 1 ms + 5 %, an upload and a download arrive whole.
 fn check_path(plan: Plan) {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let lab = Lab::build(plan).unwrap();
     let server = Server::start(lab.internet().netns(), 0).unwrap();
     let alice = lab.subscriber("alice").netns();
@@ -72,9 +72,7 @@ fn pppoe_in_two_vlan_tags() {
 
 #[test]
 fn the_two_sides_move_independently() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let subscribers = [Subscriber::new("alice", 1).rtt(2 * MS), Subscriber::new("bob", 2)];
     let lab = Lab::build(Plan::new(subscribers).internet_rtt(3 * MS)).unwrap();
     let server = Server::start(lab.internet().netns(), 0).unwrap();
@@ -97,9 +95,7 @@ fn the_two_sides_move_independently() {
 
 #[test]
 fn impairments_are_counted() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
     let (alice, internet) = (lab.subscriber("alice"), lab.internet());
     let direction = &alice.link().to_shaper;
@@ -122,9 +118,7 @@ fn impairments_are_counted() {
 
 #[test]
 fn timestamps_can_be_off_at_one_end() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
     let server = Server::start(lab.internet().netns(), 0).unwrap();
     let alice = lab.subscriber("alice");
@@ -141,9 +135,7 @@ fn timestamps_can_be_off_at_one_end() {
 /// unless hosts are prompt.
 #[test]
 fn prompt_acks() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let rtt = |plan: Plan| {
         let lab = Lab::build(plan).unwrap();
         let server = Server::start(lab.internet().netns(), 0).unwrap();

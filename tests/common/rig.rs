@@ -1,26 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! The loaded packet path, one packet at a time: BPF_PROG_TEST_RUN on an object without pins, on a
 //! clock that the test moves.
 
 use super::names::{
     __sk_buff, control, ip_mapping, limits, rtt_handle, txq_config, xdp_md, Counts,
 };
+use super::test_run::{as_bytes, parse_metadata, test_run, Metadata, TestRun, COOKIE, TC_ACT_OK};
 use cpumap_pping::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
 use cpumap_pping::kernel::map::Map;
 use cpumap_pping::rtt::records::Records;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use model::{Direction, Side};
 use nix::time::{clock_getres, ClockId};
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::{offset_of, size_of, MaybeUninit};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-
-pub const XDP_PASS: u32 = 2;
-pub const XDP_REDIRECT: u32 = 4;
-pub const TC_ACT_OK: u32 = 0;
 
 /// The parts of an XDP run that a row states.
 #[derive(Debug)]
@@ -30,42 +30,21 @@ pub struct XdpOutcome {
     pub counters: Counts,
 }
 
-/// What XDP hands on to TC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metadata {
-    pub tc_handle: u32,
-    pub cpu: u16,
-    pub direction: u8,
-}
-
 /// The parts of a TC run that a row states.
 #[derive(Debug)]
 pub struct TcOutcome {
     pub verdict: u32,
     pub priority: u32,
     pub counters: Counts,
-    pub samples: Vec<Sample>,
+    pub samples: Vec<Measured>,
 }
 
 /// One RTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub struct Measured {
     pub handle: u32,
     pub side: Side,
     pub rtt: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    Subscriber = 0,
-    Internet = 1,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    None = 0,
-    Wan = 1,
-    Lan = 2,
 }
 
 /// Where a packet leaves, and what is known of it already.
@@ -78,7 +57,7 @@ pub struct SkbCtx {
 
 /// How the object is loaded.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
+pub struct LoadOptions {
     pub start: Duration,
     pub flow_buckets: u32,
     pub cache_entries: u32,
@@ -90,13 +69,13 @@ pub struct Setup {
     pub metadata: bool,
 }
 
-impl Default for Setup {
+impl Default for LoadOptions {
     fn default() -> Self {
         Self::DEFAULT
     }
 }
 
-impl Setup {
+impl LoadOptions {
     pub const DEFAULT: Self = {
         Self {
             start: Duration::from_secs(1_000_000),
@@ -130,7 +109,6 @@ pub struct Rig {
     generation: AtomicU64,
 }
 
-pub const COOKIE: u32 = 0xc00c_1e55;
 /// Lines of recent samples a CPU.
 pub const RECENT_LINES: u32 = 256;
 const SEED: u64 = 0x0123_4567_89ab_cdef;
@@ -141,11 +119,11 @@ pub fn cpus() -> u32 {
 }
 
 impl Rig {
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(options: LoadOptions) -> Self {
         let mut object = MaybeUninit::uninit();
         let mut open = CpumapPpingSkelBuilder::default().open(&mut object).expect("open");
-        size_maps(&mut open, &setup);
-        configure(&mut open, &setup);
+        size_maps(&mut open, &options);
+        configure(&mut open, &options);
         let skel = open.load().expect("load");
         let handle = |map| MapHandle::try_from(map).expect("map handle");
         let rtts = Map::new("cpp_rtt", handle(&skel.maps.cpp_rtt));
@@ -165,7 +143,7 @@ impl Rig {
             cpp_rtt: handle(&skel.maps.cpp_rtt),
             cpp_rtt_recent: handle(&skel.maps.cpp_rtt_recent),
             cpp_stats: handle(&skel.maps.cpp_stats),
-            now: AtomicU64::new(setup.start.as_nanos() as u64),
+            now: AtomicU64::new(options.start.as_nanos() as u64),
             generation: AtomicU64::new(1),
         };
         rig.write_control();
@@ -277,7 +255,7 @@ impl Rig {
     }
 
     /// The same, and nobody looks; an error is the kernel's, which does not run every frame.
-    pub fn try_steer(&self, foreign: &[u8], frame: &[u8], ifindex: u32) -> io::Result<Run> {
+    pub fn try_steer(&self, foreign: &[u8], frame: &[u8], ifindex: u32) -> io::Result<TestRun> {
         let data_in = [foreign, frame].concat();
         let ctx = xdp_md {
             data: foreign.len() as u32,
@@ -304,7 +282,7 @@ impl Rig {
     }
 
     /// A packet leaves `repeat` times; nobody looks.
-    pub fn classify_quickly(&self, packet: &[u8], skb: SkbCtx, repeat: u32) -> Run {
+    pub fn classify_quickly(&self, packet: &[u8], skb: SkbCtx, repeat: u32) -> TestRun {
         let run = self
             .try_classify(packet, skb, repeat)
             .unwrap_or_else(|error| panic!("TC test run of {} bytes: {error}", packet.len()));
@@ -314,7 +292,7 @@ impl Rig {
     }
 
     /// The same; an error is the kernel's, which does not run every packet ([`refused`]).
-    pub fn try_classify(&self, packet: &[u8], skb: SkbCtx, repeat: u32) -> io::Result<Run> {
+    pub fn try_classify(&self, packet: &[u8], skb: SkbCtx, repeat: u32) -> io::Result<TestRun> {
         let mut ctx = vec![0; size_of::<__sk_buff>()];
         for (at, value) in [
             (offset_of!(__sk_buff, ifindex), skb.ifindex),
@@ -330,14 +308,8 @@ impl Rig {
 
     /// The counters, all CPUs together.
     pub fn counters(&self) -> Counts {
-        let mut sum = [0; 64];
-        for cpu in 0..cpus() {
-            let block = get(&self.cpp_stats, &cpu.to_ne_bytes()).expect("cpp_stats");
-            for (sum, value) in sum.iter_mut().zip(block.chunks(8)) {
-                *sum += u64::from_ne_bytes(value.try_into().expect("8 bytes"));
-            }
-        }
-        Counts::new(&sum)
+        let block = |cpu: u32| get(&self.cpp_stats, &cpu.to_ne_bytes()).expect("cpp_stats");
+        Counts::of_all_cpus((0..cpus()).map(block))
     }
 
     /// The RTT record of each handle that has one, as the commands read them.
@@ -347,7 +319,7 @@ impl Rig {
     }
 }
 
-fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
+fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     let possible = libbpf_rs::num_possible_cpus().expect("possible CPUs") as u32;
     let maps = &mut open.maps;
     for (map, entries) in [
@@ -355,9 +327,9 @@ fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
         (&mut maps.cpus_available, cpus()),
         (&mut maps.cpp_stats, cpus()),
         (&mut maps.cpu_map, possible),
-        (&mut maps.cpp_addr_cache, cpus() * setup.cache_entries),
-        (&mut maps.cpp_flow, setup.flow_buckets),
-        (&mut maps.cpp_rtt, setup.rtt_handles),
+        (&mut maps.cpp_addr_cache, cpus() * options.cache_entries),
+        (&mut maps.cpp_flow, options.flow_buckets),
+        (&mut maps.cpp_rtt, options.rtt_handles),
         (&mut maps.cpp_rtt_recent, cpus() * RECENT_LINES),
     ] {
         map.set_max_entries(entries).expect("max_entries");
@@ -369,102 +341,31 @@ pub fn jiffy_ns() -> u64 {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("clock_getres").tv_nsec() as u64
 }
 
-fn configure(open: &mut OpenCpumapPpingSkel<'_>, setup: &Setup) {
+fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     let jiffy = jiffy_ns();
     let ticks = |ns: u64| (ns / (64 * jiffy)) as u32;
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     let config = &mut rodata.config;
     config.hash_seed = SEED;
     config.meta_cookie = COOKIE;
-    config.cache_mask = setup.cache_entries - 1;
+    config.cache_mask = options.cache_entries - 1;
     config.cache_ttl_jiffies = (900_000_000 / jiffy) as u32;
-    config.flow_mask = setup.flow_buckets - 1;
+    config.flow_mask = options.flow_buckets - 1;
     config.recent_mask = RECENT_LINES - 1;
-    config.recent_samples = setup.recent_samples;
+    config.recent_samples = options.recent_samples;
     config.sweep_ticks = ticks(limits::FLOW_SWEEP_NS);
     config.idle_ticks = ticks(limits::FLOW_IDLE_NS);
     config.jiffy_ns = jiffy as u32;
-    config.rtt = setup.rtt.into();
-    config.handshake = setup.handshake.into();
-    config.metadata = setup.metadata.into();
+    config.rtt = options.rtt.into();
+    config.handshake = options.handshake.into();
+    config.metadata = options.metadata.into();
     config.test_clock = 1;
-}
-
-/// What BPF_PROG_TEST_RUN gives back.
-pub struct Run {
-    pub verdict: u32,
-    pub ctx: Vec<u8>,
-    pub data: Vec<u8>,
-}
-
-impl Run {
-    /// Of a TC run.
-    pub fn priority(&self) -> u32 {
-        word(&self.ctx, offset_of!(__sk_buff, priority))
-    }
-
-    /// Of an XDP run: what is in front of the frame, and the frame.
-    pub fn split_metadata(&self) -> (&[u8], &[u8]) {
-        self.data.split_at(word(&self.ctx, offset_of!(xdp_md, data)) as usize)
-    }
-}
-
-/// TC test runs want a whole IP header behind an Ethernet header that says IP, and a byte behind any
-/// other. (Tags and PPPoE hide the IP header from that, so the parser's part is tested there.)
-pub fn refused(packet: &[u8]) -> bool {
-    let header = match packet[12..14] {
-        [0x08, 0x00] => 20,
-        [0x86, 0xdd] => 40,
-        _ => 1,
-    };
-    packet.len() < 14 + header
-}
-
-/// By file descriptor, not by `Program::test_run`: programs are not Sync, descriptors are.
-fn test_run(program: &OwnedFd, ctx: &[u8], data: &[u8], repeat: u32) -> io::Result<Run> {
-    let mut ctx_out = vec![0; ctx.len()];
-    let mut data_out = vec![0; data.len() + 256];
-    let mut opts = libbpf_sys::bpf_test_run_opts {
-        sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
-        ctx_in: ctx.as_ptr().cast(),
-        ctx_size_in: ctx.len() as u32,
-        ctx_out: ctx_out.as_mut_ptr().cast(),
-        ctx_size_out: ctx_out.len() as u32,
-        data_in: data.as_ptr().cast(),
-        data_size_in: data.len() as u32,
-        data_out: data_out.as_mut_ptr().cast(),
-        data_size_out: data_out.len() as u32,
-        repeat: repeat as i32,
-        ..Default::default()
-    };
-    // SAFETY: every pointer in opts is to a live buffer of the size beside it.
-    let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
-    if result != 0 {
-        return Err(io::Error::from_raw_os_error(-result));
-    }
-    data_out.truncate(opts.data_size_out as usize);
-    Ok(Run { verdict: opts.retval, ctx: ctx_out, data: data_out })
-}
-
-/// What is in front of a frame that XDP handed on.
-pub fn parse_metadata(bytes: &[u8]) -> Option<Metadata> {
-    if bytes.is_empty() {
-        return None;
-    }
-    assert_eq!(bytes.len(), 12, "struct xdp_metadata");
-    assert_eq!(word(bytes, 0), COOKIE);
-    assert_eq!(bytes[11], 0, "padding");
-    Some(Metadata {
-        tc_handle: word(bytes, 4),
-        cpu: u16::from_ne_bytes([bytes[8], bytes[9]]),
-        direction: bytes[10],
-    })
 }
 
 fn samples_between(
     before: &BTreeMap<u32, rtt_handle>,
     after: &BTreeMap<u32, rtt_handle>,
-) -> Vec<Sample> {
+) -> Vec<Measured> {
     let mut samples = Vec::new();
     for (handle, record) in after {
         for side in [Side::Subscriber, Side::Internet] {
@@ -476,7 +377,7 @@ fn samples_between(
             let (new_count, new_sum) = total(record);
             match new_count - count {
                 0 => assert_eq!(new_sum, sum, "a sum without a sample"),
-                1 => samples.push(Sample {
+                1 => samples.push(Measured {
                     handle: *handle,
                     side,
                     rtt: Duration::from_nanos(new_sum - sum),
@@ -506,21 +407,4 @@ pub fn put(map: &MapHandle, key: &[u8], value: &[u8]) {
 
 pub fn get(map: &MapHandle, key: &[u8]) -> Option<Vec<u8>> {
     map.lookup(key, MapFlags::ANY).unwrap_or_else(|error| panic!("{:?}: {error}", map.name()))
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-/// Structs of the ABI: integers only, and no padding that is not named.
-pub fn as_bytes<T: Copy>(value: &T) -> Vec<u8> {
-    // SAFETY: the skeleton's structs have no unnamed padding (include/abi.h asserts their sizes).
-    unsafe { std::slice::from_raw_parts((value as *const T).cast::<u8>(), size_of::<T>()) }.to_vec()
-}
-
-/// The inverse of [`as_bytes`].
-pub fn from_bytes<T: Copy>(bytes: &[u8]) -> T {
-    assert_eq!(bytes.len(), size_of::<T>());
-    // SAFETY: as many bytes as T has, and any bytes are integers.
-    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! tcpdump on an interface.
 
-use crate::listener::Place;
-use crate::shaper::MS;
+use super::command::MS;
+use super::listener::Place;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};

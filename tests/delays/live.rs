@@ -1,16 +1,17 @@
-//! Known delays, heard by every hook and behind every header.
-//!
-//! Two CPUs carry hosts, delay lines and all ppings: the tests take turns.
+// SPDX-License-Identifier: GPL-2.0-only
 
-use crate::listener::{flow_events, hear, least, median, rtts_of, Place};
-use crate::patience::{agree, ms, patiently};
-use crate::shaper::{Said, MS};
+//! Known delays, heard by every hook and behind every header.
+
+use crate::common::command::MS;
+use crate::common::echo::echo_in_turn;
+use crate::common::events::{flow_events, least, median, rtts_of};
+use crate::common::listener::{hear, Place};
+use crate::common::patience::{agree, ms, patiently};
 use lab::{
     traffic, Encapsulation, Flow, Host, Lab, Netns, Plan, Server, Subscriber, TunLine, ETH, LAN,
     TUN,
 };
 use serde_json::Value;
-use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{scope, sleep};
@@ -29,13 +30,13 @@ pub fn turn() -> MutexGuard<'static, ()> {
 }
 
 /// Alice, 15 ms from the shaper, and the internet, 30 ms behind it.
-struct Scene {
+struct DelayedLab {
     server: Server,
     lab: Lab,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Scene {
+impl DelayedLab {
     fn new(encapsulation: &Encapsulation) -> Self {
         let turn = turn();
         let alice = Subscriber::new("alice", 1).rtt(SUBSCRIBER);
@@ -79,61 +80,41 @@ fn both(addresses: [IpAddr; 2], run: impl Fn(IpAddr) + Sync) {
     });
 }
 
-/// What is to be true of the RTTs of a host, of that delay.
-type Check<'a> = &'a dyn Fn(&[Value], IpAddr, Duration) -> Result<(), String>;
-
-/// The RTTs of a host: so many at least, none below the delay, the median as close as the contract says.
+/// Checks the RTTs of a host: at least `count` of them, none below the delay, the median as close as the contract says.
 fn check(events: &[Value], host: IpAddr, delay: Duration, count: usize) -> Result<(), String> {
     let rtts = rtts_of(events, host);
     assert!(rtts.len() >= count, "{host}: {} RTTs: {events:#?}", rtts.len());
     assert!(least(&rtts) > ms(delay) - 0.1, "{host}: {rtts:?}");
-    match median(rtts) {
-        median if agree(median, ms(delay)) => Ok(()),
-        median => Err(format!("{host}: {median} ms for {delay:?}")),
+    match (least(&rtts), median(rtts)) {
+        (least, median) if agree(least, ms(delay)) && agree(median, ms(delay)) => Ok(()),
+        (least, median) => {
+            Err(format!("{host}: median {median} ms, at least {least} ms, for {delay:?}"))
+        }
     }
 }
 
-/// What [`check`] says of the least RTT.
-fn check_least(events: &[Value], host: IpAddr, delay: Duration) -> Result<(), String> {
-    match least(&rtts_of(events, host)) {
-        least if agree(least, ms(delay)) => Ok(()),
-        least => Err(format!("{host}: at least {least} ms for {delay:?}")),
-    }
-}
-
-/// Listeners with these options hear the RTTs of these hosts, all of them; what each heard.
+/// Starts a listener for each of the options and asserts that each hears the RTTs of all the hosts. Returns their events.
 fn all_hear<const N: usize>(
     place: &Place,
     options: [&str; N],
     hosts: &[(IpAddr, Duration)],
     traffic: impl Fn(),
 ) -> Vec<Vec<Value>> {
-    let heard = RefCell::new(Vec::new());
-    let each = |check: Check<'_>| {
-        let heard = heard.borrow();
-        let all = || {
-            heard
-                .iter()
-                .flat_map(|events: &Vec<Value>| hosts.iter().map(move |host| (events, host)))
-        };
-        all().try_for_each(|(events, (host, delay))| check(events, *host, *delay))
-    };
-    patiently(
-        || {
-            *heard.borrow_mut() = hear(place, options, &traffic).into();
-            each(&|events, host, delay| check(events, host, delay, SAMPLES))
-        },
-        || each(&check_least),
-    );
-    heard.into_inner()
+    let mut heard = Vec::new();
+    patiently(|| {
+        heard = hear(place, options, &traffic).into();
+        let mut each = heard
+            .iter()
+            .flat_map(|events: &Vec<Value>| hosts.iter().map(move |host| (events, host)));
+        each.try_for_each(|(events, (host, delay))| check(events, *host, *delay, SAMPLES))
+    });
+    heard
 }
 
 /// On a shaper's interface, whatever the frames wear: the RTTs of both sides, by both hooks.
 fn check_encapsulation(encapsulation: &Encapsulation) {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new(encapsulation);
+    lab::require_root();
+    let scene = DelayedLab::new(encapsulation);
     let (alice, internet) = (scene.alice(), scene.lab.internet());
     let hosts = [
         (alice.v4(), SUBSCRIBER),
@@ -158,10 +139,8 @@ lab::test_encapsulations!(check_encapsulation);
 /// A host hears the others; itself only when asked to.
 #[test]
 fn a_host_and_its_own_answers() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new(&Encapsulation::none());
+    lab::require_root();
+    let scene = DelayedLab::new(&Encapsulation::none());
     let hosts = [scene.lab.internet().v4(), scene.lab.internet().v6()];
     let far = hosts.map(|host| (host, SUBSCRIBER + INTERNET));
     let own = [scene.alice().v4(), scene.alice().v6()];
@@ -181,10 +160,8 @@ fn a_host_and_its_own_answers() {
 /// Handshakes are measured only when asked for.
 #[test]
 fn handshakes() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new(&Encapsulation::none());
+    lab::require_root();
+    let scene = DelayedLab::new(&Encapsulation::none());
     let [plain, syn] = hear(&scene.at_alice(), ["-r 0", "-r 0 -s"], || scene.talk());
     let of_syn = |events: &[Value]| {
         let first = |event: &&Value| event["sent_packets"] == 1 && event["rec_packets"] == 1;
@@ -206,10 +183,8 @@ fn distances(events: &[Value], host: IpAddr) -> Vec<f64> {
 
 #[test]
 fn rate_limits() {
-    if !lab::privileged() {
-        return;
-    }
-    let scene = Scene::new(&Encapsulation::none());
+    lab::require_root();
+    let scene = DelayedLab::new(&Encapsulation::none());
     let host = scene.lab.internet().v4();
     let path = ms(SUBSCRIBER + INTERNET);
     // By default ten a second; 4 RTTs are 180 ms.
@@ -224,23 +199,15 @@ fn rate_limits() {
     }
 }
 
-fn ping(netns: &Netns, address: IpAddr, count: u32) {
-    let (count, address) = (count.to_string(), address.to_string());
-    let said = Said::by(netns.command("ping").args(["-q", "-i", "0.05", "-c", &count, &address]));
-    assert_eq!(said.code, 0, "{said:?}");
-}
-
 /// Echoes of both families: the identifier for a port, each request a sample.
 #[test]
 fn echoes() {
-    if !lab::privileged() || !lab::has_tool("ping") {
-        return;
-    }
-    let scene = Scene::new(&Encapsulation::none());
+    lab::require_root();
+    let scene = DelayedLab::new(&Encapsulation::none());
     let hosts = [scene.lab.internet().v4(), scene.lab.internet().v6()];
     let far = hosts.map(|host| (host, SUBSCRIBER + INTERNET));
     let traffic = || {
-        both(hosts, |host| ping(scene.alice().netns(), host, EXCHANGES));
+        both(hosts, |host| echo_in_turn(scene.alice().netns(), host, 2153, EXCHANGES as u16));
         scene.talk();
     };
     let options = ["-r 0 -C", "-r 0 --icmp --tcp -I xdp"];
@@ -263,9 +230,7 @@ fn echoes() {
 /// An interface whose packets begin with the IP header.
 #[test]
 fn without_ethernet() {
-    if !lab::privileged() {
-        return;
-    }
+    lab::require_root();
     let _turn = turn();
     let delay = 20 * MS;
     let ends = [Netns::new().unwrap(), Netns::new().unwrap()];

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! Four measurements of the same traffic: pping live, pping of tcpdump's capture, tshark and tcptrace.
 //!
 //! They measure the same thing where every answer is sent at once: in question and answer without a
@@ -10,11 +12,12 @@
 //!   once: it has fewer samples. A retransmitted segment has a TSval of its own; tcptrace leaves it out.
 //! * tcptrace cuts its samples to whole milliseconds.
 
-use crate::listener::{array, median, Listener, Place};
+use crate::common::command::{program, Said, MS};
+use crate::common::events::{array, median};
+use crate::common::listener::{Listener, Place};
+use crate::common::patience::agree;
+use crate::common::recording::Recording;
 use crate::live::turn;
-use crate::patience::agree;
-use crate::recording::Recording;
-use crate::shaper::{program, Said, TempDir, MS};
 use lab::{traffic, Amount, Flow, Lab, Plan, Server, Subscriber, LAN};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -25,6 +28,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// Who answered, and whom: addresses and ports.
 type FlowName = (IpAddr, u16, IpAddr, u16);
@@ -69,7 +73,7 @@ fn of_tshark(capture: &Path) -> Rtts {
 /// It calls the ends of its connections a, b, c, …, and writes the RTTs of a's segments, which b
 /// answered, into a2b_rttraw.dat: a sequence number and milliseconds a line.
 fn of_tcptrace(capture: &Path) -> Rtts {
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let mut command = Command::new("tcptrace");
     let said = Said::by(command.args(["-lrn", "-Z"]).arg(capture).current_dir(folder.path()));
     assert_eq!(said.code, 0, "{said:?}");
@@ -123,15 +127,13 @@ fn medians(rtts: Rtts) -> BTreeMap<FlowName, f64> {
 
 #[test]
 fn all_tools_agree() {
-    let tools = ["tcpdump", "tshark", "tcptrace"];
-    if !lab::privileged() || !tools.iter().all(|tool| lab::has_tool(tool)) {
-        return;
-    }
+    lab::require_root();
+    ["tcpdump", "tshark", "tcptrace"].into_iter().for_each(lab::require_tool);
     let _turn = turn();
     let alice = Subscriber::new("alice", 1).rtt(15 * MS);
     let lab = Lab::build(Plan::new([alice]).internet_rtt(30 * MS)).unwrap();
     let server = Server::start(lab.internet().netns(), 0).unwrap();
-    let (folder, place) = (TempDir::new(), Place::of(lab.shaper(), LAN));
+    let (folder, place) = (TempDir::new().unwrap(), Place::of(lab.shaper(), LAN));
     let capture = folder.path().join("capture");
     let listener = Listener::on(&place, "-r 0 -F json");
     let recording = Recording::start(&place, &capture, 128);

@@ -1,6 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
 //! A `pping` at work on an interface, what it said, and what there is of it in the kernel.
 
-use crate::shaper::{eventually, json, program, Said, TempDir};
+use super::command::{eventually, program, Said};
+use super::events::array;
 use lab::{Netns, Sandbox};
 use libbpf_rs::query::LinkInfoIter;
 use nix::errno::Errno;
@@ -9,10 +12,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::net::IpAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command};
+use tempfile::TempDir;
 
 /// An interface of a namespace.
 #[derive(Clone, Debug)]
@@ -130,7 +133,7 @@ impl Listener {
 
     /// The same of a command that somebody else prepared.
     pub fn start(place: &Place, mut command: Command) -> Self {
-        let (folder, before) = (TempDir::new(), place.programs());
+        let (folder, before) = (TempDir::new().unwrap(), place.programs());
         let file = |name| File::create(folder.path().join(name)).unwrap();
         let child = command.stdout(file("out")).stderr(file("err")).spawn().unwrap();
         let mut listener = Self { child, folder, programs: BTreeSet::new() };
@@ -194,33 +197,4 @@ pub fn hear<const N: usize>(
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
         array(&said.out)
     })
-}
-
-/// The elements of an array.
-pub fn array(text: &str) -> Vec<Value> {
-    let Value::Array(elements) = json(text) else { panic!("no array: {text}") };
-    elements
-}
-
-/// The RTTs of a host, in milliseconds.
-pub fn rtts_of(events: &[Value], host: IpAddr) -> Vec<f64> {
-    let host = host.to_string();
-    let of_host = events.iter().filter(|event| event["src_ip"] == host.as_str());
-    of_host.filter_map(|event| event["rtt"].as_f64()).map(|ns| ns / 1e6).collect()
-}
-
-/// What flows did, as `reason by`: `SYN by dest`.
-pub fn flow_events(events: &[Value], what: &str) -> Vec<String> {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let said = events.iter().filter(|event| event["flow_event"] == what);
-    said.map(|event| text(&event["reason"]) + " by " + &text(&event["triggered_by"])).collect()
-}
-
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-pub fn least(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NAN, f64::min)
 }
