@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a delay line carries and how exactly.
 
 use lab::{traffic, Amount, Flow, Lab, Plan, Server, Subscriber, UdpReceiver};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Two hosts through two delay lines and a shaper, in every way the shaper can stand between them.
 
 use lab::{traffic, Amount, Encapsulation, Flow, Lab, Plan, Server, Subscriber, UdpReceiver};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Namespaces keep to themselves and go away.
 
 use lab::{htb_class_stats, mq_htb, HtbClass, Lab, Plan, Sandbox, Subscriber};
