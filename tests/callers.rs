@@ -4,8 +4,8 @@
 mod shaper;
 
 use lab::{
-    htb_class_stats, mq_htb, traffic, Flow, Host, HtbClass, Lab, Link, Netns, Pattern, Plan,
-    Sandbox, Server, Subscriber, UdpReceiver, LAN, WAN,
+    htb_class_stats, mq_htb, traffic, Flow, Host, HostLink as Link, HtbClass, Lab, Netns, Pattern,
+    Plan, Sandbox, Server, Subscriber, UdpReceiver, LAN, WAN,
 };
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use shaper::{

@@ -11,7 +11,7 @@ mod shaper;
 
 use lab::{
     htb_class_stats, mq_htb, traffic, Amount, ClassStats, Encapsulation, Flow, HtbClass, Lab,
-    Pattern, Plan, Report, Server, Subscriber, LAN, WAN,
+    Pattern, Plan, Server, Subscriber, TransferReport as Report, LAN, WAN,
 };
 use patience::{agree, ms, patiently};
 use shaper::{eventually, Counts, Shaper, MS};

@@ -6,7 +6,7 @@ use crate::common::run::{as_bytes, put, Direction, Rig, Setup};
 use cpumap_pping::abi::RECENT_SAMPLES;
 use cpumap_pping::map::MappedArray;
 use libbpf_rs::{MapCore as _, MapHandle};
-use model::Prefix;
+use model::AddressPrefix as Prefix;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -43,7 +43,7 @@ impl Loaded {
     }
 
     /// Forgets everything, and sets up what `setup` says.
-    pub fn reset(&self, setup: &model::Setup) {
+    pub fn reset(&self, setup: &model::InitialMaps) {
         for index in 0..FLOW_BUCKETS as usize * size_of::<flow_bucket>() / 8 {
             word(&self.flows, index).store(0, SeqCst);
         }
@@ -58,9 +58,9 @@ impl Loaded {
         }
         for &(ifindex, direction) in &setup.directions {
             let direction = match direction {
-                model::Direction::None => Direction::None,
-                model::Direction::Wan => Direction::Wan,
-                model::Direction::Lan => Direction::Lan,
+                model::Facing::None => Direction::None,
+                model::Facing::Wan => Direction::Wan,
+                model::Facing::Lan => Direction::Lan,
             };
             self.rig.direction(ifindex, direction);
         }

@@ -8,7 +8,10 @@ use crate::common::run::{
 use crate::common::scene::run_on_cpu;
 use crate::loaded::{Counters, Loaded};
 use model::counter::{MODELLED, UNMODELLED};
-use model::{Config, Histogram, Model, Sample, Setup, Side, Skb, Step, Verdict, World};
+use model::{
+    InitialMaps as Setup, Model, ModelConfig as Config, ReferenceHistogram as Histogram, Sample,
+    SampleSide as Side, Skb, Step, Verdict, World,
+};
 use nix::sched::sched_getaffinity;
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! A difference, made small enough to be read.
 
 use crate::play::{Difference, Stage};
-use model::{Setup, Step};
+use model::{InitialMaps as Setup, Step};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 

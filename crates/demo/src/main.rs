@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `make demo`: the whole of it on one machine, in a minute, with nothing left behind.
 //!
 //! Two subscribers behind a shaper, one 5 ms away and one 40 ms; the internet is 20 ms away on the
