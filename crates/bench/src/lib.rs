@@ -6,7 +6,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | measurements | `cost`, `accuracy`; they do not import each other |
-//! | shared | `machine`, `progress`, `table`, `quantile`, `cpumap_threads` |
+//! | shared | `machine`, `progress`, `table`, `quantile`, `cpumap_threads`, `scratch_file` |
 //! | base | `error` |
 
 pub mod accuracy;
@@ -16,4 +16,5 @@ mod error;
 mod machine;
 mod progress;
 mod quantile;
+mod scratch_file;
 mod table;

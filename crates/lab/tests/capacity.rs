@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a delay line carries and how exactly.
+//! How much a delay line carries, and how exact its delays are.
 
 use lab::{traffic, Amount, Flow, Lab, Plan, Server, Subscriber, UdpReceiver};
 use std::net::SocketAddr;
@@ -35,7 +35,8 @@ fn many_short_flows_all_end() {
     assert!(reports.iter().all(|report| report.bytes == 5000));
 }
 
-/// Not a test but a measurement: `cargo test -p cpumap-pping-lab -- --ignored --nocapture --test-threads=1`.
+/// Prints measurements and asserts nothing. Run it with
+/// `cargo test -p cpumap-pping-lab -- --ignored --nocapture --test-threads=1`.
 #[test]
 #[ignore = "a measurement"]
 fn measure() {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Two hosts through two delay lines and a shaper, in every way the shaper can stand between them.
+//! Traffic between two hosts through two delay lines and a shaper, with each way of forwarding and each
+//! encapsulation.
 
 use lab::{traffic, Amount, Encapsulation, Flow, Lab, Plan, Server, Subscriber, UdpReceiver};
 use std::net::SocketAddr;
@@ -7,12 +8,13 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Alice 5 ms, the internet 20 ms.
+/// Returns the plan of a lab in which Alice adds 5 ms and the internet 20 ms.
 fn plan() -> Plan {
     Plan::new([Subscriber::new("alice", 1).rtt(5 * MS)]).internet_rtt(20 * MS)
 }
 
-/// TCP over both families: the ping-pong sees 25 ms within 1 ms + 5 %, an upload and a download arrive whole.
+/// Checks TCP over IPv4 and IPv6: request/response measures 25 ms within 1 ms + 5 %, and all bytes of an
+/// upload and a download arrive.
 fn check_path(plan: Plan) {
     if !lab::privileged() {
         return;
@@ -25,7 +27,7 @@ fn check_path(plan: Plan) {
         let ping_pong = run(Flow::request_response(30, 2 * MS));
         println!("{address}: {:?}", ping_pong.client);
         assert_eq!(ping_pong.exchanges.len(), 30);
-        // On a busy machine the hosts answer late now and then; their best is the path.
+        // On a busy machine the hosts sometimes answer late. The shortest exchange is that of the path.
         let best = ping_pong.exchanges.iter().min().copied().unwrap_or_default();
         for rtt in [ping_pong.client.min_rtt, best] {
             assert!(rtt >= 25 * MS, "{address}: {ping_pong:?}");
@@ -138,8 +140,8 @@ fn timestamps_can_be_off_at_one_end() {
     }
 }
 
-/// Who thinks for less than the 40 ms of a delayed ACK acknowledges an answer with the next request,
-/// unless hosts are prompt.
+/// A client that waits for less than the 40 ms of a delayed ACK sends the ACK of an answer with the next
+/// request, unless hosts acknowledge promptly.
 #[test]
 fn prompt_acks() {
     if !lab::privileged() {

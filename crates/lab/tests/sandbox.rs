@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Namespaces keep to themselves and go away.
+//! Namespaces are separate, and they end with their handles.
 
 use lab::{htb_class_stats, mq_htb, HtbClass, Lab, Plan, Sandbox, Subscriber};
 use std::fs;
@@ -84,7 +84,7 @@ fn an_idle_lab_uses_no_cpu() {
         return;
     }
     let _lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
-    // utime and stime of the delay lines only: other tests run in this process at the same time.
+    // Sum up utime and stime of the delay lines' threads: other tests run in this process at the same time.
     let ticks = || -> u64 {
         let tasks = names("/proc/self/task").into_iter();
         let stats =

@@ -3,7 +3,7 @@
 //! operator runs them.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,6 @@ use cpumap_pping::pin::PinDir;
 use lab::{Programs, Sandbox};
 use nix::libc;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::cost::names;
 use crate::cost::options::BenchOptions;
@@ -23,6 +22,7 @@ use crate::cost::systems::system::inside;
 use crate::error::Result;
 use crate::progress::StatusLine;
 use crate::quantile::median;
+use crate::scratch_file::ScratchFile;
 
 const STEER: &str = "xdp_iphash_to_cpu";
 const CMDLINE: &str = "xdp_iphash_to_cpu_cmdline";
@@ -109,11 +109,11 @@ impl Operator {
     fn measure_size(&self, size: &MappingSize, runs: usize) -> Result<[BulkRow; 4]> {
         // Commands without a target run once if they take long.
         let others = if size.count > SMALL.count { 1 } else { runs };
-        let (one, other) = (mapping_file(size.count, 0)?, mapping_file(size.count, 1)?);
+        let file = |class| ScratchFile::new(subscribers(size.count, class).as_bytes());
+        let (one, other) = (file(0)?, file(1)?);
         let clear = || self.run(CMDLINE, &["--clear"]);
-        let replace = |file: &NamedTempFile| {
-            self.run(CMDLINE, &["--replace", &file.path().to_string_lossy()])
-        };
+        let replace =
+            |file: &ScratchFile| self.run(CMDLINE, &["--replace", &file.path().to_string_lossy()]);
         let list = || self.run(CMDLINE, &["--list"]);
         let rows = [
             time(size.added, runs, clear, || replace(&one))?,
@@ -124,13 +124,6 @@ impl Operator {
         clear()?;
         Ok(rows)
     }
-}
-
-/// Writes a file of `count` mappings; it is removed when dropped.
-fn mapping_file(count: u32, class: u32) -> Result<NamedTempFile> {
-    let mut file = NamedTempFile::with_prefix("cpumap-pping-bench-")?;
-    file.write_all(subscribers(count, class).as_bytes())?;
-    Ok(file)
 }
 
 /// Returns `count` lines of `--replace` for /32 prefixes. Another `class` gives every line another class.

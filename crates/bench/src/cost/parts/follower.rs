@@ -25,7 +25,6 @@ use cpumap_pping::stream::source::Source;
 use cpumap_pping::stream::writer::Output;
 use libbpf_rs::MapHandle;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::cost::comparison::{Comparison, Subject};
 use crate::cost::names;
@@ -37,6 +36,7 @@ use crate::cost::turns::{about, rounds, start};
 use crate::cost::workload::Load;
 use crate::error::Result;
 use crate::progress::StatusLine;
+use crate::scratch_file::ScratchFile;
 
 const FOLLOWED: &str = "ours, followed, every RTT";
 const LIMITED: &str = "ours, followed, 100 ms";
@@ -125,7 +125,7 @@ fn sustained(per_tick: u32, options: &BenchOptions) -> Result<StreamRow> {
 struct Follower {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<u64>>>,
-    file: NamedTempFile,
+    file: ScratchFile,
 }
 
 impl Follower {
@@ -137,10 +137,10 @@ impl Follower {
             .map(|placed| placed.program.try_clone())
             .collect::<std::io::Result<_>>()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let file = NamedTempFile::with_prefix("cpumap-pping-bench-")?;
+        let file = ScratchFile::new(&[])?;
         let (tell, ready) = mpsc::channel();
         let thread = {
-            let (stop, file) = (Arc::clone(&stop), file.path().to_owned());
+            let (stop, file) = (Arc::clone(&stop), file.path());
             thread::spawn(move || follow(&classifiers, rate_limit, &file, StopFlag(stop), &tell))
         };
         // A thread that fails drops its end of the channel; join returns its error.
@@ -157,7 +157,7 @@ impl Follower {
         self.stop.store(true, Relaxed);
         let joined = self.thread.take().map(JoinHandle::join);
         let lost = joined.ok_or("no thread")?.map_err(|_| "the follower panicked")??;
-        Ok((rtt_events(self.file.path())?, lost))
+        Ok((rtt_events(&self.file.path())?, lost))
     }
 }
 
