@@ -4,12 +4,12 @@
 use std::fmt;
 
 /// Lines of headings, and rows.
-pub struct Table<const N: usize> {
+pub struct TextTable<const N: usize> {
     rows: Vec<[String; N]>,
     heads: usize,
 }
 
-impl<const N: usize> Table<N> {
+impl<const N: usize> TextTable<N> {
     /// Makes a table of headings: `heads` holds their lines.
     pub fn new<const H: usize>(heads: [[&str; N]; H]) -> Self {
         Self { rows: heads.iter().map(|head| head.map(str::to_owned)).collect(), heads: H }
@@ -26,7 +26,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-impl<const N: usize> fmt::Display for Table<N> {
+impl<const N: usize> fmt::Display for TextTable<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut widths = [0; N];
         for row in &self.rows {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let mut table = Table::new([["name", "cost"], ["", "ns"]]);
+        let mut table = TextTable::new([["name", "cost"], ["", "ns"]]);
         assert!(table.is_empty());
         table.row(["µs".into(), "5".into()]);
         table.row(["longer".into(), "12345".into()]);

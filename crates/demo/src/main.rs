@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use lab::traffic::{self, Amount, Flow, Server};
 use lab::{htb_class_stats, mq_htb, Host, HtbClass, Lab, Plan, Programs, Subscriber, LAN, WAN};
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const STEER: &str = "xdp_iphash_to_cpu";
 const CMDLINE: &str = "xdp_iphash_to_cpu_cmdline";
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Outcome<()> {
+fn run() -> Result<()> {
     let programs = Programs::beside_this_one(&[STEER, CMDLINE, CLASSIFY, PPING])?;
     title("A lab of network namespaces: subscribers – shaper – internet");
     println!("  alice ─ 5 ms ──┐");
@@ -82,7 +82,7 @@ fn title(text: &str) {
 }
 
 /// Runs one of the commands in the shaper; prints the command line and its output.
-fn show(lab: &Lab, programs: &Programs, program: &str, args: &[&str]) -> Outcome<()> {
+fn show(lab: &Lab, programs: &Programs, program: &str, args: &[&str]) -> Result<()> {
     println!("  # {program} {}", args.join(" "));
     let output = programs.command(lab.shaper(), program, args).output()?;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -95,7 +95,7 @@ fn show(lab: &Lab, programs: &Programs, program: &str, args: &[&str]) -> Outcome
     Ok(())
 }
 
-fn set_up(lab: &Lab, programs: &Programs) -> Outcome<()> {
+fn set_up(lab: &Lab, programs: &Programs) -> Result<()> {
     for device in [LAN, WAN] {
         // No frame here has a VLAN tag. Without the offload, the commands print no warning about it.
         let _ = lab.shaper().command("ethtool").args(["-K", device, "rxvlan", "off"]).output();
@@ -120,7 +120,7 @@ fn set_up(lab: &Lab, programs: &Programs) -> Outcome<()> {
 }
 
 /// Runs downloads over IPv4, then uploads over IPv6, of both subscribers at once.
-fn transfer(lab: &Lab) -> Outcome<()> {
+fn transfer(lab: &Lab) -> Result<()> {
     let server = Server::start(lab.internet().netns(), 0)?;
     let internet = lab.internet();
     let phases = [
@@ -129,7 +129,7 @@ fn transfer(lab: &Lab) -> Outcome<()> {
     ];
     for (name, address, flow) in phases {
         let done = AtomicBool::new(false);
-        thread::scope(|scope| -> Outcome<()> {
+        thread::scope(|scope| -> Result<()> {
             let runs: Vec<_> = SUBSCRIBERS
                 .iter()
                 .map(|(subscriber, ..)| {
@@ -174,7 +174,7 @@ fn show_progress(name: &str, done: &AtomicBool) {
 }
 
 /// Prints the counters of the subscribers' classes and of the default classes.
-fn classes(lab: &Lab) -> Outcome<()> {
+fn classes(lab: &Lab) -> Result<()> {
     for device in [LAN, WAN] {
         let stats = htb_class_stats(lab.shaper().netns(), device)?;
         let mut classes: Vec<_> = stats.iter().collect();

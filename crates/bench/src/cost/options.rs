@@ -18,7 +18,7 @@ use crate::cost::workload::Load;
 pub struct BenchOptions {
     /// Run only these parts; write no report to docs/reports/
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME[,NAME...]")]
-    pub only: Vec<Part>,
+    pub only: Vec<ReportPart>,
     /// Write the report as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct BenchOptions {
 
 /// A part of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Part {
+pub enum ReportPart {
     /// 20 000 flows of 4000 subscribers, half of the packets on a sixteenth of the flows
     LiveMix,
     /// All packets of one flow, full segments
@@ -69,7 +69,7 @@ pub enum Part {
     Bulk,
 }
 
-impl Part {
+impl ReportPart {
     /// Returns the name on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -83,9 +83,9 @@ fn object(text: &str) -> Result<(String, PathBuf), String> {
 
 impl BenchOptions {
     /// Returns the parts to run, in the order of the report, each once.
-    pub fn parts(&self) -> Vec<Part> {
-        let wanted = |part: &Part| self.only.is_empty() || self.only.contains(part);
-        Part::value_variants().iter().copied().filter(wanted).collect()
+    pub fn parts(&self) -> Vec<ReportPart> {
+        let wanted = |part: &ReportPart| self.only.is_empty() || self.only.contains(part);
+        ReportPart::value_variants().iter().copied().filter(wanted).collect()
     }
 
     /// Returns whether the run makes a report: all parts, at full length.
@@ -94,20 +94,20 @@ impl BenchOptions {
     }
 
     /// Returns how long and how often a part measures each system.
-    pub fn schedule(&self, part: Part) -> Schedule {
+    pub fn schedule(&self, part: ReportPart) -> Schedule {
         let ms = Duration::from_millis;
         let (rounds, window, settle) = match (self.quick, part) {
             (true, _) => (3, 300, 200),
-            (_, Part::LiveMix) => (10, 700, 250),
+            (_, ReportPart::LiveMix) => (10, 700, 250),
             _ => (5, 400, 200),
         };
         Schedule {
             rounds: self.rounds.map_or(rounds, usize::from),
             window: ms(self.window.unwrap_or(window)),
             settle: ms(settle),
-            warm_up: ms(if part == Part::LiveMix { 2000 } else { 1000 }),
+            warm_up: ms(if part == ReportPart::LiveMix { 2000 } else { 1000 }),
             // A whole cycle, so that the flow table knows every flow.
-            warm_up_segments: if part == Part::Cold { Load::cold().flows.into() } else { 0 },
+            warm_up_segments: if part == ReportPart::Cold { Load::cold().flows.into() } else { 0 },
         }
     }
 }
@@ -129,11 +129,11 @@ mod tests {
     #[test]
     fn parts_come_in_the_report_s_order() {
         let options = parse("--only udp,live-mix --only cold,udp").unwrap();
-        assert_eq!(options.parts(), [Part::LiveMix, Part::Cold, Part::Udp]);
+        assert_eq!(options.parts(), [ReportPart::LiveMix, ReportPart::Cold, ReportPart::Udp]);
         assert!(!options.is_report());
-        assert_eq!(parse("").unwrap().parts().len(), Part::value_variants().len());
+        assert_eq!(parse("").unwrap().parts().len(), ReportPart::value_variants().len());
         assert!(parse("").unwrap().is_report() && !parse("--quick").unwrap().is_report());
-        assert_eq!(Part::TwoTags.name(), "two-tags");
+        assert_eq!(ReportPart::TwoTags.name(), "two-tags");
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_wins() {
-        let schedule = parse("--quick --rounds 7 --window 50").unwrap().schedule(Part::Cold);
+        let schedule = parse("--quick --rounds 7 --window 50").unwrap().schedule(ReportPart::Cold);
         assert_eq!((schedule.rounds, schedule.window), (7, Duration::from_millis(50)));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use crate::cost::options::{BenchOptions, Part};
+use crate::cost::options::{BenchOptions, ReportPart};
 use crate::cost::parts::{bulk_commands, flow_scale, follower, load_mix, mapping_scale};
 use crate::cost::program_stats::BpfStats;
 use crate::cost::report::BenchReport;
@@ -65,16 +65,16 @@ fn run_parts(options: &BenchOptions, report: &mut BenchReport) -> Result<()> {
 
 /// Runs one part and adds its rows to the report.
 fn run_part(
-    part: Part,
+    part: ReportPart,
     options: &BenchOptions,
     line: &StatusLine,
     report: &mut BenchReport,
 ) -> Result<()> {
     match part {
-        Part::Mappings => report.comparisons.push(mapping_scale::measure(options, line)?),
-        Part::Flows => report.flows = flow_scale::measure(options, line)?,
-        Part::Bulk => report.bulk = bulk_commands::measure(options, line)?,
-        Part::Stream => {
+        ReportPart::Mappings => report.comparisons.push(mapping_scale::measure(options, line)?),
+        ReportPart::Flows => report.flows = flow_scale::measure(options, line)?,
+        ReportPart::Bulk => report.bulk = bulk_commands::measure(options, line)?,
+        ReportPart::Stream => {
             let (comparison, rows) = follower::measure(options, line)?;
             report.comparisons.push(comparison);
             report.stream = rows;

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::cost::comparison::Comparison;
 use crate::cost::memory::MapMemory;
-use crate::cost::options::Part;
+use crate::cost::options::ReportPart;
 use crate::cost::parts::bulk_commands::BulkRow;
 use crate::cost::parts::flow_scale::{FlowRow, KeptSamples};
 use crate::cost::parts::follower::StreamRow;
@@ -15,7 +15,7 @@ use crate::cost::report::BenchReport;
 use crate::cost::rtt_accuracy::RttAccuracy;
 use crate::cost::target::{Target, Unit};
 use crate::machine::Machine;
-use crate::table::{grouped, number, percent, Table};
+use crate::table::{grouped, number, percent, TextTable};
 
 /// Explains the columns of the comparisons.
 const LEGEND: &str = "\
@@ -41,23 +41,23 @@ Absolute figures depend on the machine; compare ratios within a column.
 /// Writes the whole report.
 pub fn whole(report: &BenchReport) -> String {
     let mut texts = vec![machine(&report.machine), LEGEND.to_owned()];
-    texts.extend(Part::value_variants().iter().map(|each| part(*each, report)));
+    texts.extend(ReportPart::value_variants().iter().map(|each| part(*each, report)));
     texts.extend([targets(&report.targets), conditions(&report.machine)]);
     texts.retain(|text| !text.is_empty());
     texts.join("\n")
 }
 
 /// Writes the figures of a part; nothing if the part did not run.
-pub fn part(part: Part, report: &BenchReport) -> String {
+pub fn part(part: ReportPart, report: &BenchReport) -> String {
     let mut text = match part {
-        Part::Flows => flows(&report.flows),
-        Part::Bulk => bulk(&report.bulk),
+        ReportPart::Flows => flows(&report.flows),
+        ReportPart::Bulk => bulk(&report.bulk),
         _ => report.comparison(&part.name()).map_or_else(String::new, comparison),
     };
-    if part == Part::Stream {
+    if part == ReportPart::Stream {
         text += &stream(&report.stream);
     }
-    if part == Part::LiveMix {
+    if part == ReportPart::LiveMix {
         text.extend(report.accuracy.as_ref().map(accuracy));
         text.extend(report.memory.as_ref().map(memory));
     }
@@ -95,7 +95,7 @@ fn comparison(found: &Comparison) -> String {
     } else {
         beside
     };
-    let mut costs = Table::new([
+    let mut costs = TextTable::new([
         [
             "",
             "XDP",
@@ -180,7 +180,7 @@ fn flows(rows: &[FlowRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let rtts: Vec<_> = first.kept.iter().map(|kept| format!("{} ms", kept.rtt_ms)).collect();
     let [short, long] = [rtts.first(), rtts.last()].map(|rtt| rtt.map_or("", String::as_str));
-    let mut table = Table::new([
+    let mut table = TextTable::new([
         ["", "each sends", "table", "places", "kept:", "", "beside", "reference:", "kept:", ""],
         [
             "flows",
@@ -225,7 +225,7 @@ fn flows(rows: &[FlowRow]) -> String {
 
 fn bulk(rows: &[BulkRow]) -> String {
     let mut table =
-        Table::new([["", "best", "median", "CPU", ""], ["command", "ms", "ms", "ms", "runs"]]);
+        TextTable::new([["", "best", "median", "CPU", ""], ["command", "ms", "ms", "ms", "runs"]]);
     for row in rows {
         let ms = |value| number(value, 0);
         table.row([
@@ -246,7 +246,7 @@ fn bulk(rows: &[BulkRow]) -> String {
 }
 
 fn stream(rows: &[StreamRow]) -> String {
-    let mut table = Table::new([
+    let mut table = TextTable::new([
         ["possible", "written", "lost: no room", "generator"],
         ["RTTs/s", "RTTs/s", "in the ring", "skipped ms"],
     ]);
@@ -269,7 +269,7 @@ fn stream(rows: &[StreamRow]) -> String {
 
 /// Writes the targets, and whether they are met.
 pub fn targets(all: &[Target]) -> String {
-    let mut table = Table::new([["", "target", "measured", "", "stretch"]]);
+    let mut table = TextTable::new([["", "target", "measured", "", "stretch"]]);
     for target in all {
         let bound = |bound| match target.unit {
             Unit::Share => format!(">= {}", figure(target.unit, bound)),
@@ -372,10 +372,10 @@ targets: 2 of 2 met (ratios: median of paired rounds; times: the best run)
     #[test]
     fn parts_that_did_not_run_leave_no_trace() {
         let nothing = BenchReport::default();
-        assert!(Part::value_variants().iter().all(|each| part(*each, &nothing).is_empty()));
+        assert!(ReportPart::value_variants().iter().all(|each| part(*each, &nothing).is_empty()));
         let report = BenchReport { comparisons: vec![live_mix()], ..BenchReport::default() };
         assert!(whole(&report).contains("\nlive-mix: some flows\n"));
-        assert_eq!(part(Part::Cold, &report), "");
+        assert_eq!(part(ReportPart::Cold, &report), "");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use crate::cost::comparison::{Comparison, Subject};
 use crate::cost::names;
-use crate::cost::options::{BenchOptions, Part};
+use crate::cost::options::{BenchOptions, ReportPart};
 use crate::cost::systems::ours::{ours, Ours};
 use crate::cost::systems::system::{inside, AttachPoint, System};
 use crate::cost::testbed::Testbed;
@@ -87,12 +87,12 @@ fn compare(options: &BenchOptions, line: &StatusLine) -> Result<Comparison> {
     systems.iter().try_for_each(System::prefer_cpumap_threads)?;
     let generator = start(&testbed, std::slice::from_ref(&load), options)?;
     let subject = Subject {
-        name: Part::Stream.name(),
+        name: ReportPart::Stream.name(),
         about: about(&load),
         beside: names::OURS,
         pairs: &[(FOLLOWED, names::OURS), (LIMITED, names::OURS)],
     };
-    let schedule = options.schedule(Part::Stream);
+    let schedule = options.schedule(ReportPart::Stream);
     rounds(&testbed, &generator, &systems, &schedule, &subject, line)
 }
 

@@ -8,7 +8,7 @@ use cpumap_pping::cli::RttOptions;
 use crate::cost::comparison::{Comparison, Subject};
 use crate::cost::memory::{memory, MapMemory};
 use crate::cost::names;
-use crate::cost::options::{BenchOptions, Part};
+use crate::cost::options::{BenchOptions, ReportPart};
 use crate::cost::rtt_accuracy::{a_handle_a_flow, accuracy, RttAccuracy};
 use crate::cost::systems::ours::{ours, ours_from, ours_with, Ours};
 use crate::cost::systems::reference::{reference, Reference};
@@ -20,20 +20,22 @@ use crate::error::Result;
 use crate::progress::StatusLine;
 
 /// Returns the load of a part that compares systems. The other parts make their own loads.
-fn load_of(part: Part) -> Load {
+fn load_of(part: ReportPart) -> Load {
     let shape = FrameShape::default();
     match part {
-        Part::HotFlow => Load::hot_flow(),
-        Part::Cold => Load::cold(),
-        Part::Ipv6 => Load::shaped(FrameShape { ipv6: true, ..shape }),
-        Part::TwoTags => {
+        ReportPart::HotFlow => Load::hot_flow(),
+        ReportPart::Cold => Load::cold(),
+        ReportPart::Ipv6 => Load::shaped(FrameShape { ipv6: true, ..shape }),
+        ReportPart::TwoTags => {
             Load::shaped(FrameShape { tags: vec![(0x88a8, 100), (0x8100, 200)], ..shape })
         }
-        Part::TimestampsOff => Load::shaped(FrameShape { timestamps: false, ..shape }),
-        Part::Udp => Load::shaped(FrameShape { udp: true, ..shape }),
-        Part::LiveMix | Part::Mappings | Part::Flows | Part::Bulk | Part::Stream => {
-            Load::live_mix()
-        }
+        ReportPart::TimestampsOff => Load::shaped(FrameShape { timestamps: false, ..shape }),
+        ReportPart::Udp => Load::shaped(FrameShape { udp: true, ..shape }),
+        ReportPart::LiveMix
+        | ReportPart::Mappings
+        | ReportPart::Flows
+        | ReportPart::Bulk
+        | ReportPart::Stream => Load::live_mix(),
     }
 }
 
@@ -48,21 +50,21 @@ pub struct MixResults {
 }
 
 /// Measures all systems under the load of `part`.
-pub fn measure(part: Part, options: &BenchOptions, line: &StatusLine) -> Result<MixResults> {
+pub fn measure(part: ReportPart, options: &BenchOptions, line: &StatusLine) -> Result<MixResults> {
     let load = load_of(part);
     let schedule = options.schedule(part);
     line.say(&format!("{}: loading", part.name()));
     let testbed = Testbed::build(load.shape.is_bridged())?;
     let mut loads = vec![load.clone()];
     let mut systems = systems_for(&testbed, &load, part, options)?;
-    if part == Part::Cold {
+    if part == ReportPart::Cold {
         // Measure the live mix in the same rounds, so that the two loads can be compared.
         loads.push(Load::live_mix());
         let warm = Ours { name: names::OURS_LIVE_MIX, ..Ours::new(&loads[1]) };
         systems.push(ours(&testbed, &warm)?.under(1));
     }
     let mut each_flow = None;
-    if part == Part::LiveMix {
+    if part == ReportPart::LiveMix {
         loads.push(a_handle_a_flow(&load));
         each_flow = Some(ours(&testbed, &Ours::new(&loads[1]))?.under(1));
     }
@@ -97,17 +99,17 @@ const PAIRS: [(&str, &str); 4] = [
 fn systems_for(
     testbed: &Testbed,
     load: &Load,
-    part: Part,
+    part: ReportPart,
     options: &BenchOptions,
 ) -> Result<Vec<System>> {
     let full = ours(testbed, &Ours::new(load))?;
     let no_rtt = RttOptions { enabled: false, ..RttOptions::default() };
     let off = ours(testbed, &Ours { name: names::RTT_OFF, rtt: no_rtt, ..Ours::new(load) })?;
     let mut extra = Vec::new();
-    if part == Part::LiveMix && options.pieces {
+    if part == ReportPart::LiveMix && options.pieces {
         extra.push(ours_with(&full, "ours, no metadata", |config| config.metadata = 0)?);
     }
-    for (name, file) in options.object.iter().filter(|_| part == Part::LiveMix) {
+    for (name, file) in options.object.iter().filter(|_| part == ReportPart::LiveMix) {
         extra.push(ours_from(&full, name, &std::fs::read(file)?)?);
     }
     let mut all = inside(&testbed.shaper, || {
@@ -130,12 +132,13 @@ mod tests {
     #[test]
     fn loads_in_words() {
         assert_eq!(
-            about(&load_of(Part::LiveMix)),
+            about(&load_of(ReportPart::LiveMix)),
             "20 000 flows of 4000 subscribers, half of the packets on 1250 of them; 60 000 segments/s of 120 \
              bytes down, as many ACKs up, RTT 20 ms"
         );
-        assert!(about(&load_of(Part::HotFlow)).starts_with("one flow; 60 000 segments/s of 1400 "));
-        assert!(about(&load_of(Part::TwoTags)).ends_with("RTT 20 ms; two VLAN tags, bridged"));
-        assert!(about(&load_of(Part::Udp)).contains("as many packets up"));
+        assert!(about(&load_of(ReportPart::HotFlow))
+            .starts_with("one flow; 60 000 segments/s of 1400 "));
+        assert!(about(&load_of(ReportPart::TwoTags)).ends_with("RTT 20 ms; two VLAN tags, bridged"));
+        assert!(about(&load_of(ReportPart::Udp)).contains("as many packets up"));
     }
 }

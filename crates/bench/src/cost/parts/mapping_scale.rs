@@ -3,7 +3,7 @@
 
 use crate::cost::comparison::{Comparison, Subject};
 use crate::cost::names;
-use crate::cost::options::{BenchOptions, Part};
+use crate::cost::options::{BenchOptions, ReportPart};
 use crate::cost::systems::ours::{ours, Ours};
 use crate::cost::systems::system::System;
 use crate::cost::testbed::Testbed;
@@ -27,7 +27,7 @@ fn load() -> Load {
 /// Compares the sizes. Each size is a system with maps of its own.
 pub fn measure(options: &BenchOptions, line: &StatusLine) -> Result<Comparison> {
     let load = load();
-    let schedule = options.schedule(Part::Mappings);
+    let schedule = options.schedule(ReportPart::Mappings);
     let testbed = Testbed::build(false)?;
     let systems = SIZES.map(|(mappings, name)| {
         line.say(&format!("mappings: loading {mappings}"));
@@ -38,7 +38,7 @@ pub fn measure(options: &BenchOptions, line: &StatusLine) -> Result<Comparison> 
     let generator = start(&testbed, std::slice::from_ref(&load), options)?;
     let pairs = SIZES.map(|(_, name)| (name, names::FEWEST));
     let subject = Subject {
-        name: Part::Mappings.name(),
+        name: ReportPart::Mappings.name(),
         about: about(&load),
         beside: names::FEWEST,
         pairs: &pairs[1..],
