@@ -135,13 +135,13 @@ fresh-check: deps ## demo and test in a new Debian 12 root, then the tests besid
 	@tests/fresh-check.sh $(BUILD)
 
 .PHONY: bench
-bench: deps ## what a packet costs, beside reference programs: a report in docs/reports/ (BENCH="--only NAME"; needs root)
+bench: deps ## measure what a packet costs, beside reference programs: writes docs/reports/bench.txt (BENCH="--only NAME"; needs root)
 	$(CARGO) build --release --locked -p cpumap-pping --bins -p cpumap-pping-bench
 	$(RELEASE)/cpumap-pping-bench $(BENCH)
 
 .PHONY: accuracy
-accuracy: deps ## how right the RTTs are, beside known delays and the kernel: writes docs/ACCURACY.md (needs root)
-	$(CARGO) build --release --locked --bins -p cpumap-pping -p cpumap-pping-accuracy
+accuracy: deps ## measure how right the RTTs are, beside known delays and the kernel: writes docs/reports/accuracy.md (needs root)
+	$(CARGO) build --release --locked -p cpumap-pping --bins -p cpumap-pping-bench
 	$(RELEASE)/cpumap-pping-accuracy
 
 .PHONY: fuzz
@@ -198,7 +198,7 @@ install: build dist ## install below $(DESTDIR)$(PREFIX), default /usr/local
 	install -m 644 $(DIST)/bash/* $(SHARE)/bash-completion/completions
 	install -m 644 $(DIST)/zsh/* $(SHARE)/zsh/site-functions
 	install -m 644 $(DIST)/fish/* $(SHARE)/fish/vendor_completions.d
-	install -m 644 $(wildcard README.md CHANGELOG.md docs/*.md) $(DOCDIR)
+	install -m 644 $(wildcard README.md CHANGELOG.md docs/*.md docs/reports/*.md) $(DOCDIR)
 	install -m 644 packaging/examples/* $(DOCDIR)/examples
 
 .PHONY: uninstall

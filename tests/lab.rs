@@ -14,7 +14,7 @@ use common::patience::{agree, ms, patiently};
 use common::shaper::Shaper;
 use lab::{
     htb_class_stats, mq_htb, traffic, Amount, ClassStats, Encapsulation, Flow, HtbClass, Lab,
-    Pattern, Plan, Report, Server, Subscriber, LAN, WAN,
+    Pattern, Plan, Server, Subscriber, TransferReport, LAN, WAN,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -75,7 +75,7 @@ impl ShapedLab {
         Self { server, lab, carried_before, counters_before, _turn: turn }
     }
 
-    fn run(&self, host: &str, address: IpAddr, flow: &Flow) -> Report {
+    fn run(&self, host: &str, address: IpAddr, flow: &Flow) -> TransferReport {
         traffic::run(self.lab.subscriber(host).netns(), &self.server, address, flow).unwrap()
     }
 
@@ -154,13 +154,13 @@ impl ShapedLab {
 fn check_medians(
     (subscriber, internet): (f64, f64),
     [subscriber_delay, internet_delay]: [Duration; 2],
-    connections: &[&Report],
+    connections: &[&TransferReport],
 ) -> Result<(), String> {
     if agree(subscriber, ms(subscriber_delay)) && agree(internet, ms(internet_delay)) {
         return Ok(());
     }
     // Each end measures its own data: an upload's is the client's, a download's the server's.
-    let ends = |report: &Report| [Some(report.client), report.server];
+    let ends = |report: &TransferReport| [Some(report.client), report.server];
     let mut kernel: Vec<f64> = connections
         .iter()
         .flat_map(|report| ends(report))
@@ -189,7 +189,7 @@ fn steady(count: u32) -> [Flow; 2] {
 }
 
 /// Downloads and uploads of both subscribers at once, over both families.
-fn everybody(shaped: &ShapedLab, flows: [Flow; 2]) -> Vec<(&'static str, Report)> {
+fn everybody(shaped: &ShapedLab, flows: [Flow; 2]) -> Vec<(&'static str, TransferReport)> {
     let flows: Vec<_> = ["alice", "bob"]
         .into_iter()
         .flat_map(|host| shaped.addresses().map(|address| (host, address)))
@@ -206,7 +206,7 @@ fn everybody(shaped: &ShapedLab, flows: [Flow; 2]) -> Vec<(&'static str, Report)
 /// The medians of both subscribers after `everybody`; delays of alice, bob and the internet.
 fn check_everybody(
     shaped: &ShapedLab,
-    reports: &[(&str, Report)],
+    reports: &[(&str, TransferReport)],
     [alice, bob, internet]: [Duration; 3],
 ) -> Result<(), String> {
     for (host, class, delay) in [("alice", ALICE, alice), ("bob", BOB, bob)] {

@@ -6,7 +6,7 @@ use crate::caller::{compat_tree, Caller};
 use crate::common::command::MS;
 use crate::common::shaper::{cpumap_threads, map_id, Shaper};
 use crate::traffic_lab;
-use lab::{traffic, Flow, Host, Lab, Link, Netns, Pattern, Server, UdpReceiver, LAN, WAN};
+use lab::{traffic, Flow, Host, HostLink, Lab, Netns, Pattern, Server, UdpReceiver, LAN, WAN};
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -75,7 +75,7 @@ impl Conductor {
 /// Returns how many frames of the two hosts went into the shaper and out of it.
 fn frames(lab: &Lab) -> [u64; 2] {
     let links = [lab.subscriber("alice").link(), lab.internet().link()];
-    let sum = |of: fn(&Link) -> u64| links.iter().map(|link| of(link)).sum();
+    let sum = |of: fn(&HostLink) -> u64| links.iter().map(|link| of(link)).sum();
     [
         sum(|link| link.to_shaper.counters().forwarded),
         sum(|link| link.from_shaper.counters().forwarded),

@@ -12,7 +12,7 @@ use cpumap_pping::kernel::map::Map;
 use cpumap_pping::rtt::records::Records;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use model::{Direction, Side};
+use model::{Facing, SampleSide};
 use nix::time::{clock_getres, ClockId};
 use std::collections::BTreeMap;
 use std::io;
@@ -43,7 +43,7 @@ pub struct TcOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     pub handle: u32,
-    pub side: Side,
+    pub side: SampleSide,
     pub rtt: Duration,
 }
 
@@ -173,7 +173,7 @@ impl Rig {
         self.write_control();
     }
 
-    pub fn direction(&self, ifindex: u32, direction: Direction) {
+    pub fn direction(&self, ifindex: u32, direction: Facing) {
         put(&self.map_ifindex_type, &ifindex.to_ne_bytes(), &(direction as u32).to_ne_bytes());
     }
 
@@ -368,7 +368,7 @@ fn samples_between(
 ) -> Vec<Measured> {
     let mut samples = Vec::new();
     for (handle, record) in after {
-        for side in [Side::Subscriber, Side::Internet] {
+        for side in [SampleSide::Subscriber, SampleSide::Internet] {
             let total = |record: &rtt_handle| {
                 let total = &record.total[side as usize];
                 (total.count, total.sum_ns)

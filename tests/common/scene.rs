@@ -4,7 +4,7 @@
 
 use super::rig::{LoadOptions, Rig, SkbCtx};
 use lab::Netns;
-use model::Direction;
+use model::Facing;
 use nix::sched::{sched_setaffinity, CpuSet};
 use nix::unistd::Pid;
 use std::ops::Deref;
@@ -74,8 +74,8 @@ pub fn with_bare_scene(options: LoadOptions, test: impl FnOnce(&Scene) + Send) {
     on_interfaces(|[lan, wan, other]| {
         run_on_cpu(0);
         let scene = Scene { rig: Rig::new(options), lan, wan, other };
-        scene.direction(scene.lan, Direction::Lan);
-        scene.direction(scene.wan, Direction::Wan);
+        scene.direction(scene.lan, Facing::Lan);
+        scene.direction(scene.wan, Facing::Wan);
         scene.txq(0, 1, 1);
         scene.txq(1, 2, 2);
         scene.redirect_to(0);

@@ -9,7 +9,7 @@ use crate::common::test_run::as_bytes;
 use cpumap_pping::abi::RECENT_SAMPLES;
 use cpumap_pping::kernel::memory::WritableArray;
 use libbpf_rs::{MapCore as _, MapHandle};
-use model::Prefix;
+use model::AddressPrefix;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -51,7 +51,7 @@ impl Loaded {
     }
 
     /// Forgets everything, and sets up what `setup` says.
-    pub fn reset(&self, setup: &model::Setup) {
+    pub fn reset(&self, setup: &model::InitialMaps) {
         for index in 0..FLOW_BUCKETS as usize * size_of::<flow_bucket>() / 8 {
             word(&self.flows, index).store(0, SeqCst);
         }
@@ -81,7 +81,7 @@ impl Loaded {
     }
 
     /// Adds or replaces a mapping, as our own tools do.
-    pub fn map(&self, prefix: Prefix, cpu: u32, tc_handle: u32) {
+    pub fn map(&self, prefix: AddressPrefix, cpu: u32, tc_handle: u32) {
         let length = u32::from(prefix.length()).to_ne_bytes();
         let key = [length.as_slice(), &prefix.address()].concat();
         put(&self.rig.map_ip_hash, &key, &as_bytes(&ip_mapping { cpu, tc_handle }));

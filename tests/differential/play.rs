@@ -10,7 +10,10 @@ use crate::common::test_run::{
 };
 use crate::loaded::{Counters, Loaded};
 use model::counter::{MODELLED, UNMODELLED};
-use model::{Config, Histogram, Model, Sample, Setup, Side, Skb, Step, Verdict, World};
+use model::{
+    InitialMaps, Model, ModelConfig, ReferenceHistogram, Sample, SampleSide, Skb, Step, Verdict,
+    World,
+};
 use nix::sched::sched_getaffinity;
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +34,7 @@ pub struct Stage {
     pub world: World,
     /// RTT; handshakes too; no RTT.
     loaded: [Loaded; 3],
-    config: [Config; 3],
+    config: [ModelConfig; 3],
     /// Of all rounds.
     pub samples: u64,
     /// Packets that the kernel did not run.
@@ -45,12 +48,12 @@ impl Stage {
         let ours = (0..cpus() - 1).filter(|&cpu| ours.is_set(cpu as usize).unwrap_or(false));
         let world =
             World { lan, wan, elsewhere, cpus: ours.take(2).collect(), absent_cpu: cpus() - 1 };
-        let config = Config::new(1_000_000_000 / jiffy_ns());
+        let config = ModelConfig::new(1_000_000_000 / jiffy_ns());
         let kinds = [(true, false), (true, true), (false, false)];
         Self {
             world,
             loaded: kinds.map(|(rtt, handshake)| Loaded::new(handshake, rtt)),
-            config: kinds.map(|(rtt, handshake)| Config {
+            config: kinds.map(|(rtt, handshake)| ModelConfig {
                 rtt,
                 handshake,
                 jiffy_ns: jiffy_ns(),
@@ -65,7 +68,7 @@ impl Stage {
     pub fn play(
         &mut self,
         seed: u64,
-        setup: &Setup,
+        setup: &InitialMaps,
         steps: &[(u64, Step)],
     ) -> Result<(), Difference> {
         let kind = [0, 1, 0, 1, 0, 1, 2, 1][seed as usize % 8];
@@ -98,13 +101,13 @@ struct Round<'a> {
     counters: Counters,
     cpu: Option<u32>,
     /// The model's samples by the epoch that they fall into.
-    epochs: BTreeMap<(u32, Side, u32), Histogram>,
+    epochs: BTreeMap<(u32, SampleSide, u32), ReferenceHistogram>,
     samples: u64,
     refused: u64,
 }
 
 impl<'a> Round<'a> {
-    fn new(loaded: &'a Loaded, config: Config, setup: &Setup) -> Self {
+    fn new(loaded: &'a Loaded, config: ModelConfig, setup: &InitialMaps) -> Self {
         let mut model = Model::new(config);
         setup.apply(&mut model);
         loaded.reset(setup);
@@ -203,7 +206,12 @@ impl<'a> Round<'a> {
         self.compare_epoch(&record, key)
     }
 
-    fn compare_side(&self, record: &rtt_handle, handle: u32, side: Side) -> Result<(), String> {
+    fn compare_side(
+        &self,
+        record: &rtt_handle,
+        handle: u32,
+        side: SampleSide,
+    ) -> Result<(), String> {
         let all = self.model.histogram(handle, side);
         let expected = all.map_or((0, 0), |all| (all.count, all.sum_ns));
         let total = &record.total[side as usize];
@@ -211,7 +219,11 @@ impl<'a> Round<'a> {
     }
 
     /// The epoch as it is, if it is still there.
-    fn compare_epoch(&self, record: &rtt_handle, key: (u32, Side, u32)) -> Result<(), String> {
+    fn compare_epoch(
+        &self,
+        record: &rtt_handle,
+        key: (u32, SampleSide, u32),
+    ) -> Result<(), String> {
         let (_, side, number) = key;
         let epoch = &record.epoch[side as usize][number as usize % limits::RTT_EPOCHS as usize];
         if epoch.epoch > number {
@@ -236,7 +248,7 @@ impl<'a> Round<'a> {
         let known: BTreeSet<u32> = self.model.histograms().map(|(handle, ..)| handle).collect();
         same("handles with samples", &known, &records.keys().copied().collect())?;
         for (&handle, record) in &records {
-            for side in [Side::Subscriber, Side::Internet] {
+            for side in [SampleSide::Subscriber, SampleSide::Internet] {
                 let place = |difference| format!("handle {handle:#x}, {side:?}: {difference}");
                 self.compare_side(record, handle, side).map_err(place)?;
             }

@@ -3,7 +3,7 @@
 //! A difference, made small enough to be read.
 
 use crate::play::{Difference, Stage};
-use model::{Setup, Step};
+use model::{InitialMaps, Step};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ const SHOWN: usize = 40;
 
 pub struct Failure {
     pub seed: u64,
-    pub setup: Setup,
+    pub setup: InitialMaps,
     pub steps: Vec<(u64, Step)>,
     pub difference: Difference,
 }

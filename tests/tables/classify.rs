@@ -8,7 +8,7 @@ use crate::common::scene::{
 };
 use crate::common::test_run::TC_ACT_OK;
 use lab::packet::{hosts::*, Packet};
-use model::Direction;
+use model::Facing;
 use std::net::IpAddr;
 
 fn udp(source: IpAddr, destination: IpAddr) -> Vec<u8> {
@@ -142,7 +142,7 @@ fn rule_4_mappings_that_give_no_class() {
             elsewhere,
             &no_direction,
         );
-        scene.direction(scene.wan, Direction::None);
+        scene.direction(scene.wan, Facing::None);
         check(scene, "a direction taken back", &udp(ALICE, SERVER), up, &no_direction);
     });
 }

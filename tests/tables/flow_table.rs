@@ -8,7 +8,7 @@ use crate::common::scene::{with_scene_of, Scene};
 use crate::common::test_run::from_bytes;
 use crate::fixtures::segment;
 use lab::packet::{hosts::*, Packet, Tcp, SYN};
-use model::Side;
+use model::SampleSide;
 use std::time::Duration;
 
 const WAYS: u16 = limits::FLOW_WAYS as u16;
@@ -163,7 +163,7 @@ fn collisions_give_no_wrong_sample() {
                 let packet = segment(false, 1000 + port, 200 + round, 100 + round).reply().build();
                 let samples = scene.classify(&packet, scene.to_subscriber()).samples;
                 assert!(
-                    samples.iter().all(|s| s.rtt == RTT && s.side == Side::Internet),
+                    samples.iter().all(|s| s.rtt == RTT && s.side == SampleSide::Internet),
                     "{samples:?}"
                 );
             }

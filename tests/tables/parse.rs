@@ -7,7 +7,7 @@ use crate::common::scene::{with_scene, Scene, ALICE_CLASS, UNTOUCHED};
 use crate::common::test_run::{TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::fixtures::{in_link, links, segment};
 use lab::packet::{hosts::*, Extension, Packet, Tcp, TcpOption, ETH_P_8021Q, ETH_P_PPP_SES};
-use model::Side;
+use model::SampleSide;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn assert_measured(scene: &Scene, description: &str, packet: impl Fn(u32, u32) -
     scene.advance(RTT);
     let reply = packet(0x0f0f_0f0f, 0x0a0b_0c0e).reply().build();
     let samples = scene.classify(&reply, scene.to_subscriber()).samples;
-    let expected = Measured { handle: ALICE_CLASS, side: Side::Internet, rtt: RTT };
+    let expected = Measured { handle: ALICE_CLASS, side: SampleSide::Internet, rtt: RTT };
     assert_eq!(samples, [expected], "{description}");
 }
 

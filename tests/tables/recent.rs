@@ -6,7 +6,7 @@ use crate::common::names::rtt_handle;
 use crate::common::rig::{get, LoadOptions, RECENT_LINES};
 use crate::common::scene::{spawn_in_scene, with_scene_of, Scene, ALICE_CLASS};
 use crate::fixtures::{segment, Meter};
-use model::Side;
+use model::SampleSide;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const RTT: Duration = Duration::from_millis(20);
 fn flushed(scene: &Scene) -> u64 {
     let bytes = get(&scene.cpp_rtt, &ALICE_CLASS.to_ne_bytes());
     let record = bytes.map(|bytes| crate::common::test_run::from_bytes::<rtt_handle>(&bytes));
-    record.map_or(0, |record| record.total[Side::Internet as usize].count)
+    record.map_or(0, |record| record.total[SampleSide::Internet as usize].count)
 }
 
 fn seen(scene: &Scene) -> u64 {

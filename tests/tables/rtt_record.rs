@@ -7,7 +7,7 @@ use crate::common::rig::{get, put, LoadOptions};
 use crate::common::scene::{with_scene, with_scene_of, Scene, ALICE_CLASS};
 use crate::common::test_run::{as_bytes, from_bytes};
 use crate::fixtures::Meter;
-use model::Side;
+use model::SampleSide;
 use std::time::Duration;
 
 const BUCKETS: usize = limits::HIST_BUCKETS as usize;
@@ -27,7 +27,7 @@ fn epoch_of(now: Duration) -> u32 {
     ((u128::from(tick) * u128::from(limits::RTT_EPOCH_FACTOR)) >> 32) as u32
 }
 
-fn histogram(record: &rtt_handle, side: Side, index: usize) -> Vec<u64> {
+fn histogram(record: &rtt_handle, side: SampleSide, index: usize) -> Vec<u64> {
     let words = &record.epoch[side as usize][index].hist;
     (0..BUCKETS).map(|bucket| words[bucket / 4] >> (bucket % 4 * 16) & 0xffff).collect()
 }
@@ -66,7 +66,7 @@ fn the_buckets_middle_is_within_5_percent_from_200_us_to_4_s() {
 
 /// The bucket of the only sample.
 fn last_bucket(scene: &Scene, index: usize) -> usize {
-    let counts = histogram(&record(scene), Side::Internet, index);
+    let counts = histogram(&record(scene), SampleSide::Internet, index);
     assert_eq!(counts.iter().sum::<u64>(), 1, "{counts:?}");
     counts.iter().position(|count| *count == 1).expect("one sample")
 }
@@ -99,15 +99,17 @@ fn count_sum_minimum_and_maximum_are_exact() {
         let rtts = [20_000_000, 5_000_008, 123_456_784, 5_000_000, 80_000_000];
         rtts.into_iter().for_each(|rtt| meter.sample(Duration::from_nanos(rtt)));
         let record = record(scene);
-        let (total, epochs) =
-            (&record.total[Side::Internet as usize], &record.epoch[Side::Internet as usize]);
+        let (total, epochs) = (
+            &record.total[SampleSide::Internet as usize],
+            &record.epoch[SampleSide::Internet as usize],
+        );
         assert_eq!((total.count, total.sum_ns), (5, rtts.iter().sum()));
         let number = epoch_of(scene.now());
         let epoch = &epochs[number as usize % EPOCHS];
         assert_eq!((epoch.epoch, epoch.sum_ns), (number, rtts.iter().sum()));
         assert_eq!((ns(epoch.min), ns(epoch.max)), (5_000_000, 123_456_784));
         assert_eq!(u128::from(epoch.last_tick), scene.now().as_nanos() >> limits::RTT_TICK_BITS);
-        let other = &record.total[Side::Subscriber as usize];
+        let other = &record.total[SampleSide::Subscriber as usize];
         assert_eq!((other.count, other.sum_ns), (0, 0));
     });
 }
@@ -120,7 +122,7 @@ fn the_minimum_is_right_soon_after_boot() {
         let mut meter = Meter::new(scene, 1000);
         meter.sample(Duration::from_millis(20));
         meter.sample(Duration::from_millis(10));
-        let epoch = record(scene).epoch[Side::Internet as usize][0];
+        let epoch = record(scene).epoch[SampleSide::Internet as usize][0];
         assert_eq!((ns(epoch.min), ns(epoch.max)), (10_000_000, 20_000_000));
     });
 }
@@ -139,8 +141,10 @@ fn epochs_rotate_by_the_first_sample_and_keep_60_s() {
                 None => seen.push((number, rtt.as_nanos() as u64)),
             }
             let handle = record(scene);
-            let (_, epochs) =
-                (&handle.total[Side::Internet as usize], &handle.epoch[Side::Internet as usize]);
+            let (_, epochs) = (
+                &handle.total[SampleSide::Internet as usize],
+                &handle.epoch[SampleSide::Internet as usize],
+            );
             for (number, sum) in seen.iter().rev().take(EPOCHS) {
                 let epoch = &epochs[*number as usize % EPOCHS];
                 if seen.last().expect("one at least").0 - number < EPOCHS as u32 {
@@ -151,8 +155,10 @@ fn epochs_rotate_by_the_first_sample_and_keep_60_s() {
         }
         assert!(seen.len() >= 6, "{seen:?}: the epochs never came round");
         let handle = record(scene);
-        let (total, _) =
-            (&handle.total[Side::Internet as usize], &handle.epoch[Side::Internet as usize]);
+        let (total, _) = (
+            &handle.total[SampleSide::Internet as usize],
+            &handle.epoch[SampleSide::Internet as usize],
+        );
         assert_eq!(total.count, 20, "totals only grow");
         // A pause longer than the window: only the current epoch is written, the rest is told by its number.
         scene.advance(Duration::from_secs(600));
@@ -160,12 +166,14 @@ fn epochs_rotate_by_the_first_sample_and_keep_60_s() {
         meter.sample(Duration::from_millis(1));
         let number = epoch_of(scene.now());
         let record = record(scene);
-        let (_, epochs) =
-            (&record.total[Side::Internet as usize], &record.epoch[Side::Internet as usize]);
+        let (_, epochs) = (
+            &record.total[SampleSide::Internet as usize],
+            &record.epoch[SampleSide::Internet as usize],
+        );
         let current: Vec<u32> =
             epochs.iter().map(|epoch| epoch.epoch).filter(|epoch| number - epoch < 4).collect();
         assert_eq!(current, [number]);
-        let counts = histogram(&record, Side::Internet, number as usize % EPOCHS);
+        let counts = histogram(&record, SampleSide::Internet, number as usize % EPOCHS);
         assert_eq!(counts.iter().sum::<u64>(), 1);
     });
 }
@@ -197,7 +205,7 @@ fn the_65536th_sample_of_a_bucket_is_carried() {
         // Every neighbour at its edge: a carry that spills over shows.
         for bucket in bucket - 4..=bucket + 4 {
             let mut full = record(scene);
-            let epochs = &mut full.epoch[Side::Internet as usize];
+            let epochs = &mut full.epoch[SampleSide::Internet as usize];
             epochs[index].hist.fill(u64::MAX);
             epochs[index].carry = 0;
             put(&scene.cpp_rtt, &key, &as_bytes(&full));
@@ -209,8 +217,10 @@ fn the_65536th_sample_of_a_bucket_is_carried() {
             );
             meter.sample(rtt);
             let after = record(scene);
-            let (_, epochs) =
-                (&after.total[Side::Internet as usize], &after.epoch[Side::Internet as usize]);
+            let (_, epochs) = (
+                &after.total[SampleSide::Internet as usize],
+                &after.epoch[SampleSide::Internet as usize],
+            );
             let (word, shift) = place(bucket);
             let mut expected = [u64::MAX; 26];
             expected[word] &= !(0xffff << shift);
@@ -262,7 +272,7 @@ fn carries_have_four_places_and_255_times_each() {
             ("all full", [pair(47, 255); 4], [pair(47, 255); 4], 1),
         ] {
             let mut full = record(scene);
-            let epochs = &mut full.epoch[Side::Internet as usize];
+            let epochs = &mut full.epoch[SampleSide::Internet as usize];
             epochs[index].hist.fill(u64::MAX);
             epochs[index].carry = pairs(before);
             put(&scene.cpp_rtt, &key, &as_bytes(&full));

@@ -8,7 +8,7 @@ use crate::common::scene::{
 };
 use crate::common::test_run::{Metadata, XDP_PASS, XDP_REDIRECT};
 use lab::packet::{hosts::*, Packet};
-use model::Direction;
+use model::Facing;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn assert_steered(scene: &Scene, description: &str, frame: &[u8], from: u32, tc_
     let outcome = scene.steer(frame, from);
     assert_eq!(outcome.counters.fate(), "xdp_redirected", "{description}");
     assert_eq!(outcome.verdict, XDP_REDIRECT, "{description}");
-    let direction = if from == scene.lan { Direction::Lan } else { Direction::Wan };
+    let direction = if from == scene.lan { Facing::Lan } else { Facing::Wan };
     let expected = Metadata { tc_handle, cpu: 0, direction: direction as u8 };
     assert_eq!(outcome.metadata, Some(expected), "{description}");
 }
@@ -55,9 +55,9 @@ fn interfaces_without_a_direction_pass() {
     with_scene(|scene| {
         let frame = udp(ALICE, SERVER);
         assert_passed(scene, "never set", &frame, scene.other, "xdp_no_direction");
-        scene.direction(scene.lan, Direction::None);
+        scene.direction(scene.lan, Facing::None);
         assert_passed(scene, "taken back", &frame, scene.lan, "xdp_no_direction");
-        scene.direction(scene.lan, Direction::Lan);
+        scene.direction(scene.lan, Facing::Lan);
         assert_steered(scene, "set again", &frame, scene.lan, ALICE_CLASS);
     });
 }

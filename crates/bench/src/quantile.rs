@@ -1,6 +1,8 @@
-//! Quantiles of a few figures.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Quantiles of a few values.
 
-/// The value that a share `q` of the values is below, between two of them in proportion; NaN of none.
+/// Returns the quantile `q` (0 to 1) of the values, interpolated between two of them; NaN without
+/// values.
 pub fn quantile(values: impl IntoIterator<Item = f64>, q: f64) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -10,7 +12,7 @@ pub fn quantile(values: impl IntoIterator<Item = f64>, q: f64) -> f64 {
     low + (high - low) * place.fract()
 }
 
-/// The value in the middle.
+/// Returns the median of the values.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     quantile(values, 0.5)
 }

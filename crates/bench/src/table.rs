@@ -1,15 +1,16 @@
-//! Tables of text: the first column to the left, the others to the right.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Tables of text. The first column is aligned to the left, the others to the right.
 
 use std::fmt;
 
-/// Columns with two lines of headings, and rows.
-pub struct Table<const N: usize> {
+/// Lines of headings, and rows.
+pub struct TextTable<const N: usize> {
     rows: Vec<[String; N]>,
     heads: usize,
 }
 
-impl<const N: usize> Table<N> {
-    /// The headings: each column's lines.
+impl<const N: usize> TextTable<N> {
+    /// Makes a table of headings: `heads` holds their lines.
     pub fn new<const H: usize>(heads: [[&str; N]; H]) -> Self {
         Self { rows: heads.iter().map(|head| head.map(str::to_owned)).collect(), heads: H }
     }
@@ -19,13 +20,13 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells);
     }
 
-    /// Nothing but headings.
+    /// Returns whether the table has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.len() == self.heads
     }
 }
 
-impl<const N: usize> fmt::Display for Table<N> {
+impl<const N: usize> fmt::Display for TextTable<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut widths = [0; N];
         for row in &self.rows {
@@ -47,7 +48,7 @@ impl<const N: usize> fmt::Display for Table<N> {
     }
 }
 
-/// A number with so many decimals; a dash where there is none.
+/// Writes a number with this many decimals; a dash if it is not finite.
 pub fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() {
         format!("{value:.decimals$}")
@@ -56,14 +57,14 @@ pub fn number(value: f64, decimals: usize) -> String {
     }
 }
 
-/// A share as percent; a dash where there is none.
+/// Writes a share as percent; a dash if there is none or it is not finite.
 pub fn percent(share: Option<f64>) -> String {
     share
         .filter(|share| share.is_finite())
         .map_or_else(|| "-".into(), |share| format!("{:.1} %", 100.0 * share))
 }
 
-/// 1 000 000: thin groups, as in SI; four digits stay together.
+/// Writes a number in groups of three digits, as SI does: `1 000 000`. Four digits stay together.
 pub fn grouped(value: u64) -> String {
     let digits = value.to_string();
     if digits.len() <= 4 {
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let mut table = Table::new([["name", "cost"], ["", "ns"]]);
+        let mut table = TextTable::new([["name", "cost"], ["", "ns"]]);
         assert!(table.is_empty());
         table.row(["µs".into(), "5".into()]);
         table.row(["longer".into(), "12345".into()]);

@@ -1,42 +1,49 @@
-//! `make demo`: the whole of it on one machine, in a minute, with nothing left behind.
+// SPDX-License-Identifier: GPL-2.0-only
+//! `make demo` shows the whole system on one machine, in a minute, and leaves nothing behind.
 //!
-//! Two subscribers behind a shaper, one 5 ms away and one 40 ms; the internet is 20 ms away on the
-//! other side. They download and upload with the kernel's own TCP; then the commands show what they
-//! saw, and HTB's class counters where the packets went. Everything lives in unnamed namespaces,
-//! which end with this process, also after Ctrl-C.
+//! Two subscribers are behind a shaper, one 5 ms away and one 40 ms; the internet is 20 ms away on the
+//! other side. They download and upload with the kernel's own TCP. Then the commands show the RTTs that they
+//! measured, and HTB's class counters show which packets went where. Everything is in namespaces without a
+//! name, which end with this process, also after Ctrl-C.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::traffic::{self, Amount, Flow, Server};
-use lab::{htb_class_stats, mq_htb, Host, HtbClass, Lab, Plan, Subscriber, LAN, WAN};
+use lab::{htb_class_stats, mq_htb, Host, HtbClass, Lab, Plan, Programs, Subscriber, LAN, WAN};
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const STEER: &str = "xdp_iphash_to_cpu";
+const CMDLINE: &str = "xdp_iphash_to_cpu_cmdline";
+const CLASSIFY: &str = "tc_classify";
+const PPING: &str = "xdp_pping";
 
 /// Name, number, round trip of the subscriber's own side in ms, CPU and class.
 const SUBSCRIBERS: [(&str, u16, u64, u32, &str); 2] =
     [("alice", 1, 5, 0, "1:10"), ("bob", 2, 40, 1, "2:10")];
 const INTERNET_MS: u64 = 20;
-/// Each of download and upload.
+/// Duration of the downloads, and of the uploads.
 const TRANSFER: Duration = Duration::from_secs(6);
-/// Bytes per second and flow: well below what the delay lines carry.
+/// Bytes per second of each flow, well below the rate that the delay lines can carry.
 const PACE: u64 = 2_000_000;
 
 fn main() -> ExitCode {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("ERR: the demo makes network namespaces: run it as root (sudo make demo)");
+        eprintln!("ERR: network namespaces need root: run it as root (sudo make demo)");
         return ExitCode::FAILURE;
     }
     if ctrlc::set_handler(|| {
-        eprintln!("\ninterrupted: the lab is gone with this process");
+        eprintln!("\ninterrupted: the lab ends with this process");
         std::process::exit(130);
     })
     .is_err()
     {
-        eprintln!("WARN: no Ctrl-C handler; the lab goes away all the same");
+        eprintln!("WARN: cannot handle Ctrl-C; the lab ends with this process nevertheless");
     }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,8 +54,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Outcome<()> {
-    let bin = binaries()?;
+fn run() -> Result<()> {
+    let programs = Programs::beside_this_one(&[STEER, CMDLINE, CLASSIFY, PPING])?;
     title("A lab of network namespaces: subscribers – shaper – internet");
     println!("  alice ─ 5 ms ──┐");
     println!("                 ├─ lan [shaper] wan ─ 20 ms ─ internet");
@@ -56,17 +63,17 @@ fn run() -> Outcome<()> {
     let subscribers = SUBSCRIBERS
         .map(|(name, number, ms, ..)| Subscriber::new(name, number).rtt(Duration::from_millis(ms)));
     let lab = Lab::build(Plan::new(subscribers).internet_rtt(Duration::from_millis(INTERNET_MS)))?;
-    title("Set up, as an operator does");
-    set_up(&lab, &bin)?;
+    title("Set up the shaper, as an operator does");
+    set_up(&lab, &programs)?;
     title("Downloads and uploads, both subscribers at once");
-    traffic(&lab)?;
+    transfer(&lab)?;
     title("xdp_pping: the last 60 seconds, as callers read it");
-    show(&lab, &bin, "xdp_pping", &[])?;
+    show(&lab, &programs, PPING, &[])?;
     title("xdp_pping --format table: both sides apart");
-    show(&lab, &bin, "xdp_pping", &["--format", "table"])?;
+    show(&lab, &programs, PPING, &["--format", "table"])?;
     title("tc -s class show: each subscriber in its own class, on its own queue");
     classes(&lab)?;
-    println!("\nAll gone again: the namespaces end with this process.");
+    println!("\nNothing stays behind: the namespaces end with this process.");
     Ok(())
 }
 
@@ -74,21 +81,10 @@ fn title(text: &str) {
     println!("\n\x1b[1m{text}\x1b[0m\n");
 }
 
-/// The folder where cargo put the commands: this program's own.
-fn binaries() -> Outcome<PathBuf> {
-    let here = std::env::current_exe()?;
-    let dir = here.parent().ok_or("this program has no folder")?;
-    if !dir.join("xdp_pping").exists() {
-        return Err("build the commands first: cargo build --release --bins".into());
-    }
-    Ok(dir.to_owned())
-}
-
-/// Runs one of the commands in the shaper and prints the line and what it says.
-fn show(lab: &Lab, bin: &Path, program: &str, args: &[&str]) -> Outcome<()> {
+/// Runs one of the commands in the shaper; prints the command line and its output.
+fn show(lab: &Lab, programs: &Programs, program: &str, args: &[&str]) -> Result<()> {
     println!("  # {program} {}", args.join(" "));
-    let path = bin.join(program);
-    let output = lab.shaper().command(&path.to_string_lossy()).args(args).output()?;
+    let output = programs.command(lab.shaper(), program, args).output()?;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         println!("  {line}");
     }
@@ -99,15 +95,15 @@ fn show(lab: &Lab, bin: &Path, program: &str, args: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-fn set_up(lab: &Lab, bin: &Path) -> Outcome<()> {
+fn set_up(lab: &Lab, programs: &Programs) -> Result<()> {
     for device in [LAN, WAN] {
-        // Tags are no subject here: spare the reader the warning about the offload.
+        // No frame here has a VLAN tag. Without the offload, the commands print no warning about it.
         let _ = lab.shaper().command("ethtool").args(["-K", device, "rxvlan", "off"]).output();
     }
-    show(lab, bin, "xdp_iphash_to_cpu", &["--dev", LAN, "--lan"])?;
-    show(lab, bin, "xdp_iphash_to_cpu", &["--dev", WAN, "--wan"])?;
+    show(lab, programs, STEER, &["--dev", LAN, "--lan"])?;
+    show(lab, programs, STEER, &["--dev", WAN, "--wan"])?;
     for device in [LAN, WAN] {
-        show(lab, bin, "tc_classify", &["--dev-egress", device])?;
+        show(lab, programs, CLASSIFY, &["--dev-egress", device])?;
         let classes = [HtbClass::new(1, 0x10, "200mbit"), HtbClass::new(2, 0x10, "200mbit")];
         println!("  # tc: mq 7FFF:, one HTB per queue, class :10 for each subscriber, on {device}");
         mq_htb(lab.shaper().netns(), device, 2, &classes)?;
@@ -117,14 +113,14 @@ fn set_up(lab: &Lab, bin: &Path) -> Outcome<()> {
         for ip in [host.v4(), host.v6()] {
             let (ip, cpu) = (ip.to_string(), cpu.to_string());
             let args = ["--add", "--ip", &ip, "--cpu", &cpu, "--classid", class];
-            show(lab, bin, "xdp_iphash_to_cpu_cmdline", &args)?;
+            show(lab, programs, CMDLINE, &args)?;
         }
     }
     Ok(())
 }
 
-/// Downloads over IPv4, then uploads over IPv6, by both subscribers at once.
-fn traffic(lab: &Lab) -> Outcome<()> {
+/// Runs downloads over IPv4, then uploads over IPv6, of both subscribers at once.
+fn transfer(lab: &Lab) -> Result<()> {
     let server = Server::start(lab.internet().netns(), 0)?;
     let internet = lab.internet();
     let phases = [
@@ -132,17 +128,17 @@ fn traffic(lab: &Lab) -> Outcome<()> {
         ("upload  ", internet.v6(), Flow::upload(Amount::For(TRANSFER)).rate(PACE)),
     ];
     for (name, address, flow) in phases {
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| -> Outcome<()> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| -> Result<()> {
             let runs: Vec<_> = SUBSCRIBERS
                 .iter()
-                .map(|(who, ..)| {
-                    let host: &Host = lab.subscriber(who);
+                .map(|(subscriber, ..)| {
+                    let host: &Host = lab.subscriber(subscriber);
                     let (server, flow) = (&server, &flow);
                     scope.spawn(move || traffic::run(host.netns(), server, address, flow))
                 })
                 .collect();
-            let bar = scope.spawn(|| progress(name, &done));
+            let bar = scope.spawn(|| show_progress(name, &done));
             let mut bytes = 0;
             let mut failure = None;
             for run in runs {
@@ -152,7 +148,7 @@ fn traffic(lab: &Lab) -> Outcome<()> {
                     Err(_) => failure = Some(io::Error::other("a traffic thread panicked")),
                 }
             }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            done.store(true, Relaxed);
             let _ = bar.join();
             println!("  {name} {:.1} MB", bytes as f64 / 1e6);
             failure.map_or(Ok(()), |err| Err(err.into()))
@@ -161,36 +157,37 @@ fn traffic(lab: &Lab) -> Outcome<()> {
     Ok(())
 }
 
-/// A moving bar on a terminal, nothing elsewhere.
-fn progress(name: &str, done: &std::sync::atomic::AtomicBool) {
+/// Draws a bar until the transfer is done; draws nothing if stdout is not a terminal.
+fn show_progress(name: &str, done: &AtomicBool) {
     if !io::stdout().is_terminal() {
         return;
     }
     let start = Instant::now();
-    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+    while !done.load(Relaxed) {
         let share = (start.elapsed().as_secs_f64() / TRANSFER.as_secs_f64()).min(1.0);
         let filled = (share * 30.0) as usize;
         print!("\r  {name} [{:<30}] {:3.0} %", "#".repeat(filled), share * 100.0);
         let _ = io::stdout().flush();
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
     print!("\r{:60}\r", "");
 }
 
-fn classes(lab: &Lab) -> Outcome<()> {
+/// Prints the counters of the subscribers' classes and of the default classes.
+fn classes(lab: &Lab) -> Result<()> {
     for device in [LAN, WAN] {
         let stats = htb_class_stats(lab.shaper().netns(), device)?;
         let mut classes: Vec<_> = stats.iter().collect();
         classes.sort_by_key(|(class, _)| **class);
         for ((major, minor), stats) in classes {
-            let whose = match (*major, *minor) {
+            let owner = match (*major, *minor) {
                 (1, 0x10) => "alice",
                 (2, 0x10) => "bob",
                 (_, 2) => "default: must stay empty",
                 _ => continue,
             };
             println!(
-                "  {device}  class {major:x}:{minor:<3x} {:>9} packets {:>11} bytes  {whose}",
+                "  {device}  class {major:x}:{minor:<3x} {:>9} packets {:>11} bytes  {owner}",
                 stats.packets, stats.bytes
             );
         }

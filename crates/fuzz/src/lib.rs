@@ -1,6 +1,8 @@
-//! What the reference model makes of a frame, for fuzz/parser.c, which asks the C parser the same.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The reference model's result of parsing a frame, for crates/fuzz/parser.c, which compares it with the C
+//! parser's.
 
-use model::parse::{network, transport, Fault, Ip, Segment, Transport};
+use model::parse::{network, transport, FrameFault, Ip, Segment, Transport};
 
 /// `enum parse_result` of bpf/cursor.h.
 mod result {
@@ -11,7 +13,8 @@ mod result {
     pub const FRAGMENT: u32 = 4;
 }
 
-/// `struct parsed` of fuzz/oracle.h: what does not apply is 0, so that both sides' bytes are the same.
+/// `struct parsed` of crates/fuzz/oracle.h. Fields that do not apply are 0, so that the bytes of both sides
+/// can be compared.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parsed {
@@ -34,15 +37,15 @@ pub struct Parsed {
     pub ack: u32,
 }
 
-/// Everything that the TC program learns from a frame.
+/// Returns all fields that the TC program reads from a frame.
 pub fn parse(frame: &[u8]) -> Parsed {
     match network(frame) {
         Ok(ip) => parse_ip(frame, &ip),
         Err(fault) => {
             let network = match fault {
-                Fault::NotIp => result::OTHER,
-                Fault::Truncated => result::TRUNCATED,
-                Fault::Malformed => result::MALFORMED,
+                FrameFault::NotIp => result::OTHER,
+                FrameFault::Truncated => result::TRUNCATED,
+                FrameFault::Malformed => result::MALFORMED,
             };
             Parsed { network, ..Parsed::default() }
         }
@@ -95,10 +98,10 @@ pub unsafe extern "C" fn model_parse(frame: *const u8, length: usize, parsed: *m
     let frame: &[u8] = if length == 0 {
         &[]
     } else {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that `frame` points to `length` readable bytes.
         unsafe { std::slice::from_raw_parts(frame, length) }
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that `parsed` has room for a Parsed.
     unsafe { parsed.write(parse(frame)) };
 }
 
@@ -119,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_apply_is_zero() {
+    fn fields_that_do_not_apply_are_zero() {
         let truncated = Parsed { network: result::TRUNCATED, ..Parsed::default() };
         assert_eq!(parse(&[]), truncated);
         assert_eq!(parse(&[2; 13]), truncated);
@@ -132,10 +135,10 @@ mod tests {
     fn the_c_interface_is_the_same() {
         let frame = Frame::tcp6([0x20; 16], [0xfd; 16]).timestamps(1, 2).build();
         let mut parsed = Parsed::default();
-        // SAFETY: the frame's own pointer and length; a place of the right type.
+        // SAFETY: pointer and length are those of the frame; `parsed` is a Parsed.
         unsafe { model_parse(frame.as_ptr(), frame.len(), &mut parsed) };
         assert_eq!(parsed, parse(&frame));
-        // SAFETY: no byte is read.
+        // SAFETY: with length 0 no byte is read.
         unsafe { model_parse(std::ptr::null(), 0, &mut parsed) };
         assert_eq!(parsed, parse(&[]));
     }

@@ -1,52 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The delay line: a user-space hub that carries frames between hosts and the shaper, each after
 //! its delay.
 //!
-//! One thread a line. The trunk leads to the shaper, each spoke to a host. Frames towards the shaper are
-//! dressed in the subscriber's encapsulation, frames from it are undressed.
+//! Each line has one thread. The trunk leads to the shaper, each spoke to a host. The line adds the
+//! subscriber's encapsulation to frames towards the shaper and removes it from frames that come back.
 
-use crate::encapsulation::Encapsulation;
 use crate::engine::Engine;
-use crate::link::Link;
+use crate::line_plan::LinePlan;
 use crate::ns::Netns;
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{mpsc, Arc};
 use std::thread::JoinHandle;
 
-/// A hardware address.
-pub type Mac = [u8; 6];
-
-/// One host at a delay line.
-#[derive(Clone, Debug)]
-pub struct Spoke {
-    /// The line's device that leads to the host.
-    pub device: String,
-    /// The host's address: frames from the trunk for it go here. A lone spoke gets them all.
-    pub mac: Mac,
-    /// Delay, impairments, counters.
-    pub link: Arc<Link>,
-}
-
-/// What a delay line connects.
-#[derive(Clone, Debug)]
-pub struct LinePlan {
-    /// The line's device that leads to the shaper.
-    pub trunk: String,
-    /// The hosts.
-    pub spokes: Vec<Spoke>,
-    /// What the frames of a subscriber, known by its address as source or destination, wear on the trunk.
-    pub encapsulations: HashMap<Mac, Encapsulation>,
-    /// Largest frame.
-    pub mtu: u32,
-    /// Seed of the impairments.
-    pub seed: u64,
-    /// Whether the line runs before ordinary threads.
-    pub realtime: bool,
-}
-
-/// A running delay line; it ends when dropped.
+/// A running delay line; dropping it ends the line.
 #[derive(Debug)]
 pub struct DelayLine {
     wake: Option<OwnedFd>,
@@ -55,7 +23,7 @@ pub struct DelayLine {
 }
 
 impl DelayLine {
-    /// Opens the devices, which are in `netns`, and starts to forward.
+    /// Opens the plan's devices, which are in `netns`, and starts to forward.
     pub fn start(netns: &Netns, plan: LinePlan) -> io::Result<Self> {
         let (stop, wake) = nix::unistd::pipe()?;
         let dropped = Arc::new(AtomicU64::new(0));
@@ -67,7 +35,7 @@ impl DelayLine {
                 Ok(engine) => (Some(engine), Ok(())),
                 Err(error) => (None, Err(error)),
             };
-            // The receiver waits for exactly this message.
+            // `start` waits for this message, so the receiver still exists.
             let _ = ready.send(result);
             engine.map_or(Ok(()), Engine::run)
         })?;
@@ -75,7 +43,7 @@ impl DelayLine {
         Ok(Self { wake: Some(wake), thread: Some(thread), dropped })
     }
 
-    /// Frames the kernel dropped before this line could read them. Should be 0.
+    /// Returns how many frames the kernel dropped before this line could read them. Should be 0.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }

@@ -1,23 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! VLAN tags and PPPoE session headers on the shaper's segment.
 
-use crate::frame::Frame;
+use crate::frame_buffer::FrameBuffer;
+use crate::packet::numbers::{
+    ETH_P_8021AD, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, ETH_P_PPP_SES, ETH_P_QINQ1, PPP_IP, PPP_IPV6,
+};
 
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-const ETH_P_8021Q: u16 = 0x8100;
-const ETH_P_8021AD: u16 = 0x88a8;
-const ETH_P_QINQ1: u16 = 0x9100;
-const ETH_P_PPP_SES: u16 = 0x8864;
-const PPP_IP: u16 = 0x0021;
-const PPP_IPV6: u16 = 0x0057;
-/// Offset of the EtherType, and where a tag goes.
+/// Offset of the EtherType. A tag is inserted here.
 const ETHERTYPE: usize = 12;
 /// Length of an untagged Ethernet header.
 const ETH_HLEN: usize = 14;
-/// PPPoE header and PPP protocol number.
+/// Length of the PPPoE header with the PPP protocol number.
 const PPPOE_SES_HLEN: usize = 8;
 
-/// What a subscriber's frames wear between the delay lines and the shaper: VLAN tags, then perhaps PPPoE.
+/// The headers that a subscriber's frames carry between the delay lines and the shaper: VLAN tags, and
+/// optionally PPPoE after them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encapsulation {
     tags: Vec<(u16, u16)>,
@@ -25,44 +22,45 @@ pub struct Encapsulation {
 }
 
 impl Encapsulation {
-    /// Plain Ethernet.
+    /// Returns the encapsulation of plain Ethernet: no headers.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// VLAN tags as (TPID, VLAN id), the outermost first: `vlan(&[(0x88a8, 100), (0x8100, 7)])`.
+    /// Returns VLAN tags, given as (TPID, VLAN id), the outermost first:
+    /// `vlan(&[(0x88a8, 100), (0x8100, 7)])`.
     pub fn vlan(tags: &[(u16, u16)]) -> Self {
         Self { tags: tags.to_vec(), pppoe: None }
     }
 
-    /// A PPPoE session.
+    /// Returns a PPPoE session.
     pub fn pppoe(session: u16) -> Self {
         Self::none().with_pppoe(session)
     }
 
-    /// The same tags with a PPPoE session inside.
+    /// Adds a PPPoE session inside the tags.
     pub fn with_pppoe(mut self, session: u16) -> Self {
         self.pppoe = Some(session);
         self
     }
 
-    /// Whether frames stay as they are.
+    /// Returns whether frames stay as they are.
     pub fn is_none(&self) -> bool {
         self.tags.is_empty() && self.pppoe.is_none()
     }
 
-    /// Bytes it adds to a frame.
+    /// Returns how many bytes the encapsulation adds to a frame.
     pub fn overhead(&self) -> usize {
         4 * self.tags.len() + self.pppoe.map_or(0, |_| PPPOE_SES_HLEN)
     }
 
-    /// Dresses a plain frame; false when it cannot be (PPPoE carries IP only).
-    pub(crate) fn push(&self, frame: &mut Frame) -> bool {
+    /// Adds the headers to a plain frame. Returns false if that is impossible: PPPoE carries IP only.
+    pub(crate) fn push(&self, frame: &mut FrameBuffer) -> bool {
         self.push_pppoe(frame).is_some()
             && self.tags.iter().rev().all(|&(tpid, vid)| push_tag(frame, tpid, vid))
     }
 
-    fn push_pppoe(&self, frame: &mut Frame) -> Option<()> {
+    fn push_pppoe(&self, frame: &mut FrameBuffer) -> Option<()> {
         let Some(session) = self.pppoe else { return Some(()) };
         let protocol = match frame.be16(ETHERTYPE)? {
             ETH_P_IP => PPP_IP,
@@ -81,14 +79,14 @@ impl Encapsulation {
     }
 }
 
-/// Puts one tag on the outside.
-pub(crate) fn push_tag(frame: &mut Frame, tpid: u16, tci: u16) -> bool {
+/// Adds one tag as the outermost.
+pub(crate) fn push_tag(frame: &mut FrameBuffer, tpid: u16, tci: u16) -> bool {
     let [tpid, tci] = [tpid, tci].map(u16::to_be_bytes);
     frame.insert(ETHERTYPE, &[tpid[0], tpid[1], tci[0], tci[1]])
 }
 
-/// Takes off every tag and the PPPoE header; a malformed frame stays as far as it made sense.
-pub(crate) fn strip(frame: &mut Frame) {
+/// Removes every tag and the PPPoE header. Stops at the first header that is malformed.
+pub(crate) fn strip(frame: &mut FrameBuffer) {
     while let Some(ETH_P_8021Q | ETH_P_8021AD | ETH_P_QINQ1) = frame.be16(ETHERTYPE) {
         frame.remove(ETHERTYPE, 4);
     }
@@ -109,7 +107,7 @@ pub(crate) fn strip(frame: &mut Frame) {
     frame.truncate(ETH_HLEN + usize::from(length).saturating_sub(2));
 }
 
-/// A test for each encapsulation that subscribers come in; each calls `$check` with an
+/// Defines a test for each encapsulation that subscribers use; each test calls `$check` with an
 /// [`Encapsulation`].
 #[macro_export]
 macro_rules! test_encapsulations {
@@ -146,8 +144,8 @@ macro_rules! test_encapsulations {
 mod tests {
     use super::*;
 
-    fn plain() -> Frame {
-        let mut frame = Frame::new(1600);
+    fn plain() -> FrameBuffer {
+        let mut frame = FrameBuffer::new(1600);
         let area = frame.receive_area();
         area[..60].iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
         area[12..14].copy_from_slice(&ETH_P_IPV6.to_be_bytes());

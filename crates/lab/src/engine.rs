@@ -1,10 +1,14 @@
-//! The thread of a delay line: receives, dresses or undresses, holds, releases.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The thread of a delay line: receives frames, adds or removes their encapsulation, holds them for
+//! their delay and sends them.
 
-use crate::delay::{LinePlan, Mac};
 use crate::encapsulation::{strip, Encapsulation};
-use crate::frame::Frame;
-use crate::link::{AtomicCounters, Direction, Fate, Link, Random};
+use crate::frame_buffer::FrameBuffer;
+use crate::line_plan::LinePlan;
+use crate::link::{AtomicLinkCounters, Fate, FateRandom, HostLink, LinkDirection};
+use crate::mac::Mac;
 use crate::packet_socket::{PacketSocket, BATCH};
+use crate::scheduling::{run_ahead, RealtimePolicy};
 use nix::libc::{self, c_int};
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
@@ -13,22 +17,23 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Frames under way at once: 0.6 s at 100 000 packets/s.
+/// Most frames that the line holds at once: 0.6 s at 100 000 packets/s.
 const QUEUE_LIMIT: usize = 65536;
-/// When the kernel takes no frame, try again this much later.
+/// When the kernel takes no frame, the line tries again this many ns later.
 const RETRY: u64 = 50_000;
-/// Wakes at most this much early; the rest of the time is spent polling.
+/// The line asks to wake at most this many ns early; it spends the rest of the time polling.
 const LATENESS_LIMIT: u64 = 100_000;
-/// The trunk among the ports; spoke n is port n + 1.
+/// The trunk's index among the ports; spoke n is port n + 1.
 const TRUNK: usize = 0;
 
-/// A frame on its way. The earliest is the greatest, as BinaryHeap gives the greatest first.
+/// A frame that the line holds. The earliest compares as the greatest, because BinaryHeap returns the
+/// greatest first.
 struct Pending {
     release: u64,
     sequence: u64,
     port: usize,
     spoke: usize,
-    frame: Frame,
+    frame: FrameBuffer,
 }
 
 impl Ord for Pending {
@@ -51,9 +56,10 @@ impl PartialEq for Pending {
 
 impl Eq for Pending {}
 
-/// A spoke as the engine sees it. `last_*` is the latest in-order release: a shrinking delay reorders nothing.
+/// A spoke as the engine sees it. `last_*` is the latest release of an in-order frame: no later frame
+/// is released before it, so that a shrinking delay reorders nothing.
 struct Member {
-    link: Arc<Link>,
+    link: Arc<HostLink>,
     last_to_shaper: u64,
     last_from_shaper: u64,
 }
@@ -65,23 +71,23 @@ pub(crate) struct Engine {
     by_mac: HashMap<Mac, usize>,
     encapsulations: HashMap<Mac, Encapsulation>,
     polled: Vec<libc::pollfd>,
-    /// Kept open: it is polled.
+    /// Kept open because `polled` refers to it.
     _stop: OwnedFd,
     dropped: Arc<AtomicU64>,
     epoch: Instant,
     queue: BinaryHeap<Pending>,
-    slots: Vec<Frame>,
-    pool: Vec<Frame>,
+    slots: Vec<FrameBuffer>,
+    pool: Vec<FrameBuffer>,
     capacity: usize,
     sequence: u64,
-    random: Random,
-    /// How late the kernel usually wakes this thread: it asks to be woken that much earlier.
+    random: FateRandom,
+    /// How late in ns the kernel usually wakes this thread. The thread asks to wake that much earlier.
     lateness: u64,
     realtime: bool,
 }
 
 impl Engine {
-    /// Opens every device in the calling thread's namespace.
+    /// Opens every device, in the calling thread's namespace.
     pub(crate) fn open(plan: LinePlan, stop: OwnedFd, dropped: Arc<AtomicU64>) -> io::Result<Self> {
         let devices =
             std::iter::once(&plan.trunk).chain(plan.spokes.iter().map(|spoke| &spoke.device));
@@ -110,11 +116,11 @@ impl Engine {
             dropped,
             epoch: Instant::now(),
             queue: BinaryHeap::new(),
-            slots: vec![Frame::new(capacity); BATCH],
+            slots: vec![FrameBuffer::new(capacity); BATCH],
             pool: Vec::new(),
             capacity,
             sequence: 0,
-            random: Random(plan.seed),
+            random: FateRandom(plan.seed),
             lateness: 0,
             realtime: plan.realtime,
         })
@@ -146,7 +152,7 @@ impl Engine {
     fn wait(&mut self) -> io::Result<()> {
         let asked = self.now();
         let sleep = self.queue.peek().map(|next| {
-            // A long queue goes out in batches anyway: no CPU for punctuality there.
+            // A long queue leaves in batches anyway: do not spend CPU time on polling.
             let early = if self.queue.len() <= BATCH { self.lateness } else { 0 };
             next.release.saturating_sub(asked + early)
         });
@@ -158,7 +164,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Polls every port and the stop pipe for at most `sleep` nanoseconds, for ever when None.
+    /// Polls every port and the stop pipe for at most `sleep` nanoseconds; None means for ever.
     fn poll(&mut self, sleep: Option<u64>) -> io::Result<c_int> {
         let timeout = sleep.map(Duration::from_nanos).map(|left| libc::timespec {
             tv_sec: left.as_secs() as _,
@@ -181,12 +187,12 @@ impl Engine {
         }
     }
 
-    /// Takes one batch from a port and schedules it.
+    /// Receives one batch from a port and schedules its frames.
     fn receive(&mut self, port: usize) -> io::Result<()> {
         let mut slots = std::mem::take(&mut self.slots);
         let received = match self.ports[port].receive(&mut slots) {
             Ok(received) => received,
-            // The device went down or away: the lab is being taken apart.
+            // The device is down or gone: the lab is being dropped.
             Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => Default::default(),
             Err(error) => return Err(error),
         };
@@ -208,20 +214,20 @@ impl Engine {
         Ok(())
     }
 
-    fn buffer(&mut self) -> Frame {
-        self.pool.pop().unwrap_or_else(|| Frame::new(self.capacity))
+    fn buffer(&mut self) -> FrameBuffer {
+        self.pool.pop().unwrap_or_else(|| FrameBuffer::new(self.capacity))
     }
 
-    /// Dresses a host's frame and sends it to the trunk.
-    fn accept_from_host(&mut self, spoke: usize, mut frame: Frame, now: u64) {
-        if !self.dress(&mut frame) {
+    /// Adds the encapsulation to a host's frame and schedules it for the trunk.
+    fn accept_from_host(&mut self, spoke: usize, mut frame: FrameBuffer, now: u64) {
+        if !self.encapsulate(&mut frame) {
             count(&self.members[spoke].link.to_shaper.counts.overflow);
             return self.pool.push(frame);
         }
         self.schedule(TRUNK, spoke, frame, now);
     }
 
-    fn dress(&self, frame: &mut Frame) -> bool {
+    fn encapsulate(&self, frame: &mut FrameBuffer) -> bool {
         if self.encapsulations.is_empty() {
             return true;
         }
@@ -231,8 +237,9 @@ impl Engine {
         subscriber.is_none_or(|encapsulation| encapsulation.push(frame))
     }
 
-    /// Undresses a frame of the shaper and sends it to the host it is for; floods what is for nobody known.
-    fn accept_from_shaper(&mut self, mut frame: Frame, now: u64) {
+    /// Removes the encapsulation of a frame from the shaper and schedules the frame for the host with
+    /// its destination address. Schedules a copy for every host if no host has that address.
+    fn accept_from_shaper(&mut self, mut frame: FrameBuffer, now: u64) {
         strip(&mut frame);
         let known = frame.addresses().and_then(|(to, _)| self.by_mac.get(&to).copied());
         let spoke = if self.members.len() == 1 { Some(0) } else { known };
@@ -247,8 +254,8 @@ impl Engine {
         self.pool.push(frame);
     }
 
-    /// Draws a frame's fate and queues it.
-    fn schedule(&mut self, port: usize, spoke: usize, frame: Frame, now: u64) {
+    /// Draws a frame's fate and queues the frame.
+    fn schedule(&mut self, port: usize, spoke: usize, frame: FrameBuffer, now: u64) {
         let member = &mut self.members[spoke];
         let (direction, last) = if port == TRUNK {
             (&member.link.to_shaper, &mut member.last_to_shaper)
@@ -288,14 +295,14 @@ impl Engine {
         self.queue.push(pending);
     }
 
-    fn counts(&self, pending: &Pending) -> &AtomicCounters {
+    fn counts(&self, pending: &Pending) -> &AtomicLinkCounters {
         let link = &self.members[pending.spoke].link;
-        let direction: &Direction =
+        let direction: &LinkDirection =
             if pending.port == TRUNK { &link.to_shaper } else { &link.from_shaper };
         &direction.counts
     }
 
-    /// Sends what is due, in batches of one port.
+    /// Sends the frames that are due, in batches of one port.
     fn release_due(&mut self) {
         let now = self.now();
         let mut batch: Vec<Pending> = Vec::with_capacity(BATCH);
@@ -312,10 +319,10 @@ impl Engine {
         self.send(&mut batch);
     }
 
-    /// Sends one port's batch; what the kernel does not take is tried again a little later.
+    /// Sends one port's batch; queues the frames that the kernel does not take for another try.
     fn send(&mut self, batch: &mut Vec<Pending>) {
         let Some(first) = batch.first() else { return };
-        let frames: Vec<&Frame> = batch.iter().map(|pending| &pending.frame).collect();
+        let frames: Vec<&FrameBuffer> = batch.iter().map(|pending| &pending.frame).collect();
         let (sent, fatal) = match self.ports[first.port].send(&frames) {
             Ok(sent) => (sent, false),
             Err(error) => (0, !is_congestion(&error)),
@@ -325,7 +332,7 @@ impl Engine {
                 count(&self.counts(&pending).forwarded);
                 self.pool.push(pending.frame);
             } else if fatal && index == sent {
-                // This frame cannot be sent (too long, device down); the next ones may.
+                // The kernel refuses this frame (too long, device down); it may take the next ones.
                 count(&self.counts(&pending).overflow);
                 self.pool.push(pending.frame);
             } else {
@@ -340,8 +347,9 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// IPv6 multicast is neighbour discovery and listener reports. Neighbours are permanent: keep links quiet.
-fn is_chatter(frame: &Frame) -> bool {
+/// Returns whether the frame is IPv6 multicast: neighbour discovery or listener reports. All neighbour
+/// entries are permanent, so that no host needs these frames.
+fn is_chatter(frame: &FrameBuffer) -> bool {
     frame.bytes().starts_with(&[0x33, 0x33])
 }
 
@@ -349,14 +357,12 @@ fn is_congestion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR))
 }
 
-/// Timers to the nanosecond instead of 50 µs late, and a turn at once on a busy CPU.
+/// Makes the calling thread's timers exact to the nanosecond (by default they are 50 µs late) and, with
+/// `realtime`, lets the thread run at once on a busy CPU. If the kernel refuses, the line is less exact.
 fn be_punctual(realtime: bool) {
-    let priority = libc::sched_param { sched_priority: 1 };
-    // SAFETY: plain system calls on the calling thread. Where they are refused, the line is less exact.
-    unsafe {
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
-        if realtime {
-            libc::sched_setscheduler(0, libc::SCHED_RR, &priority);
-        }
+    // SAFETY: plain system call on the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
+    if realtime {
+        let _ = run_ahead(0, RealtimePolicy::RoundRobin, 1);
     }
 }

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! A host at the edge of a lab.
 
-use crate::delay::{Mac, Spoke};
-use crate::link::Link;
+use crate::line_plan::Spoke;
+use crate::link::HostLink;
+use crate::mac::{text, Mac};
 use crate::ns::Netns;
 use crate::{offload, tool};
 use std::io;
@@ -9,9 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Every host's interface.
+/// The interface of every host.
 pub const ETH: &str = "eth0";
-/// Every host's IPv6 next hop.
+/// The IPv6 next hop of every host.
 pub(crate) const GATEWAY_V6: &str = "fe80::1";
 
 /// A host at the edge: a subscriber or the internet.
@@ -22,11 +24,11 @@ pub struct Host {
     ipv4: Ipv4Addr,
     ipv6: Ipv6Addr,
     mac: Mac,
-    link: Arc<Link>,
+    link: Arc<HostLink>,
 }
 
 impl Host {
-    /// A host in a new namespace, not yet wired.
+    /// Makes a host in a new namespace, without an interface.
     pub(crate) fn new(
         name: &str,
         ipv4: Ipv4Addr,
@@ -34,51 +36,51 @@ impl Host {
         mac: Mac,
         rtt: Duration,
     ) -> io::Result<Self> {
-        let link = Arc::new(Link::new(rtt));
+        let link = Arc::new(HostLink::new(rtt));
         Ok(Self { name: name.to_owned(), netns: Netns::new()?, ipv4, ipv6, mac, link })
     }
 
-    /// Its name.
+    /// Returns the host's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its network namespace; its interface is [`ETH`].
+    /// Returns the host's network namespace; the interface there is [`ETH`].
     pub fn netns(&self) -> &Netns {
         &self.netns
     }
 
-    /// Its IPv4 address.
+    /// Returns the host's IPv4 address.
     pub fn v4(&self) -> IpAddr {
         self.ipv4.into()
     }
 
-    /// Its IPv6 address.
+    /// Returns the host's IPv6 address.
     pub fn v6(&self) -> IpAddr {
         self.ipv6.into()
     }
 
-    /// Its hardware address.
+    /// Returns the host's hardware address.
     pub fn mac(&self) -> Mac {
         self.mac
     }
 
-    /// Its link to the shaper: delay, impairments, counters.
-    pub fn link(&self) -> &Link {
+    /// Returns the host's link to the shaper: delay, impairments, counters.
+    pub fn link(&self) -> &HostLink {
         &self.link
     }
 
-    /// Switches TCP timestamps for new connections.
+    /// Switches TCP timestamps on or off for new connections.
     pub fn tcp_timestamps(&self, on: bool) -> io::Result<()> {
         self.netns.sysctl("net.ipv4.tcp_timestamps", if on { "1" } else { "0" })
     }
 
-    /// Its place at a delay line, behind the line's `device`.
+    /// Returns the host as a spoke of a delay line, behind the line's `device`.
     pub(crate) fn spoke(&self, device: &str) -> Spoke {
         Spoke { device: device.to_owned(), mac: self.mac, link: self.link.clone() }
     }
 
-    /// Addresses and routes of a host whose every next hop is `gateway` at `gateway_mac`.
+    /// Sets addresses and routes; every route leads through `gateway` at `gateway_mac`.
     pub(crate) fn configure(
         &self,
         gateway: &str,
@@ -98,11 +100,12 @@ impl Host {
             ),
             format!("route add ::/0 via {GATEWAY_V6} dev {ETH} src {ipv6} quickack {quickack}"),
         ];
-        tool::batch(&self.netns, "ip", &lines)?;
+        tool::batch(self.netns.command("ip"), &lines)?;
         offload::disable(&self.netns, ETH)
     }
 
-    /// Routes and permanent neighbours that lead to this host through `device`.
+    /// Returns `ip` commands for routes and permanent neighbours that lead to this host through
+    /// `device`.
     pub(crate) fn reached_through(&self, device: &str) -> Vec<String> {
         let (ipv4, ipv6, mac) = (self.ipv4, self.ipv6, text(self.mac));
         vec![
@@ -112,9 +115,4 @@ impl Host {
             format!("route add {ipv6}/128 dev {device}"),
         ]
     }
-}
-
-/// A hardware address as `ip` writes it.
-pub(crate) fn text(mac: Mac) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

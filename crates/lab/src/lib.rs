@@ -1,4 +1,6 @@
-//! The laboratory: network namespaces, delay lines, packets and real TCP for tests, demo and benches.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The laboratory: network namespaces, delay lines, packets and the kernel's TCP for tests, demo and
+//! benches.
 //!
 //! ```text
 //! subscriber ── delay ─┐
@@ -6,9 +8,9 @@
 //! subscriber ── delay ─┘
 //! ```
 //!
-//! A [`Lab`] is described by a [`Plan`], built by [`Lab::build`] and gone when dropped: namespaces have no
-//! names, so labs cannot collide and nothing stays behind, not even after `kill -9`. The shaper is a
-//! [`Sandbox`]: its own network namespace, `/sys` and bpffs. The crate knows nothing about BPF.
+//! A [`Plan`] describes a [`Lab`], [`Lab::build`] builds it, and dropping it removes it. Namespaces have
+//! no names, so that labs cannot collide and nothing stays behind, not even after `kill -9`. The shaper
+//! is a [`Sandbox`]: its own network namespace, `/sys` and bpffs. The crate knows nothing about BPF.
 //!
 //! ```no_run
 //! # fn main() -> std::io::Result<()> {
@@ -27,19 +29,24 @@
 pub mod delay;
 pub mod encapsulation;
 mod engine;
-mod frame;
+mod frame_buffer;
 pub mod host;
+mod inside;
+pub mod line_plan;
 pub mod link;
+pub mod mac;
 pub mod ns;
 pub mod offload;
 pub mod packet;
-mod packet_socket;
+pub mod packet_socket;
 pub mod plan;
 pub mod privilege;
+pub mod programs;
 pub mod qdisc;
 pub mod sandbox;
+pub mod scheduling;
 mod sockopt;
-mod tool;
+pub mod tool;
 pub mod topology;
 pub mod traffic;
 pub mod tun;
@@ -47,12 +54,13 @@ pub mod tun;
 pub use delay::DelayLine;
 pub use encapsulation::Encapsulation;
 pub use host::{Host, ETH};
-pub use link::{Counters, Direction, Link};
+pub use link::{HostLink, LinkCounters, LinkDirection};
 pub use ns::Netns;
 pub use plan::{Forwarding, Plan, Subscriber};
 pub use privilege::{is_root, require_cpus, require_root, require_tool};
+pub use programs::Programs;
 pub use qdisc::{htb_class_stats, mq_htb, ClassStats, HtbClass};
 pub use sandbox::{private_bpffs, Sandbox};
 pub use topology::{Lab, LAN, WAN};
-pub use traffic::{Amount, Flow, Pattern, Report, Server, TcpInfo, UdpReceiver};
+pub use traffic::{Amount, Flow, Pattern, Server, TcpInfo, TransferReport, UdpReceiver};
 pub use tun::{TunLine, TUN};

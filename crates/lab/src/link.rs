@@ -1,32 +1,35 @@
-//! One delayed link: its delay, impairments and counters in each direction, adjustable while it runs.
+// SPDX-License-Identifier: GPL-2.0-only
+//! One delayed link: its delay, impairments and counters in each direction. Delay and impairments can
+//! change while it runs.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A host's link to the shaper.
 #[derive(Debug, Default)]
-pub struct Link {
+pub struct HostLink {
     /// From the host to the shaper.
-    pub to_shaper: Direction,
+    pub to_shaper: LinkDirection,
     /// From the shaper to the host.
-    pub from_shaper: Direction,
+    pub from_shaper: LinkDirection,
 }
 
-impl Link {
-    /// A clean link that adds `rtt` to the round trip.
+impl HostLink {
+    /// Makes a link without impairments that adds `rtt` to the round trip.
     pub fn new(rtt: Duration) -> Self {
         let link = Self::default();
         link.set_rtt(rtt);
         link
     }
 
-    /// Changes what this link adds to the round trip, half each way. Frames under way keep their delay.
+    /// Changes the time that this link adds to the round trip, half each way. Frames that the line
+    /// already holds keep their delay.
     pub fn set_rtt(&self, rtt: Duration) {
         self.to_shaper.set_delay(rtt / 2);
         self.from_shaper.set_delay(rtt - rtt / 2);
     }
 
-    /// What this link adds to the round trip.
+    /// Returns the time that this link adds to the round trip.
     pub fn rtt(&self) -> Duration {
         self.to_shaper.delay() + self.from_shaper.delay()
     }
@@ -34,18 +37,18 @@ impl Link {
 
 /// One direction of a link. Shares are probabilities from 0 to 1.
 #[derive(Debug, Default)]
-pub struct Direction {
+pub struct LinkDirection {
     delay: AtomicU64,
     loss: AtomicU32,
     duplicate: AtomicU32,
     reorder: AtomicU32,
     reorder_delay: AtomicU64,
-    pub(crate) counts: AtomicCounters,
+    pub(crate) counts: AtomicLinkCounters,
 }
 
-/// [`Counters`] while they count.
+/// [`LinkCounters`] while the line runs.
 #[derive(Debug, Default)]
-pub(crate) struct AtomicCounters {
+pub(crate) struct AtomicLinkCounters {
     pub(crate) forwarded: AtomicU64,
     pub(crate) lost: AtomicU64,
     pub(crate) duplicated: AtomicU64,
@@ -53,28 +56,28 @@ pub(crate) struct AtomicCounters {
     pub(crate) overflow: AtomicU64,
 }
 
-/// What happened to the frames of one direction.
+/// Counts of the frames of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Frames sent on, duplicates included.
+pub struct LinkCounters {
+    /// Frames forwarded, duplicates included.
     pub forwarded: u64,
-    /// Frames dropped on purpose.
+    /// Frames dropped by [`LinkDirection::set_loss`].
     pub lost: u64,
-    /// Extra copies made on purpose.
+    /// Copies made by [`LinkDirection::set_duplicate`].
     pub duplicated: u64,
-    /// Frames held back on purpose.
+    /// Frames held back by [`LinkDirection::set_reorder`].
     pub reordered: u64,
-    /// Frames dropped against the lab's will: queue full, or not encapsulable.
+    /// Frames dropped because the queue was full or the frame could not be encapsulated.
     pub overflow: u64,
 }
 
-impl Direction {
-    /// The one-way delay.
+impl LinkDirection {
+    /// Returns the one-way delay.
     pub fn delay(&self) -> Duration {
         Duration::from_nanos(self.delay.load(Relaxed))
     }
 
-    /// Changes the one-way delay. Frames keep their order when it shrinks.
+    /// Changes the one-way delay. Frames keep their order when the delay shrinks.
     pub fn set_delay(&self, delay: Duration) {
         self.delay.store(nanoseconds(delay), Relaxed);
     }
@@ -89,15 +92,15 @@ impl Direction {
         self.duplicate.store(threshold(share), Relaxed);
     }
 
-    /// Holds this share of the frames back for `extra`, so that later ones overtake them.
+    /// Holds this share of the frames back for `extra`, so that later frames overtake them.
     pub fn set_reorder(&self, share: f64, extra: Duration) {
         self.reorder_delay.store(nanoseconds(extra), Relaxed);
         self.reorder.store(threshold(share), Relaxed);
     }
 
-    /// What happened so far.
-    pub fn counters(&self) -> Counters {
-        Counters {
+    /// Returns the counters.
+    pub fn counters(&self) -> LinkCounters {
+        LinkCounters {
             forwarded: self.counts.forwarded.load(Relaxed),
             lost: self.counts.lost.load(Relaxed),
             duplicated: self.counts.duplicated.load(Relaxed),
@@ -106,8 +109,8 @@ impl Direction {
         }
     }
 
-    /// The fate of the next frame.
-    pub(crate) fn draw(&self, random: &mut Random) -> Fate {
+    /// Draws the fate of the next frame.
+    pub(crate) fn draw(&self, random: &mut FateRandom) -> Fate {
         let delay = self.delay.load(Relaxed);
         if random.hit(self.loss.load(Relaxed)) {
             return Fate::Lost;
@@ -120,18 +123,18 @@ impl Direction {
     }
 }
 
-/// What becomes of a frame; delays in nanoseconds.
+/// The way a frame is treated; delays in nanoseconds.
 pub(crate) enum Fate {
     Lost,
     InOrder { delay: u64, copies: usize },
     HeldBack { delay: u64, copies: usize },
 }
 
-/// A seeded generator (SplitMix64): the same frames in the same order meet the same fate.
-pub(crate) struct Random(pub(crate) u64);
+/// A seeded random number generator (SplitMix64): the same sequence of frames has the same fates.
+pub(crate) struct FateRandom(pub(crate) u64);
 
-impl Random {
-    /// True with a probability of `threshold` / 2^32.
+impl FateRandom {
+    /// Returns true with a probability of `threshold` / 2^32.
     fn hit(&mut self, threshold: u32) -> bool {
         if threshold == 0 {
             return false;
@@ -158,12 +161,12 @@ mod tests {
 
     #[test]
     fn an_odd_rtt_is_kept_to_the_nanosecond() {
-        assert_eq!(Link::new(Duration::from_nanos(7)).rtt(), Duration::from_nanos(7));
+        assert_eq!(HostLink::new(Duration::from_nanos(7)).rtt(), Duration::from_nanos(7));
     }
 
     #[test]
     fn shares_are_met() {
-        let mut random = Random(1);
+        let mut random = FateRandom(1);
         for (share, low, high) in [(0.0, 0, 0), (0.01, 900, 1100), (1.0, 100_000, 100_000)] {
             let hits = (0..100_000).filter(|_| random.hit(threshold(share))).count();
             assert!((low..=high).contains(&hits), "{share}: {hits}");

@@ -1,43 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Network namespaces without a name, held open by a file descriptor.
 
+use crate::{inside, tool};
 use nix::sched::{setns, unshare, CloneFlags};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-/// A network namespace. It lives as long as a clone of this handle, or a process or socket in it.
+/// A network namespace. It exists as long as a clone of this handle, or a process or socket in it.
 #[derive(Clone, Debug)]
 pub struct Netns {
     fd: Arc<OwnedFd>,
 }
 
 impl Netns {
-    /// A new namespace with `lo` up and IPv6 quiet: no DAD, no router solicitations, no link-local addresses.
+    /// Makes a namespace with `lo` up and quiet IPv6: no DAD, no router solicitations, no link-local
+    /// addresses.
     pub fn new() -> io::Result<Self> {
-        let fd = in_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            quiet_ipv6()?;
-            Ok(OwnedFd::from(File::open("/proc/thread-self/ns/net")?))
-        })?;
+        let fd = inside::run(
+            || Ok(unshare(CloneFlags::CLONE_NEWNET)?),
+            || -> io::Result<OwnedFd> {
+                quiet_ipv6()?;
+                Ok(OwnedFd::from(File::open("/proc/thread-self/ns/net")?))
+            },
+        )??;
         let netns = Self { fd: Arc::new(fd) };
-        crate::tool::output(netns.command("ip").args(["link", "set", "lo", "up"]))?;
+        tool::output(netns.command("ip").args(["link", "set", "lo", "up"]))?;
         Ok(netns)
     }
 
     /// Runs `work` in a thread inside the namespace and returns its result; a panic propagates.
     ///
-    /// `/proc/sys/net` is the namespace's there, but `/proc/net` is the main thread's: read `/proc/thread-self/net`.
+    /// In `work`, `/proc/sys/net` is that of the namespace, but `/proc/net` is that of the main thread:
+    /// read `/proc/thread-self/net` instead.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        in_thread(|| {
-            self.enter()?;
-            Ok(work())
-        })
+        inside::run(|| self.enter(), work)
     }
 
     /// Starts a thread inside the namespace.
@@ -47,19 +48,15 @@ impl Netns {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<io::Result<T>>> {
         let netns = self.clone();
-        thread::Builder::new().name(name.to_owned()).spawn(move || {
-            netns.enter()?;
-            Ok(work())
-        })
+        inside::spawn(name, move || netns.enter(), work)
     }
 
-    /// A command whose process enters this network namespace and nothing else (bpffs stays visible).
+    /// Returns a command whose process enters this network namespace and no other (bpffs stays
+    /// visible).
     pub fn command(&self, program: &str) -> Command {
         let netns = self.clone();
-        let mut command = Command::new(program);
-        // SAFETY: between fork and exec only setns(2) runs: no allocation, no lock.
-        unsafe { command.pre_exec(move || netns.enter()) };
-        command
+        // SAFETY: `enter` calls setns(2) and nothing else.
+        unsafe { inside::command(program, move || netns.enter()) }
     }
 
     /// Writes a sysctl of the namespace, named as sysctl(8) does: `net.ipv4.tcp_timestamps`.
@@ -67,7 +64,7 @@ impl Netns {
         self.run(|| write_sysctl(name, value))?
     }
 
-    /// A path that names the namespace for `ip link … netns PATH` and `nsenter --net=PATH`.
+    /// Returns a path that names the namespace for `ip link … netns PATH` and `nsenter --net=PATH`.
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd()).into()
     }
@@ -78,32 +75,25 @@ impl Netns {
     }
 }
 
-/// Runs `work` in a scoped thread, so that what it does to its namespaces ends with it.
-pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let name = thread::current().name().unwrap_or("lab").to_owned();
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name(name).spawn_scoped(scope, work)?;
-        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })
-}
-
 fn quiet_ipv6() -> io::Result<()> {
     for conf in ["all", "default"] {
         let quiet = [
             ("accept_dad", "0"),
             ("accept_ra", "0"),
             ("router_solicitations", "0"),
-            // At once, not within the next second: nobody's frames in somebody's measurement.
+            // The kernel repeats its MLD reports after this many ms. By default it repeats them
+            // within the next second, in the middle of a measurement.
             ("mldv2_unsolicited_report_interval", "1"),
         ];
         for (key, value) in quiet {
             write_sysctl(&format!("net.ipv6.conf.{conf}.{key}"), value)?;
         }
     }
-    // As MLD.
+    // The same for IGMP.
     for conf in ["all", "default"] {
         write_sysctl(&format!("net.ipv4.conf.{conf}.igmpv3_unsolicited_report_interval"), "1")?;
     }
+    // 1: no link-local address.
     write_sysctl("net.ipv6.conf.default.addr_gen_mode", "1")
 }
 

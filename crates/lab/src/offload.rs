@@ -1,4 +1,5 @@
-//! Network device offloads, the ones `ethtool -K` switches.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Network device offloads, those that `ethtool -K` switches.
 
 use crate::ns::Netns;
 use nix::libc;
@@ -6,32 +7,33 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
-/// ethtool commands (linux/ethtool.h).
+// ethtool commands (linux/ethtool.h).
 const ETHTOOL_STXCSUM: u32 = 0x17;
 const ETHTOOL_SSG: u32 = 0x19;
 const ETHTOOL_STSO: u32 = 0x1f;
 const ETHTOOL_SGSO: u32 = 0x24;
 const ETHTOOL_SGRO: u32 = 0x2c;
 
-/// struct ethtool_value.
+/// `struct ethtool_value`.
 #[repr(C)]
-struct EthtoolValue {
+struct OffloadSwitch {
     command: u32,
     data: u32,
 }
 
-/// `ethtool -K DEV tx off sg off tso off gso off gro off`: every frame on the wire is complete and small.
-/// veth with an XDP redirect loses partial checksums, and a delay line cannot carry super-packets.
+/// Does what `ethtool -K DEV tx off sg off tso off gso off gro off` does, so that every frame on the wire
+/// is complete and small: veth with an XDP redirect loses partial checksums, and a delay line cannot
+/// carry super-packets.
 pub fn disable(netns: &Netns, device: &str) -> io::Result<()> {
     netns.run(|| {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         [ETHTOOL_STXCSUM, ETHTOOL_SSG, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO]
             .into_iter()
-            .try_for_each(|command| set(&socket, device, EthtoolValue { command, data: 0 }))
+            .try_for_each(|command| set(&socket, device, OffloadSwitch { command, data: 0 }))
     })?
 }
 
-fn set(socket: &UdpSocket, device: &str, mut value: EthtoolValue) -> io::Result<()> {
+fn set(socket: &UdpSocket, device: &str, mut value: OffloadSwitch) -> io::Result<()> {
     if device.len() >= libc::IFNAMSIZ {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "interface name too long"));
     }

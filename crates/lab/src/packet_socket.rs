@@ -1,30 +1,95 @@
-//! A raw packet socket on one device that moves frames in batches.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Raw packet sockets that move frames in batches.
 
 use crate::encapsulation::push_tag;
-use crate::frame::Frame;
+use crate::frame_buffer::FrameBuffer;
 use crate::sockopt;
 use nix::libc::{self, c_int};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Frames moved by one system call.
-pub(crate) const BATCH: usize = 64;
-/// Socket buffers: some 5000 frames.
+/// Most frames that one system call moves.
+pub const BATCH: usize = 64;
+/// Bytes of the socket buffers: some 5000 frames.
 const BUFFER: c_int = 16 << 20;
 /// Control message space for one tpacket_auxdata, aligned as a cmsghdr.
 type Control = [u64; 8];
 
-/// What one receive brought.
+/// The result of one receive.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// Slots filled, from the first.
+    /// Number of slots filled, from the first.
     pub(crate) frames: usize,
-    /// Frames the kernel dropped because nobody read in time.
+    /// Frames that the kernel dropped because the line did not read them in time.
     pub(crate) dropped: u64,
 }
 
-/// An AF_PACKET socket bound to one device, promiscuous, deaf to what it sends itself.
+/// Opens an AF_PACKET socket that sends to a device of the calling thread's network namespace and
+/// receives nothing. The socket sends past the device's queueing discipline.
+pub fn open_sender(device: &str) -> io::Result<OwnedFd> {
+    let fd = open_unbound(0)?;
+    sockopt::set(&fd, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1 as c_int)?;
+    bind(&fd, device_index(device)?, 0)?;
+    Ok(fd)
+}
+
+/// Opens an AF_PACKET socket, with `flags` of socket(2). It receives nothing until it is bound.
+fn open_unbound(flags: c_int) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | flags;
+    // SAFETY: plain system call; protocol 0 receives nothing until bound.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Binds a packet socket to a device. It receives the frames of `protocol`; 0 means none.
+fn bind(fd: &OwnedFd, index: c_int, protocol: u16) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is plain data; all zeroes is a valid value.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = index;
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `address`.
+    match unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sends up to [`BATCH`] frames with one system call and returns how many the kernel took. Fails if the
+/// kernel refuses the first one.
+pub fn send_batch<'a>(
+    socket: &impl AsFd,
+    frames: impl Iterator<Item = &'a [u8]>,
+) -> io::Result<usize> {
+    // SAFETY: iovec and mmsghdr are plain data; all zeroes is a valid value.
+    let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+        unsafe { (zeroed(), zeroed()) };
+    let mut count = 0;
+    for ((frame, vector), header) in frames.zip(&mut vectors).zip(&mut headers) {
+        *vector = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+        count += 1;
+    }
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: `count` headers point to frames that outlive the call; the kernel only reads them.
+    match unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, 0 as _) } {
+        sent @ 0.. => Ok(sent as usize),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn device_index(device: &str) -> io::Result<c_int> {
+    Ok(nix::net::if_::if_nametoindex(device)? as c_int)
+}
+
+/// An AF_PACKET socket on one device, promiscuous. It does not receive the frames that it sends.
 #[derive(Debug)]
 pub(crate) struct PacketSocket {
     fd: OwnedFd,
@@ -33,17 +98,10 @@ pub(crate) struct PacketSocket {
 impl PacketSocket {
     /// Opens the device in the calling thread's network namespace.
     pub(crate) fn open(device: &str) -> io::Result<Self> {
-        let index = nix::net::if_::if_nametoindex(device)? as c_int;
-        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: plain system call; protocol 0 receives nothing until bound.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and owned by nobody else.
-        let socket = Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } };
+        let (socket, index) =
+            (Self { fd: open_unbound(libc::SOCK_NONBLOCK)? }, device_index(device)?);
         socket.configure(index)?;
-        socket.bind(index)?;
+        bind(&socket.fd, index, libc::ETH_P_ALL as u16)?;
         Ok(socket)
     }
 
@@ -60,26 +118,9 @@ impl PacketSocket {
         sockopt::set(&self.fd, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, promiscuous)
     }
 
-    fn bind(&self, index: c_int) -> io::Result<()> {
-        // SAFETY: sockaddr_ll is plain data; all zeroes is a valid value.
-        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-        address.sll_ifindex = index;
-        let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: the pointer and the length describe `address`.
-        let result =
-            unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), length) };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    }
-
-    /// Fills slots with what has arrived, without waiting; at most [`BATCH`] of them.
-    /// A VLAN tag that the kernel moved out of the frame is put back.
-    pub(crate) fn receive(&self, slots: &mut [Frame]) -> io::Result<Received> {
+    /// Fills up to [`BATCH`] slots with frames that have arrived, without waiting. Puts a VLAN tag that
+    /// the kernel moved out of the frame back.
+    pub(crate) fn receive(&self, slots: &mut [FrameBuffer]) -> io::Result<Received> {
         let mut control = [[0u64; 8]; BATCH];
         // SAFETY: iovec and mmsghdr are plain data; all zeroes is a valid value.
         let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
@@ -115,36 +156,17 @@ impl PacketSocket {
                 push_tag(slot, tpid, tci);
             }
         }
-        // Losses happen behind a full batch only: ask for them no more often.
+        // The kernel drops frames only while the line is behind, which a full batch shows.
         let dropped = if frames == count { self.dropped()? } else { 0 };
         Ok(Received { frames, dropped })
     }
 
-    /// Sends frames until the kernel takes no more; says how many it took.
-    pub(crate) fn send(&self, frames: &[&Frame]) -> io::Result<usize> {
-        // SAFETY: iovec and mmsghdr are plain data; all zeroes is a valid value.
-        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
-            unsafe { (zeroed(), zeroed()) };
-        let count = frames.len().min(BATCH);
-        for (index, frame) in frames[..count].iter().enumerate() {
-            let bytes = frame.bytes();
-            vectors[index] =
-                libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-            headers[index].msg_hdr.msg_iov = &raw mut vectors[index];
-            headers[index].msg_hdr.msg_iovlen = 1;
-        }
-        // SAFETY: `count` headers point to frames that outlive the call and are only read.
-        let sent = unsafe {
-            libc::sendmmsg(self.fd.as_raw_fd(), headers.as_mut_ptr(), count as u32, 0 as _)
-        };
-        if sent < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(sent as usize)
-        }
+    /// Sends up to [`BATCH`] frames until the kernel takes no more; returns how many it took.
+    pub(crate) fn send(&self, frames: &[&FrameBuffer]) -> io::Result<usize> {
+        send_batch(self, frames.iter().map(|frame| frame.bytes()))
     }
 
-    /// Frames lost since the last question.
+    /// Returns how many frames the kernel dropped since the last call.
     fn dropped(&self) -> io::Result<u64> {
         let zero = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let stats = sockopt::get(&self.fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, zero)?;
@@ -165,14 +187,15 @@ fn none_if_would_block(error: io::Error) -> io::Result<Received> {
     }
 }
 
-/// The outermost tag, which the receive path took out of the frame before the packet socket saw it.
+/// Returns the outermost tag, which the receive path took out of the frame before the packet socket saw
+/// it.
 fn stripped_tag(header: &libc::msghdr) -> Option<(u16, u16)> {
     // SAFETY: the kernel filled the control buffer that `header` points to and set its length.
     let first = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() }?;
     if (first.cmsg_level, first.cmsg_type) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
         return None;
     }
-    // SAFETY: a PACKET_AUXDATA message carries a whole tpacket_auxdata, of any alignment.
+    // SAFETY: a PACKET_AUXDATA message holds a whole tpacket_auxdata, of any alignment.
     let auxdata =
         unsafe { libc::CMSG_DATA(first).cast::<libc::tpacket_auxdata>().read_unaligned() };
     if auxdata.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The description of a lab.
 
 use crate::encapsulation::Encapsulation;
@@ -5,16 +6,16 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// MTU of the hosts; the shaper's segments have room for the encapsulation on top.
+/// MTU of the hosts. The MTU of the shaper's segments is higher, to have room for the encapsulation.
 pub(crate) const HOST_MTU: u32 = 1500;
 
-/// What the shaper does with frames.
+/// How the shaper forwards frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forwarding {
-    /// It routes IPv4 and IPv6 between `lan` and `wan`. No encapsulation.
+    /// The shaper routes IPv4 and IPv6 between `lan` and `wan`. No encapsulation.
     #[default]
     Routed,
-    /// It bridges `lan` and `wan` (`br0`), as shapers of LibreQoS do.
+    /// The shaper bridges `lan` and `wan` (`br0`), as shapers of LibreQoS do.
     Bridged,
 }
 
@@ -23,18 +24,19 @@ pub enum Forwarding {
 pub struct Subscriber {
     /// Name for [`Lab::subscriber`](crate::Lab::subscriber).
     pub name: String,
-    /// Its IPv4 address.
+    /// The IPv4 address.
     pub ipv4: Ipv4Addr,
-    /// Its IPv6 address.
+    /// The IPv6 address.
     pub ipv6: Ipv6Addr,
-    /// What its side adds to the round trip, half each way.
+    /// The time that the subscriber's side adds to the round trip, half each way.
     pub rtt: Duration,
-    /// What its frames wear at the shaper; bridged labs only.
+    /// The encapsulation of the subscriber's frames at the shaper; bridged labs only.
     pub encapsulation: Encapsulation,
 }
 
 impl Subscriber {
-    /// Subscriber `number` of the address plan: 100.64.(number / 256).(number mod 256) + 1 and fd00:64:1::(number + 1).
+    /// Makes subscriber `number` of the address plan: 100.64.1.1 + `number` and
+    /// fd00:64:1::(`number` + 1).
     pub fn new(name: &str, number: u16) -> Self {
         let ipv4 = Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 1, 1)) + u32::from(number));
         let ipv6 = Ipv6Addr::new(0xfd00, 0x64, 1, 0, 0, 0, 0, number.wrapping_add(1));
@@ -42,7 +44,7 @@ impl Subscriber {
         Self { name: name.to_owned(), ipv4, ipv6, rtt: Duration::ZERO, encapsulation }
     }
 
-    /// Sets what its side adds to the round trip.
+    /// Sets the time that the subscriber's side adds to the round trip.
     pub fn rtt(mut self, rtt: Duration) -> Self {
         self.rtt = rtt;
         self
@@ -54,14 +56,14 @@ impl Subscriber {
         self
     }
 
-    /// Sets what its frames wear at the shaper.
+    /// Sets the encapsulation of the subscriber's frames at the shaper.
     pub fn encapsulation(mut self, encapsulation: Encapsulation) -> Self {
         self.encapsulation = encapsulation;
         self
     }
 }
 
-/// What a [`Lab`](crate::Lab) is made of.
+/// The description of a [`Lab`](crate::Lab).
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The subscribers; at least one.
@@ -70,7 +72,7 @@ pub struct Plan {
     pub internet_ipv4: Ipv4Addr,
     /// The internet's IPv6 address.
     pub internet_ipv6: Ipv6Addr,
-    /// What the internet's side adds to the round trip.
+    /// The time that the internet's side adds to the round trip.
     pub internet_rtt: Duration,
     /// Routed or bridged.
     pub forwarding: Forwarding,
@@ -78,16 +80,16 @@ pub struct Plan {
     pub queues: u16,
     /// Seed of the impairments.
     pub seed: u64,
-    /// Whether delay lines run before ordinary threads: exact on a busy machine, but what saturates a
-    /// CPU starves the shaper. Default: yes.
+    /// Whether delay lines run ahead of ordinary threads. They are then exact on a busy machine, but a
+    /// line that saturates a CPU starves the shaper. Default: yes.
     pub realtime: bool,
     /// Whether hosts acknowledge each segment at once (`quickack` of their routes), so that the RTT is
-    /// the path's. Default: no, they wait as Linux does. Routed labs only.
+    /// that of the path. Default: no, they delay ACKs as Linux does. Routed labs only.
     pub prompt_acks: bool,
 }
 
 impl Plan {
-    /// A routed lab with two queues and no delay but the subscribers' own.
+    /// Makes the plan of a routed lab with two queues, in which only the subscribers add delay.
     pub fn new(subscribers: impl IntoIterator<Item = Subscriber>) -> Self {
         Self {
             subscribers: subscribers.into_iter().collect(),
@@ -102,7 +104,7 @@ impl Plan {
         }
     }
 
-    /// Sets what the internet's side adds to the round trip.
+    /// Sets the time that the internet's side adds to the round trip.
     pub fn internet_rtt(mut self, rtt: Duration) -> Self {
         self.internet_rtt = rtt;
         self
@@ -128,7 +130,7 @@ impl Plan {
         self
     }
 
-    /// Lets delay lines share the CPU fairly: for benches that load it fully.
+    /// Lets delay lines share the CPU with ordinary threads: for benches that load it fully.
     pub fn fair(mut self) -> Self {
         self.realtime = false;
         self
@@ -140,7 +142,7 @@ impl Plan {
         self
     }
 
-    /// Refuses what cannot be built.
+    /// Returns an error if the lab cannot be built.
     pub(crate) fn check(&self) -> io::Result<()> {
         let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let mut encapsulations = self.subscribers.iter().map(|each| &each.encapsulation);
@@ -156,10 +158,11 @@ impl Plan {
         Ok(())
     }
 
-    /// MTU of the shaper's segments.
+    /// Returns the MTU of the shaper's segments.
     pub(crate) fn shaper_mtu(&self) -> u32 {
         let encapsulations = self.subscribers.iter().map(|each| each.encapsulation.overhead());
-        // Room for the tags at once: drivers and bridge differ in what they count.
+        // 100 bytes are room for any encapsulation. Drivers and the bridge differ in whether they count
+        // tags as part of the MTU.
         HOST_MTU + if encapsulations.max() > Some(0) { 100 } else { 0 }
     }
 }

@@ -1,4 +1,6 @@
-//! The queueing disciplines of a shaper, as LibreQoS sets them up: mq, one HTB a queue, classes, leaves.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The queueing disciplines of a shaper, as LibreQoS sets them up: mq, one HTB for each queue, classes
+//! and leaves.
 
 use crate::ns::Netns;
 use crate::tool;
@@ -10,22 +12,22 @@ use std::io;
 pub struct HtbClass {
     /// TX queue, from 1; also the major number.
     pub queue: u16,
-    /// Minor number, 4 or more: 1 is the tree's root, 2 its default, 3 the shaper's own.
+    /// Minor number, 4 or more: 1 is the tree's root, 2 its default, 3 for the shaper's own packets.
     pub minor: u16,
     /// Rate as tc writes it: `100mbit`.
     pub rate: String,
-    /// Packets the leaf holds.
+    /// Most packets that the leaf holds.
     pub limit: u32,
 }
 
 impl HtbClass {
-    /// A class with a leaf of 1000 packets.
+    /// Makes a class with a leaf of 1000 packets.
     pub fn new(queue: u16, minor: u16, rate: &str) -> Self {
         Self { queue, minor, rate: rate.to_owned(), limit: 1000 }
     }
 }
 
-/// What a class has sent.
+/// Counters of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassStats {
     /// Bytes sent.
@@ -37,10 +39,10 @@ pub struct ClassStats {
 }
 
 /// Installs mq as 7FFF:, for each of `queues` an HTB with the default class 2 and class 3 for the shaper's
-/// own packets (MLD, ND: minor 3 is the contract's), and `classes`.
-/// A root qdisc that is already there goes first, as in LibreQoS's reload; clsact and its filters stay.
+/// own packets (MLD, ND; the contract names minor 3), and `classes`. Deletes an existing root qdisc first,
+/// as LibreQoS does when it reloads; clsact and its filters stay.
 pub fn mq_htb(netns: &Netns, device: &str, queues: u16, classes: &[HtbClass]) -> io::Result<()> {
-    // Fails when there is none.
+    // The command fails if the device has no root qdisc; that is no error here.
     let _ = netns.command("tc").args(["qdisc", "delete", "dev", device, "root"]).output()?;
     let mut lines = vec![format!("qdisc add dev {device} root handle 7FFF: mq")];
     for queue in 1..=queues {
@@ -61,10 +63,10 @@ pub fn mq_htb(netns: &Netns, device: &str, queues: u16, classes: &[HtbClass]) ->
             format!("qdisc add {parent}{minor:x} pfifo limit {limit}"),
         ]);
     }
-    tool::batch(netns, "tc", &lines)
+    tool::batch(netns.command("tc"), &lines)
 }
 
-/// The counters of every HTB class of a device, by (major, minor).
+/// Returns the counters of every HTB class of a device, by (major, minor).
 pub fn htb_class_stats(netns: &Netns, device: &str) -> io::Result<HashMap<(u16, u16), ClassStats>> {
     let text = tool::output(netns.command("tc").args(["-s", "class", "show", "dev", device]))?;
     Ok(parse_class_stats(&text))

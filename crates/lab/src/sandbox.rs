@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-
 //! A host of its own for the shaper: network namespace, `/sys` and bpffs.
 
-use crate::ns::{in_thread, Netns};
+use crate::inside;
+use crate::ns::Netns;
 use nix::mount::{mount, MsFlags};
 use nix::sched::{setns, unshare, CloneFlags};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 /// A network namespace and a private mount namespace in which `/sys/class/net` shows the devices of
 /// that network namespace and `/sys/fs/bpf` is an empty bpffs. Pins vanish with the sandbox.
@@ -22,7 +21,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A new, empty sandbox.
+    /// Makes an empty sandbox.
     pub fn new() -> io::Result<Self> {
         let netns = Netns::new()?;
         let mounts = netns.run(|| {
@@ -33,26 +32,21 @@ impl Sandbox {
         Ok(Self { netns, mounts: Arc::new(mounts) })
     }
 
-    /// The network half.
+    /// Returns the network namespace.
     pub fn netns(&self) -> &Netns {
         &self.netns
     }
 
-    /// A command whose process enters the sandbox; it keeps its working directory.
+    /// Returns a command whose process enters the sandbox; the process keeps its working directory.
     pub fn command(&self, program: &str) -> Command {
         let sandbox = self.clone();
-        let mut command = Command::new(program);
-        // SAFETY: between fork and exec only system calls on stack buffers run: no allocation, no lock.
-        unsafe { command.pre_exec(move || sandbox.enter()) };
-        command
+        // SAFETY: `enter` makes system calls on stack buffers only.
+        unsafe { inside::command(program, move || sandbox.enter()) }
     }
 
     /// Runs `work` in a thread inside the sandbox and returns its result; a panic propagates.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        in_thread(|| {
-            self.enter_thread()?;
-            Ok(work())
-        })
+        inside::run(|| self.enter_thread(), work)
     }
 
     /// Starts a thread inside the sandbox.
@@ -62,25 +56,24 @@ impl Sandbox {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<io::Result<T>>> {
         let sandbox = self.clone();
-        thread::Builder::new().name(name.to_owned()).spawn(move || {
-            sandbox.enter_thread()?;
-            Ok(work())
-        })
+        inside::spawn(name, move || sandbox.enter_thread(), work)
     }
 
-    /// A thread shares its root and working directory with the process: unshare them first.
+    /// Moves the calling thread into the sandbox. A thread shares its root and working directory with
+    /// the process, and setns(2) refuses that: unshare them first.
     fn enter_thread(&self) -> io::Result<()> {
         unshare(CloneFlags::CLONE_FS)?;
         self.enter()
     }
 
-    /// Entering a mount namespace goes to its root: come back to the working directory by its path.
+    /// Moves the caller into the sandbox. setns(2) into a mount namespace changes the working directory
+    /// to the root: go back to it by its path.
     fn enter(&self) -> io::Result<()> {
         let mut cwd = [0 as nix::libc::c_char; nix::libc::PATH_MAX as usize];
         // SAFETY: the buffer is writable for the length given.
         let known = unsafe { !nix::libc::getcwd(cwd.as_mut_ptr(), cwd.len()).is_null() };
         setns(&*self.mounts, CloneFlags::CLONE_NEWNS)?;
-        // SAFETY: getcwd terminated the string. Failure leaves the root as working directory.
+        // SAFETY: getcwd terminated the string. A failure leaves the root as working directory.
         if known && unsafe { nix::libc::chdir(cwd.as_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -89,7 +82,7 @@ impl Sandbox {
 }
 
 /// Gives the calling thread (and its children) a mount namespace of its own with an empty bpffs on
-/// `/sys/fs/bpf`. Use a dedicated thread: other threads of the process do not follow.
+/// `/sys/fs/bpf`. Use a dedicated thread: other threads of the process keep the old namespace.
 pub fn private_bpffs() -> io::Result<()> {
     private_mounts()?;
     mount_bpffs()
@@ -101,7 +94,7 @@ fn private_mounts() -> io::Result<()> {
     Ok(mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?)
 }
 
-/// A sysfs shows the network namespace that mounted it.
+/// Mounts a sysfs. It shows the devices of the network namespace in which it was mounted.
 fn private_sysfs() -> io::Result<()> {
     private_mounts()?;
     Ok(mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>)?)

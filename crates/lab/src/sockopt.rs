@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! setsockopt and getsockopt for options that neither std nor nix wraps.
 
 use nix::libc::{self, c_int, socklen_t};
@@ -24,7 +25,7 @@ pub(crate) fn set<T: Copy>(fd: &impl AsFd, level: c_int, name: c_int, value: T) 
     }
 }
 
-/// Reads an option into `value`; what the kernel does not write stays as it was.
+/// Reads an option into `value`; bytes that the kernel does not write keep their values.
 pub(crate) fn get<T: Copy>(
     fd: &impl AsFd,
     level: c_int,
@@ -43,13 +44,13 @@ pub(crate) fn get<T: Copy>(
     }
 }
 
-/// Asks for a socket buffer beyond the sysctl limit, else for what an ordinary user gets.
+/// Asks for socket buffers beyond the sysctl limit; if the kernel refuses, for buffers within it.
 pub(crate) fn buffers(fd: &impl AsFd, bytes: c_int) {
     let sol = libc::SOL_SOCKET;
     for (force, plain) in
         [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
     {
-        // A smaller buffer is not an error: what it loses is counted.
+        // A smaller buffer is not an error: the frames lost to it are counted.
         let _ = set(fd, sol, force, bytes).or_else(|_| set(fd, sol, plain, bytes));
     }
 }

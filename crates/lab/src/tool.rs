@@ -1,12 +1,12 @@
-//! Runs `ip` and `tc`, the commands an operator would type.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Runs `ip`, `tc` and other commands, as an operator would type them.
 
-use crate::ns::Netns;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
-/// Feeds `lines` to `PROGRAM -batch -` inside `netns`; the error carries what the program said.
-pub(crate) fn batch(netns: &Netns, program: &str, lines: &[String]) -> io::Result<()> {
-    let mut command = netns.command(program);
+/// Feeds `lines` to `PROGRAM -batch -`, where `command` is PROGRAM (`ip` or `tc`) in its namespace.
+/// The error holds the program's stderr and the lines.
+pub fn batch(mut command: Command, lines: &[String]) -> io::Result<()> {
     let mut child = command
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
@@ -20,16 +20,17 @@ pub(crate) fn batch(netns: &Netns, program: &str, lines: &[String]) -> io::Resul
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{program} -batch: {}\n{}", said.trim(), lines.join("\n"))))
+    let program = command.get_program().to_string_lossy();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{program} -batch: {}\n{}", stderr.trim(), lines.join("\n"))))
 }
 
-/// Runs a command to its end and returns its stdout; a failure carries its stderr.
-pub(crate) fn output(command: &mut Command) -> io::Result<String> {
+/// Runs a command to its end and returns its stdout. The error holds the command and its stderr.
+pub fn output(command: &mut Command) -> io::Result<String> {
     let output = command.output()?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{command:?}: {}", said.trim())))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{command:?}: {}", stderr.trim())))
 }

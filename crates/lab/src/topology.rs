@@ -1,8 +1,11 @@
-//! Subscribers, shaper and internet, wired through delay lines.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The lab: subscribers, shaper and internet, connected through delay lines.
 
-use crate::delay::{DelayLine, LinePlan, Mac};
+use crate::delay::DelayLine;
 use crate::encapsulation::Encapsulation;
-use crate::host::{text, Host, ETH, GATEWAY_V6};
+use crate::host::{Host, ETH, GATEWAY_V6};
+use crate::line_plan::LinePlan;
+use crate::mac::{text, Mac};
 use crate::ns::Netns;
 use crate::plan::{Forwarding, Plan, HOST_MTU};
 use crate::sandbox::Sandbox;
@@ -18,11 +21,11 @@ pub const WAN: &str = "wan";
 const LAN_MAC: Mac = [2, 0, 0, 0, 0, 1];
 const WAN_MAC: Mac = [2, 0, 0, 0, 0, 2];
 const INTERNET_MAC: Mac = [2, 0, 0, 0, 0, 3];
-/// Next hops: hosts know their neighbour by a permanent entry, nobody asks.
+/// Next hops. Hosts have permanent neighbour entries for them, so that no host sends ARP requests.
 const LAN_GATEWAY: &str = "169.254.1.1";
 const WAN_GATEWAY: &str = "169.254.2.1";
 
-/// A running lab. All of it is gone when dropped.
+/// A running lab. Dropping it removes its namespaces and devices.
 #[derive(Debug)]
 pub struct Lab {
     lan_line: DelayLine,
@@ -33,7 +36,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds the lab; when it returns, every host reaches every other.
+    /// Builds the lab. When it returns, every host reaches every other host.
     pub fn build(plan: Plan) -> io::Result<Self> {
         plan.check()?;
         let shaper = Sandbox::new()?;
@@ -56,38 +59,39 @@ impl Lab {
         Ok(Self { lan_line, wan_line, shaper, internet, subscribers })
     }
 
-    /// The host in the middle, with [`LAN`] and [`WAN`].
+    /// Returns the host in the middle, with [`LAN`] and [`WAN`].
     pub fn shaper(&self) -> &Sandbox {
         &self.shaper
     }
 
-    /// The host behind the WAN.
+    /// Returns the host behind the WAN.
     pub fn internet(&self) -> &Host {
         &self.internet
     }
 
-    /// All subscribers, as planned.
+    /// Returns all subscribers, in the order of the plan.
     pub fn subscribers(&self) -> &[Host] {
         &self.subscribers
     }
 
-    /// A subscriber by name.
+    /// Returns a subscriber by name.
     ///
     /// # Panics
     ///
-    /// When the plan has none of that name.
+    /// When the plan has no subscriber of that name.
     pub fn subscriber(&self, name: &str) -> &Host {
         let found = self.subscribers.iter().find(|host| host.name() == name);
         found.unwrap_or_else(|| panic!("no subscriber {name} in this lab"))
     }
 
-    /// Frames the delay lines could not read in time. A measurement with more than 0 is void.
+    /// Returns how many frames the delay lines could not read in time. If it is not 0, a measurement is
+    /// void.
     pub fn dropped_frames(&self) -> u64 {
         self.lan_line.dropped() + self.wan_line.dropped()
     }
 }
 
-/// Creates the veth pairs and brings the lines' ends up.
+/// Creates the veth pairs and brings up their ends at the delay lines.
 fn wire(
     plan: &Plan,
     lines: &Netns,
@@ -117,10 +121,10 @@ fn wire(
         ends.push(spoke_device(index));
     }
     commands.extend(ends.iter().map(|end| format!("link set {end} up")));
-    tool::batch(lines, "ip", &commands)?;
+    tool::batch(lines.command("ip"), &commands)?;
     // A queue in front of the shaper: a full veth ring holds frames back instead of dropping them.
     let queue = |end: &&str| format!("qdisc replace dev {end} root pfifo limit 10000");
-    tool::batch(lines, "tc", &["to-lan", "to-wan"].iter().map(queue).collect::<Vec<_>>())?;
+    tool::batch(lines.command("tc"), &["to-lan", "to-wan"].iter().map(queue).collect::<Vec<_>>())?;
     ends.iter().try_for_each(|end| offload::disable(lines, end))
 }
 
@@ -143,14 +147,14 @@ fn configure_shaper(
             commands.extend(router(internet, subscribers));
         }
         Forwarding::Bridged => {
-            // A bridge that has no address has nothing to say: no MLD report for every host to count.
+            // A bridge without an IPv6 address sends no MLD reports, which would count at every host.
             for conf in ["all", "default"] {
                 shaper.sysctl(&format!("net.ipv6.conf.{conf}.disable_ipv6"), "1")?;
             }
             commands.extend(bridge(plan.shaper_mtu()));
         }
     }
-    tool::batch(shaper, "ip", &commands)
+    tool::batch(shaper.command("ip"), &commands)
 }
 
 fn router(internet: &Host, subscribers: &[Host]) -> Vec<String> {
@@ -185,7 +189,7 @@ fn configure_hosts(plan: &Plan, internet: &Host, subscribers: &[Host]) -> io::Re
     }
     let commands: Vec<String> =
         subscribers.iter().flat_map(|host| host.reached_through(ETH)).collect();
-    tool::batch(internet.netns(), "ip", &commands)
+    tool::batch(internet.netns().command("ip"), &commands)
 }
 
 fn start_lines(

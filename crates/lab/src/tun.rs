@@ -1,4 +1,5 @@
-//! A line without Ethernet: a TUN device in each of two namespaces, and a delay in between.
+// SPDX-License-Identifier: GPL-2.0-only
+//! A delay line without Ethernet: a TUN device in each of two namespaces, and a delay in between.
 
 use crate::ns::Netns;
 use crate::tool;
@@ -12,12 +13,12 @@ use std::sync::{mpsc, Arc};
 use std::thread::{self, sleep, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The device at both ends.
+/// The name of the device at both ends.
 pub const TUN: &str = "tun0";
-/// Room for one packet; the devices' MTU is 1500.
+/// Room for one packet; the MTU of the devices is 1500.
 const PACKET: usize = 2048;
 
-/// A running line; it ends when dropped, and its devices with it.
+/// A running line. Dropping it ends the line and removes its devices.
 #[derive(Debug)]
 pub struct TunLine {
     wake: Option<OwnedFd>,
@@ -25,7 +26,8 @@ pub struct TunLine {
 }
 
 impl TunLine {
-    /// Makes [`TUN`] in both namespaces, 10.9.0.1 and fd00:9::1 at the first end, .2 and ::2 at the second.
+    /// Makes [`TUN`] in both namespaces, with 10.9.0.1 and fd00:9::1 at the first end, 10.9.0.2 and
+    /// fd00:9::2 at the second.
     pub fn start(ends: [&Netns; 2], rtt: Duration) -> io::Result<Self> {
         let (stop, wake) = nix::unistd::pipe()?;
         let stop = Arc::new(stop);
@@ -37,7 +39,7 @@ impl TunLine {
                 format!("addr add {v6}/64 dev {TUN} nodad"),
                 format!("link set {TUN} up"),
             ];
-            tool::batch(netns, "ip", &lines)?;
+            tool::batch(netns.command("ip"), &lines)?;
         }
         let ways = [(near.try_clone()?, far.try_clone()?), (far, near)];
         let start = |(from, to)| {
@@ -47,7 +49,7 @@ impl TunLine {
         Ok(Self { wake: Some(wake), threads: ways.map(start).into() })
     }
 
-    /// IPv4 and IPv6 address of an end, 0 or 1.
+    /// Returns the IPv4 and IPv6 address of an end, 0 or 1.
     pub fn addresses(end: usize) -> [IpAddr; 2] {
         let number = end as u16 + 1;
         let v4 = Ipv4Addr::new(10, 9, 0, number as u8);
@@ -65,7 +67,7 @@ impl Drop for TunLine {
     }
 }
 
-/// Opens the device, which is made by that, in a namespace.
+/// Opens [`TUN`] in a namespace; opening makes the device.
 fn open(netns: &Netns) -> io::Result<File> {
     netns.run(|| {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
@@ -86,13 +88,13 @@ fn open(netns: &Netns) -> io::Result<File> {
     })?
 }
 
-/// Hands packets on, each after the delay, until the pipe closes.
+/// Forwards packets, each after the delay, until the pipe closes.
 fn carry(mut from: File, mut to: File, delay: Duration, stop: &OwnedFd) {
     let (sender, receiver) = mpsc::channel::<(Instant, Vec<u8>)>();
     let writer = thread::spawn(move || {
         for (due, packet) in receiver {
             sleep(due.saturating_duration_since(Instant::now()));
-            // A device that is down loses it.
+            // A device that is down loses the packet.
             let _ = to.write(&packet);
         }
     });
@@ -107,7 +109,7 @@ fn carry(mut from: File, mut to: File, delay: Duration, stop: &OwnedFd) {
     let _ = writer.join();
 }
 
-/// Waits for a packet; false when the pipe closes first.
+/// Waits for a packet. Returns false if the pipe closes first.
 fn wait(from: &File, stop: &OwnedFd) -> bool {
     let mut fds = [
         PollFd::new(from.as_fd(), PollFlags::POLLIN),

@@ -1,39 +1,41 @@
-//! The two hooks: steering on ingress, queue, class and RTT on egress. CONTRACT.md, section 3.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The two hooks: XDP steers on ingress; TC sets queue and class and measures RTTs on egress. CONTRACT.md,
+//! section 3.
 
 use std::collections::BTreeMap;
 
-use crate::counter::Counters;
-use crate::histogram::{Histogram, UNIT_NS};
-use crate::mapping::{Address, Mapping, Mappings, Prefix};
-use crate::parse::{self, Fault, Ip, Segment, Transport};
-use crate::rtt::{Flow, Rules};
+use crate::counter::RaisedCounters;
+use crate::histogram::{ReferenceHistogram, UNIT_NS};
+use crate::mapping::{Address, AddressPrefix, Assignment, AssignmentTable};
+use crate::parse::{self, FrameFault, Ip, Segment, Transport};
+use crate::rtt::{Rules, TrackedFlow};
 
-/// Minor of this host's packets that name none.
+/// Minor of packets of this host that have no priority.
 const HOST_MINOR: u32 = 3;
-/// Minors that somebody before us may have set.
+/// Minors that the model keeps, because another program on this host may have set them.
 const KEPT_MINORS: std::ops::RangeInclusive<u32> = 3..=9;
 
-/// What the loader decides: the fields of the BPF side's config that change results.
+/// The options of the loader: the fields of the BPF programs' config that change results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
+pub struct ModelConfig {
     /// Measure RTTs.
     pub rtt: bool,
-    /// SYN and SYN-ACK open samples too.
+    /// Let SYN and SYN-ACK open samples, too.
     pub handshake: bool,
-    /// 1e9 / HZ.
+    /// Nanoseconds of a jiffy: 1e9 / HZ.
     pub jiffy_ns: u64,
     /// Ticks of 64 jiffies after which a flow's old slots are swept.
     pub sweep_ticks: u32,
-    /// Ticks of 64 jiffies after which none of a flow's slots can be matched any more.
+    /// Ticks of 64 jiffies after which no slot of a flow can be matched any more.
     pub idle_ticks: u32,
 }
 
-impl Config {
-    /// The defaults for a kernel of `hz` jiffies a second: sweep after 4 s, idle after 16 s.
-    pub fn new(hz: u64) -> Config {
+impl ModelConfig {
+    /// Returns the defaults for a kernel of `hz` jiffies per second: sweep after 4 s, idle after 16 s.
+    pub fn new(hz: u64) -> ModelConfig {
         let jiffy_ns = 1_000_000_000 / hz.max(1);
         let ticks = |ns: u64| (ns / (jiffy_ns * 64)) as u32;
-        Config {
+        ModelConfig {
             rtt: true,
             handshake: false,
             jiffy_ns,
@@ -52,71 +54,72 @@ impl Config {
     }
 }
 
-/// What an interface faces; the numbers are `map_ifindex_type`'s.
+/// The side that an interface faces. The numbers are those of `map_ifindex_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum Facing {
     None = 0,
     Wan = 1,
     Lan = 2,
 }
 
-/// Never a drop.
+/// The verdict of XDP, which never drops a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
     Redirect { cpu: u32 },
 }
 
-/// What XDP does with a frame.
+/// The result of XDP for a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steered {
     pub verdict: Verdict,
     pub counter: &'static str,
-    /// What TC is told of the frame's subscriber, redirected or not.
-    pub handed_on: Option<Mapping>,
+    /// The subscriber's assignment, which XDP hands to TC whether it redirects the frame or not.
+    pub handed_on: Option<Assignment>,
 }
 
-/// What TC knows of a packet beside its bytes.
+/// The fields of a packet that TC reads besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Skb {
-    /// Of the interface that the packet leaves by.
+    /// The interface by which the packet leaves.
     pub ifindex: u32,
-    /// 0: a packet of this host.
+    /// The interface by which it came in; 0 for a packet of this host.
     pub ingress_ifindex: u32,
     pub priority: u32,
     pub cpu: u32,
 }
 
-/// What TC does with a packet, always passing it on.
+/// The result of TC for a packet. TC passes every packet on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classified {
     pub priority: u32,
-    /// As in `map_txq_config`, counted from 1; `None`: left as it was.
+    /// The TX queue as in `map_txq_config`, counted from 1; `None` if TC does not set it.
     pub queue: Option<u16>,
-    /// Names of `include/counters.def`, once per increment.
+    /// Names of `include/counters.def`, one per increment.
     pub counters: Vec<&'static str>,
     pub sample: Option<Sample>,
 }
 
-/// The numbers are those of `enum side`.
+/// The side of the shaper whose RTT a sample is. The numbers are those of `enum side`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// Data left by LAN, the subscriber echoed it.
+pub enum SampleSide {
+    /// Data left by LAN, and the subscriber echoed it.
     Subscriber = 0,
-    /// Data left by WAN, the internet echoed it.
+    /// Data left by WAN, and the internet echoed it.
     Internet = 1,
 }
 
+/// One RTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// Of the packet with the echo.
+    /// The tc handle of the packet with the echo.
     pub handle: u32,
-    pub side: Side,
+    pub side: SampleSide,
     /// A multiple of 8, never 0.
     pub rtt_ns: u64,
 }
 
-/// A connection, the same from both sides.
+/// A connection; both ways have the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct FlowKey {
     is_ipv6: bool,
@@ -124,30 +127,31 @@ struct FlowKey {
     far: (Address, u16),
 }
 
+/// The TX queue and HTB major of a CPU.
 #[derive(Debug, Clone, Copy)]
 struct Txq {
     queue: u16,
     major: u16,
 }
 
-/// Both programs and their maps.
+/// Both programs, with their maps.
 #[derive(Debug, Clone)]
 pub struct Model {
-    config: Config,
-    mappings: Mappings,
-    directions: BTreeMap<u32, Direction>,
+    config: ModelConfig,
+    mappings: AssignmentTable,
+    directions: BTreeMap<u32, Facing>,
     txqs: BTreeMap<u32, Txq>,
     cpus: BTreeMap<u32, bool>,
-    flows: BTreeMap<FlowKey, Flow>,
-    histograms: BTreeMap<(u32, Side), Histogram>,
+    flows: BTreeMap<FlowKey, TrackedFlow>,
+    histograms: BTreeMap<(u32, SampleSide), ReferenceHistogram>,
 }
 
-/// The maps, as user space sees them.
+/// The maps, as user space reads and writes them.
 impl Model {
-    pub fn new(config: Config) -> Model {
+    pub fn new(config: ModelConfig) -> Model {
         Model {
             config,
-            mappings: Mappings::default(),
+            mappings: AssignmentTable::default(),
             directions: BTreeMap::new(),
             txqs: BTreeMap::new(),
             cpus: BTreeMap::new(),
@@ -156,55 +160,56 @@ impl Model {
         }
     }
 
-    /// Adds or replaces a mapping; `handle` 0 steers only.
-    pub fn map(&mut self, prefix: Prefix, cpu: u32, handle: u32) {
-        self.mappings.insert(prefix, Mapping { cpu, handle });
+    /// Adds or replaces a mapping. With `handle` 0 it steers and gives no class.
+    pub fn map(&mut self, prefix: AddressPrefix, cpu: u32, handle: u32) {
+        self.mappings.insert(prefix, Assignment { cpu, handle });
     }
 
-    /// Removes a mapping; false if there was none.
-    pub fn unmap(&mut self, prefix: Prefix) -> bool {
+    /// Removes a mapping. Returns false if there was none.
+    pub fn unmap(&mut self, prefix: AddressPrefix) -> bool {
         self.mappings.remove(prefix)
     }
 
-    /// Says what an interface faces.
-    pub fn direction(&mut self, ifindex: u32, direction: Direction) {
+    /// Sets the side that an interface faces.
+    pub fn direction(&mut self, ifindex: u32, direction: Facing) {
         self.directions.insert(ifindex, direction);
     }
 
-    /// Sets a CPU's TX queue, counted from 1 (0: none), and HTB major.
+    /// Sets the TX queue of a CPU, counted from 1 (0 for none), and its HTB major.
     pub fn txq(&mut self, cpu: u32, queue: u16, major: u16) {
         self.txqs.insert(cpu, Txq { queue, major });
     }
 
-    /// Says whether frames may be redirected to a CPU.
+    /// Sets whether XDP may redirect frames to a CPU.
     pub fn cpu_available(&mut self, cpu: u32, available: bool) {
         self.cpus.insert(cpu, available);
     }
 
-    /// All samples of a tc handle and side since the model was made.
-    pub fn histogram(&self, handle: u32, side: Side) -> Option<&Histogram> {
+    /// Returns all samples of a tc handle and side since the model was made.
+    pub fn histogram(&self, handle: u32, side: SampleSide) -> Option<&ReferenceHistogram> {
         self.histograms.get(&(handle, side))
     }
 
-    /// Everything measured, by tc handle and side.
-    pub fn histograms(&self) -> impl Iterator<Item = (u32, Side, &Histogram)> {
+    /// Returns all samples by tc handle and side.
+    pub fn histograms(&self) -> impl Iterator<Item = (u32, SampleSide, &ReferenceHistogram)> {
         self.histograms.iter().map(|(&(handle, side), histogram)| (handle, side, histogram))
     }
 
-    /// Flows known; a fuzzer starts afresh before the BPF side's table would have to evict.
+    /// Returns the number of flows. A fuzzer starts anew before the BPF programs' table has to evict one.
     pub fn flow_count(&self) -> usize {
         self.flows.len()
     }
 
-    /// What an interface faces.
-    pub fn direction_of(&self, ifindex: u32) -> Direction {
-        self.directions.get(&ifindex).copied().unwrap_or(Direction::None)
+    /// Returns the side that an interface faces.
+    pub fn direction_of(&self, ifindex: u32) -> Facing {
+        self.directions.get(&ifindex).copied().unwrap_or(Facing::None)
     }
 }
 
 /// XDP, ingress.
 impl Model {
-    /// One frame in. Steering does not depend on the time; it is here for symmetry with `classify`.
+    /// Steers one frame that comes in. The result does not depend on the time, which is a parameter as in
+    /// `classify`.
     pub fn steer(&self, frame: &[u8], ifindex: u32, _now_ns: u64) -> Steered {
         let passed = |counter, handed_on| Steered { verdict: Verdict::Pass, counter, handed_on };
         match self.subscriber_behind(frame, ifindex) {
@@ -220,24 +225,24 @@ impl Model {
         }
     }
 
-    fn subscriber_behind(&self, frame: &[u8], ifindex: u32) -> Result<Mapping, &'static str> {
+    fn subscriber_behind(&self, frame: &[u8], ifindex: u32) -> Result<Assignment, &'static str> {
         let direction = self.direction_of(ifindex);
-        if direction == Direction::None {
+        if direction == Facing::None {
             return Err("xdp_no_direction");
         }
         let ip = parse::network(frame).map_err(|fault| match fault {
-            Fault::NotIp => "xdp_not_ip",
-            Fault::Truncated => "xdp_truncated",
-            Fault::Malformed => "xdp_malformed",
+            FrameFault::NotIp => "xdp_not_ip",
+            FrameFault::Truncated => "xdp_truncated",
+            FrameFault::Malformed => "xdp_malformed",
         })?;
-        let subscriber = if direction == Direction::Lan { ip.source } else { ip.destination };
+        let subscriber = if direction == Facing::Lan { ip.source } else { ip.destination };
         self.mappings.lookup(&subscriber).ok_or("xdp_unmapped")
     }
 }
 
 /// TC, egress.
 impl Model {
-    /// One packet out.
+    /// Classifies one packet that leaves, and measures it.
     pub fn classify(&mut self, frame: &[u8], skb: Skb, now_ns: u64) -> Classified {
         let mut packet = Egress::new(skb);
         self.decide(frame, skb, now_ns, &mut packet);
@@ -276,19 +281,19 @@ impl Model {
         frame: &[u8],
         skb: Skb,
         packet: &mut Egress,
-    ) -> Result<Subscriber, &'static str> {
+    ) -> Result<MeasuredPacket, &'static str> {
         let direction = self.direction_of(skb.ifindex);
-        if direction == Direction::None {
+        if direction == Facing::None {
             return Err("tc_no_direction");
         }
         let ip = parse::network(frame).map_err(|fault| match fault {
-            Fault::NotIp => "tc_not_ip",
-            Fault::Truncated => "tc_truncated",
-            Fault::Malformed => "tc_malformed",
+            FrameFault::NotIp => "tc_not_ip",
+            FrameFault::Truncated => "tc_truncated",
+            FrameFault::Malformed => "tc_malformed",
         })?;
-        let leaves_by_lan = direction == Direction::Lan;
+        let leaves_by_lan = direction == Facing::Lan;
         let address = if leaves_by_lan { ip.destination } else { ip.source };
-        let Mapping { cpu, handle } = self.mappings.lookup(&address).ok_or("tc_unmapped")?;
+        let Assignment { cpu, handle } = self.mappings.lookup(&address).ok_or("tc_unmapped")?;
         if cpu != skb.cpu {
             packet.counters.add("tc_wrong_cpu");
             packet.take_queue(self.txqs.get(&cpu));
@@ -296,10 +301,10 @@ impl Model {
         if handle == 0 {
             return Err("tc_no_class");
         }
-        Ok(Subscriber { ip, handle, leaves_by_lan })
+        Ok(MeasuredPacket { ip, handle, leaves_by_lan })
     }
 
-    fn measure(&mut self, frame: &[u8], of: &Subscriber, now_ns: u64, packet: &mut Egress) {
+    fn measure(&mut self, frame: &[u8], of: &MeasuredPacket, now_ns: u64, packet: &mut Egress) {
         let segment = match parse::transport(frame, &of.ip) {
             Transport::Segment(segment) => segment,
             Transport::Other => return,
@@ -311,17 +316,17 @@ impl Model {
         let rules = self.config.rules();
         let flow = self.flows.entry(of.flow(&segment)).or_insert_with(|| {
             packet.counters.add("rtt_flow_new");
-            Flow::new(now_ns, &rules)
+            TrackedFlow::new(now_ns, &rules)
         });
         let way = usize::from(!of.leaves_by_lan);
         let Some(units) = flow.segment(way, &segment, now_ns, &rules, &mut packet.counters) else {
             return;
         };
-        // The echo goes the other way than the data went.
+        // The echo goes in the opposite direction to the data.
         let (side, counter) = if of.leaves_by_lan {
-            (Side::Internet, "rtt_internet")
+            (SampleSide::Internet, "rtt_internet")
         } else {
-            (Side::Subscriber, "rtt_subscriber")
+            (SampleSide::Subscriber, "rtt_subscriber")
         };
         packet.counters.add(counter);
         packet.sample =
@@ -330,14 +335,14 @@ impl Model {
     }
 }
 
-/// A packet that has a class.
-struct Subscriber {
+/// A packet with a class, whose RTT can be measured.
+struct MeasuredPacket {
     ip: Ip,
     handle: u32,
     leaves_by_lan: bool,
 }
 
-impl Subscriber {
+impl MeasuredPacket {
     fn flow(&self, segment: &Segment) -> FlowKey {
         let source = (self.ip.source, segment.source_port);
         let destination = (self.ip.destination, segment.destination_port);
@@ -347,20 +352,26 @@ impl Subscriber {
     }
 }
 
-/// The packet as it will go on.
+/// The packet as TC passes it on, and its counters.
 struct Egress {
     priority: u32,
     queue: Option<u16>,
-    counters: Counters,
+    counters: RaisedCounters,
     sample: Option<Sample>,
 }
 
 impl Egress {
     fn new(skb: Skb) -> Egress {
-        Egress { priority: skb.priority, queue: None, counters: Counters::default(), sample: None }
+        Egress {
+            priority: skb.priority,
+            queue: None,
+            counters: RaisedCounters::default(),
+            sample: None,
+        }
     }
 
-    /// Sets the queue of a CPU and returns its major. Without one the queue stays as it is; major 0.
+    /// Sets the queue to that of a CPU and returns the CPU's major. If the CPU has no queue, leaves the
+    /// queue as it is and returns 0.
     fn take_queue(&mut self, txq: Option<&Txq>) -> u16 {
         match txq {
             Some(&Txq { queue, major }) if queue != 0 => {
@@ -374,7 +385,8 @@ impl Egress {
         }
     }
 
-    /// Keeps the minor. Without a major there is no class to name: the priority stays as it is.
+    /// Sets the major of the priority and keeps the minor. Without a major there is no class, and the
+    /// priority stays as it is.
     fn set_major(&mut self, major: u16) {
         let minor = if self.priority == 0 { HOST_MINOR } else { self.priority & 0xffff };
         if major != 0 {

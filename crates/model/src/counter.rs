@@ -1,23 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The counters of `include/counters.def` that the model raises, by name.
 
-/// One name per increment, in the order of the increments.
+/// The names of the counters raised, one per increment, in their order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Counters(Vec<&'static str>);
+pub struct RaisedCounters(Vec<&'static str>);
 
-impl Counters {
+impl RaisedCounters {
     /// Raises a counter by one.
     pub fn add(&mut self, name: &'static str) {
         debug_assert!(MODELLED.contains(&name), "{name} is not in MODELLED");
         self.0.push(name);
     }
 
-    /// The names, once per increment.
+    /// Returns the names, one per increment.
     pub fn into_names(self) -> Vec<&'static str> {
         self.0
     }
 }
 
-/// What both sides must count alike.
+/// The counters that the BPF programs and the model must raise alike.
 pub const MODELLED: [&str; 29] = [
     "xdp_redirected",
     "xdp_no_direction",
@@ -50,7 +51,8 @@ pub const MODELLED: [&str; 29] = [
     "rtt_flow_new",
 ];
 
-/// What depends on caches, metadata, memory limits and concurrency, which the model does not have.
+/// The counters that depend on caches, metadata, memory limits and concurrency, which the model does not
+/// have.
 pub const UNMODELLED: [&str; 7] = [
     "xdp_no_metadata",
     "tc_looked_up",

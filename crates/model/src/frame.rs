@@ -1,6 +1,8 @@
-//! Builds frames for the tests and the generator: right by default, wrong where asked.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Builds frames for the tests and the generator. All fields are valid by default; a test or the generator
+//! makes some of them invalid.
 //!
-//! Checksums are left 0: nobody on this path looks at them.
+//! Checksums are 0: the packet path does not read them.
 
 use std::net::IpAddr;
 
@@ -10,33 +12,34 @@ pub const RST: u8 = 0x04;
 pub const PSH: u8 = 0x08;
 pub const ACK: u8 = 0x10;
 
-/// What the IP header says of its packet's length.
+/// The length field of the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
+    /// The length of the packet.
     Right,
-    /// BIG TCP: ask the frame.
+    /// 0, as in BIG TCP: the length of the frame counts.
     Zero,
-    /// This number in the header.
+    /// This number.
     Says(u16),
 }
 
 /// An IPv6 extension header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extension {
+pub struct ExtensionHeader {
     pub kind: u8,
-    /// The header's second byte; its unit depends on `kind`.
+    /// The second byte of the header; its unit depends on `kind`.
     pub length: u8,
-    /// In a fragment header: offset in units of 8 bytes.
+    /// The offset of a fragment header, in units of 8 bytes.
     pub offset: u16,
 }
 
-impl Extension {
-    pub fn new(kind: u8, length: u8) -> Extension {
-        Extension { kind, length, offset: 0 }
+impl ExtensionHeader {
+    pub fn new(kind: u8, length: u8) -> ExtensionHeader {
+        ExtensionHeader { kind, length, offset: 0 }
     }
 
-    pub fn fragment(offset: u16) -> Extension {
-        Extension { kind: 44, length: 0, offset }
+    pub fn fragment(offset: u16) -> ExtensionHeader {
+        ExtensionHeader { kind: 44, length: 0, offset }
     }
 
     fn bytes(&self, next: u8) -> Vec<u8> {
@@ -55,36 +58,36 @@ impl Extension {
     }
 }
 
-/// A frame to be.
+/// The description of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// TPIDs, outermost first.
     pub tags: Vec<u16>,
     pub pppoe: bool,
-    /// In place of the EtherType that fits.
+    /// An EtherType in place of the right one.
     pub ethertype: Option<u16>,
     pub source: IpAddr,
     pub destination: IpAddr,
-    /// IPv4: words of options; the header can say at most 10.
+    /// Words of IPv4 options; the header allows at most 10.
     pub ip_option_words: u8,
-    /// IPv4: fragment offset in units of 8 bytes.
+    /// IPv4 fragment offset in units of 8 bytes, with the flags of its field.
     pub fragment_offset: u16,
-    /// IPv6.
-    pub extensions: Vec<Extension>,
+    /// IPv6 extension headers.
+    pub extensions: Vec<ExtensionHeader>,
     pub protocol: u8,
     pub source_port: u16,
     pub destination_port: u16,
     pub flags: u8,
-    /// Padded with 0 to whole words.
+    /// TCP options; the builder pads them with 0 to whole words.
     pub tcp_options: Vec<u8>,
     pub payload: usize,
     pub length: Length,
-    /// Bytes after the packet.
+    /// Bytes of padding after the packet.
     pub padding: usize,
 }
 
 impl Frame {
-    /// TCP with ACK, from port 1000 to 2000, without options or payload.
+    /// Describes a TCP segment with ACK, from port 1000 to 2000, without options or payload.
     pub fn tcp(source: IpAddr, destination: IpAddr) -> Frame {
         Frame {
             tags: Vec::new(),
@@ -144,7 +147,7 @@ impl Frame {
         self
     }
 
-    pub fn extensions(mut self, extensions: &[Extension]) -> Frame {
+    pub fn extensions(mut self, extensions: &[ExtensionHeader]) -> Frame {
         self.extensions = extensions.to_vec();
         self
     }
@@ -164,14 +167,14 @@ impl Frame {
         self
     }
 
-    /// Timestamps as RFC 7323, appendix A, lays them out: NOP, NOP, 8, 10.
+    /// Sets timestamps in the layout of RFC 7323, appendix A: NOP, NOP, 8, 10.
     pub fn timestamps(self, tsval: u32, tsecr: u32) -> Frame {
         let mut options = vec![1, 1];
         options.extend(timestamps_option(tsval, tsecr));
         self.tcp_options(&options)
     }
 
-    /// The bytes.
+    /// Builds the frame.
     pub fn build(&self) -> Vec<u8> {
         let mut packet = self.tcp_header();
         packet.resize(packet.len() + self.payload, 0xda);
@@ -252,7 +255,7 @@ impl Frame {
     }
 }
 
-/// Kind 8, length 10.
+/// Returns the timestamps option: kind 8, length 10.
 pub fn timestamps_option(tsval: u32, tsecr: u32) -> [u8; 10] {
     let ([v0, v1, v2, v3], [e0, e1, e2, e3]) = (tsval.to_be_bytes(), tsecr.to_be_bytes());
     [8, 10, v0, v1, v2, v3, e0, e1, e2, e3]

@@ -1,16 +1,17 @@
-//! RTTs of one tc handle and side: count, sum, extremes and a logarithmic histogram.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The RTTs of one tc handle and side: count, sum, extremes and a logarithmic histogram.
 
-/// Buckets: one below, 101 of a seventh of an octave each, one above.
+/// Number of buckets: one below the range, 101 of a seventh of an octave each, one above the range.
 pub const BUCKETS: usize = 103;
-/// Samples are counted in units of 8 ns.
+/// Nanoseconds of a unit in which samples are counted.
 pub const UNIT_NS: u64 = 8;
 
 const PER_OCTAVE: u32 = 7;
-/// The first full bucket starts at 2^14 × 2^(4/7) units, 195 µs.
+/// The lower edge of bucket 1 in sevenths of an octave: 2^14 × 2^(4/7) units, 195 µs.
 const FIRST_EDGE: u32 = 14 * PER_OCTAVE + 4;
 const LAST: usize = BUCKETS - 1;
 
-/// Lower edge of a bucket, in units; that of bucket 0 is 0, that of `BUCKETS` is infinite.
+/// Returns the lower edge of a bucket in units. That of bucket 0 is 0, that of `BUCKETS` is infinite.
 pub fn lower_edge(bucket: usize) -> f64 {
     match bucket {
         0 => 0.0,
@@ -23,13 +24,14 @@ pub fn lower_edge(bucket: usize) -> f64 {
     }
 }
 
-/// The bucket of an RTT: the last whose lower edge is not above it.
+/// Returns the bucket of an RTT: the last bucket whose lower edge is not above the RTT.
 pub fn bucket(units: u32) -> usize {
     (0..BUCKETS).rev().find(|&b| lower_edge(b) <= f64::from(units)).unwrap_or(0)
 }
 
-/// The value that stands for a bucket, in units: the harmonic middle 2ab / (a + b) of its edges, whose
-/// relative error is the same at both. The open bucket's is the limit, twice its lower edge.
+/// Returns the value that represents a bucket, in units: the harmonic mean 2ab / (a + b) of its edges,
+/// whose relative error is the same at both. That of the last bucket, which has no upper edge, is twice its
+/// lower edge.
 pub fn middle(bucket: usize) -> f64 {
     let (a, b) = (lower_edge(bucket), lower_edge(bucket + 1));
     if bucket >= LAST {
@@ -41,22 +43,28 @@ pub fn middle(bucket: usize) -> f64 {
 
 /// All samples of one tc handle and side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Histogram {
+pub struct ReferenceHistogram {
     pub count: u64,
     pub sum_ns: u64,
-    /// Valid when `count` is not 0, as is `max_ns`.
+    /// Valid if `count` is not 0, as is `max_ns`.
     pub min_ns: u64,
     pub max_ns: u64,
     pub buckets: [u64; BUCKETS],
 }
 
-impl Default for Histogram {
+impl Default for ReferenceHistogram {
     fn default() -> Self {
-        Histogram { count: 0, sum_ns: 0, min_ns: u64::MAX, max_ns: 0, buckets: [0; BUCKETS] }
+        ReferenceHistogram {
+            count: 0,
+            sum_ns: 0,
+            min_ns: u64::MAX,
+            max_ns: 0,
+            buckets: [0; BUCKETS],
+        }
     }
 }
 
-impl Histogram {
+impl ReferenceHistogram {
     /// Adds one sample.
     pub fn record(&mut self, units: u32) {
         let ns = u64::from(units) * UNIT_NS;
@@ -67,7 +75,7 @@ impl Histogram {
         self.buckets[bucket(units)] += 1;
     }
 
-    /// The sample of rank ceil(`q` × count), estimated, in ns; `None` without samples.
+    /// Estimates the sample of rank ceil(`q` × count) in ns; returns `None` without samples.
     pub fn quantile_ns(&self, q: f64) -> Option<f64> {
         let rank = ((q * self.count as f64).ceil() as u64).clamp(1, self.count.max(1));
         let mut seen = 0;
@@ -123,7 +131,7 @@ mod tests {
 
     #[test]
     fn sum_and_extremes_are_exact() {
-        let mut histogram = Histogram::default();
+        let mut histogram = ReferenceHistogram::default();
         for ms in [20u32, 5, 10] {
             histogram.record(ms * 125_000);
         }
@@ -136,12 +144,12 @@ mod tests {
 
     #[test]
     fn an_estimate_stays_within_the_extremes() {
-        let mut one = Histogram::default();
+        let mut one = ReferenceHistogram::default();
         assert_eq!(one.quantile_ns(0.5), None);
         one.record(1);
         assert_eq!(one.quantile_ns(0.0), Some(8.0));
         assert_eq!(one.quantile_ns(1.0), Some(8.0));
-        let mut above = Histogram::default();
+        let mut above = ReferenceHistogram::default();
         above.record(700_000_000);
         assert_eq!(above.quantile_ns(0.5), Some(5.6e9));
     }

@@ -1,19 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The reference model of the packet path: parse, steer, classify, RTT.
 //!
-//! Written from the RFCs, the contract and the design, not from the BPF C, so that a mistake has to be
-//! made twice to go unseen. A differential fuzzer gives the same packets at the same times to both.
-//! Slow and plain on purpose: no caches, no metadata from XDP to TC, a flow table without a limit. What
-//! only those have is not modelled ([`counter::UNMODELLED`]).
+//! The model is written from the RFCs, the contract and the design, not from the BPF C, so that only a
+//! mistake that was made twice goes unseen. A differential fuzzer gives the same packets at the same times
+//! to both. The model is slow and plain on purpose: it has no caches, no metadata from XDP to TC, and a
+//! flow table without a limit. It does not raise the counters of those ([`counter::UNMODELLED`]).
 //!
 //! ```
-//! use model::{Config, Direction, Frame, Model, Prefix, Skb, Verdict};
+//! use model::{AddressPrefix, Facing, Frame, Model, ModelConfig, Skb, Verdict};
 //!
-//! let mut model = Model::new(Config::new(1_000));
-//! model.direction(2, Direction::Lan);
-//! model.direction(3, Direction::Wan);
+//! let mut model = Model::new(ModelConfig::new(1_000));
+//! model.direction(2, Facing::Lan);
+//! model.direction(3, Facing::Wan);
 //! model.txq(0, 1, 1);
 //! model.cpu_available(0, true);
-//! model.map(Prefix::v4([100, 64, 0, 2], 32), 0, 0x1_0005);
+//! model.map(AddressPrefix::v4([100, 64, 0, 2], 32), 0, 0x1_0005);
 //!
 //! let frame = Frame::tcp4([192, 0, 2, 1], [100, 64, 0, 2]).payload(100).build();
 //! assert_eq!(model.steer(&frame, 3, 0).verdict, Verdict::Redirect { cpu: 0 });
@@ -31,8 +32,10 @@ pub mod parse;
 pub mod rng;
 pub mod rtt;
 
-pub use classify::{Classified, Config, Direction, Model, Sample, Side, Skb, Steered, Verdict};
+pub use classify::{
+    Classified, Facing, Model, ModelConfig, Sample, SampleSide, Skb, Steered, Verdict,
+};
 pub use frame::Frame;
-pub use generate::{Generator, Setup, Step, World};
-pub use histogram::Histogram;
-pub use mapping::{Mapping, Prefix};
+pub use generate::{Generator, InitialMaps, Step, World};
+pub use histogram::ReferenceHistogram;
+pub use mapping::{AddressPrefix, Assignment};

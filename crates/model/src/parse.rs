@@ -1,7 +1,8 @@
-//! From the first byte of the frame to the TCP timestamps.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Parses a frame from its first byte to the TCP timestamps.
 //!
-//! Two steps. [`network`] finds the addresses: all that steering and classification need. [`transport`]
-//! finds the TCP timestamps, for RTT only: what fails there costs a sample, never a class.
+//! [`network`] finds the addresses, which steering and classification need. [`transport`] finds the TCP
+//! timestamps, which only the RTT measurement needs: if it fails, a sample is lost, but never a class.
 //!
 //! IEEE 802.3 and 802.1Q (framing), RFC 2516 (PPPoE), RFC 791 (IPv4), RFC 8200 and 4302 (IPv6 and its
 //! extension headers), RFC 9293 and 7323 (TCP and its timestamps).
@@ -31,18 +32,18 @@ const OPTION_NOP: u8 = 1;
 const OPTION_TIMESTAMPS: u8 = 8;
 const TIMESTAMPS_LENGTH: u8 = 10;
 
-/// Why a frame has no addresses.
+/// The reason why a frame has no addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Carries something else.
+pub enum FrameFault {
+    /// The frame carries another protocol.
     NotIp,
-    /// Ends before its IP header does.
+    /// The frame ends before its IP header does.
     Truncated,
-    /// Contradicts itself.
+    /// The headers contradict themselves.
     Malformed,
 }
 
-/// A frame whose network header is in order.
+/// The network header of a frame, which is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ip {
     pub is_ipv6: bool,
@@ -50,25 +51,30 @@ pub struct Ip {
     pub destination: Address,
     /// IPv4: protocol. IPv6: next header of the fixed header.
     pub protocol: u8,
-    /// IPv4: not the first fragment. IPv6 says so in an extension header.
+    /// Whether it is an IPv4 fragment other than the first. IPv6 has an extension header for that.
     pub later_fragment: bool,
-    /// Where the IP header starts in the frame, and where it ends.
+    /// The offset at which the IP header starts in the frame.
     pub start: usize,
+    /// The offset at which it ends.
     pub end: usize,
-    /// Bytes from `start` that belong to the packet, by its own account; may exceed the frame.
+    /// Bytes of the packet from `start` on, by its length field; may be more than the frame has.
     pub length: usize,
 }
 
-/// What follows the IP header, as far as RTT cares.
+/// The transport header, as far as the RTT measurement needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
+    /// A TCP segment with timestamps.
     Segment(Segment),
-    /// Not TCP, or not known to be.
+    /// Not TCP, or not known to be TCP.
     Other,
-    /// TCP without its header.
+    /// TCP, but the header is in another fragment or too far into the packet.
     NoPorts,
+    /// TCP, but the frame ends too early.
     Truncated,
+    /// TCP, but the header contradicts itself.
     Malformed,
+    /// TCP without timestamps.
     NoTimestamps,
 }
 
@@ -84,22 +90,22 @@ pub struct Segment {
     pub tsecr: u32,
 }
 
-/// Ethernet, tags, PPPoE, IP.
-pub fn network(frame: &[u8]) -> Result<Ip, Fault> {
+/// Parses Ethernet, VLAN tags, PPPoE and IP.
+pub fn network(frame: &[u8]) -> Result<Ip, FrameFault> {
     let mut at = 14;
-    let mut ethertype = u16_at(frame, 12).ok_or(Fault::Truncated)?;
+    let mut ethertype = u16_at(frame, 12).ok_or(FrameFault::Truncated)?;
     for _ in 0..MAX_TAGS {
         if !is_tag(ethertype) {
             break;
         }
-        ethertype = u16_at(frame, at + 2).ok_or(Fault::Truncated)?;
+        ethertype = u16_at(frame, at + 2).ok_or(FrameFault::Truncated)?;
         at += 4;
     }
     match ethertype {
         ETHERTYPE_IPV4 => ipv4(frame, at),
         ETHERTYPE_IPV6 => ipv6(frame, at),
         ETHERTYPE_PPPOE_SESSION => pppoe(frame, at),
-        _ => Err(Fault::NotIp),
+        _ => Err(FrameFault::NotIp),
     }
 }
 
@@ -107,32 +113,33 @@ fn is_tag(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 
-/// RFC 2516, section 4: version and type 1, code 0 in the session stage; then the PPP protocol.
-fn pppoe(frame: &[u8], at: usize) -> Result<Ip, Fault> {
-    let header: [u8; 8] = bytes(frame, at).ok_or(Fault::Truncated)?;
+/// Parses PPPoE (RFC 2516, section 4): version and type 1, code 0 in the session stage; then the PPP
+/// protocol.
+fn pppoe(frame: &[u8], at: usize) -> Result<Ip, FrameFault> {
+    let header: [u8; 8] = bytes(frame, at).ok_or(FrameFault::Truncated)?;
     if header[0] != 0x11 || header[1] != 0 {
-        return Err(Fault::Malformed);
+        return Err(FrameFault::Malformed);
     }
     match u16::from_be_bytes([header[6], header[7]]) {
         PPP_IPV4 => ipv4(frame, at + 8),
         PPP_IPV6 => ipv6(frame, at + 8),
-        _ => Err(Fault::NotIp),
+        _ => Err(FrameFault::NotIp),
     }
 }
 
-fn ipv4(frame: &[u8], start: usize) -> Result<Ip, Fault> {
-    let header: [u8; 20] = bytes(frame, start).ok_or(Fault::Truncated)?;
+fn ipv4(frame: &[u8], start: usize) -> Result<Ip, FrameFault> {
+    let header: [u8; 20] = bytes(frame, start).ok_or(FrameFault::Truncated)?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_length < 20 {
-        return Err(Fault::Malformed);
+        return Err(FrameFault::Malformed);
     }
     let on_the_wire = frame.len() - start;
     if header_length > on_the_wire {
-        return Err(Fault::Truncated);
+        return Err(FrameFault::Truncated);
     }
     let total_length = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if total_length != 0 && total_length < header_length {
-        return Err(Fault::Malformed);
+        return Err(FrameFault::Malformed);
     }
     let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header;
     Ok(Ip {
@@ -147,12 +154,12 @@ fn ipv4(frame: &[u8], start: usize) -> Result<Ip, Fault> {
     })
 }
 
-fn ipv6(frame: &[u8], start: usize) -> Result<Ip, Fault> {
-    let header: [u8; 8] = bytes(frame, start).ok_or(Fault::Truncated)?;
-    let source = bytes(frame, start + 8).ok_or(Fault::Truncated)?;
-    let destination = bytes(frame, start + 24).ok_or(Fault::Truncated)?;
+fn ipv6(frame: &[u8], start: usize) -> Result<Ip, FrameFault> {
+    let header: [u8; 8] = bytes(frame, start).ok_or(FrameFault::Truncated)?;
+    let source = bytes(frame, start + 8).ok_or(FrameFault::Truncated)?;
+    let destination = bytes(frame, start + 24).ok_or(FrameFault::Truncated)?;
     if header[0] >> 4 != 6 {
-        return Err(Fault::Malformed);
+        return Err(FrameFault::Malformed);
     }
     let payload_length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     Ok(Ip {
@@ -167,7 +174,7 @@ fn ipv6(frame: &[u8], start: usize) -> Result<Ip, Fault> {
     })
 }
 
-/// Extension headers, TCP, timestamps.
+/// Parses IPv6 extension headers, TCP and its timestamps.
 pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
     let reached = if ip.is_ipv6 { extensions(frame, ip) } else { Some(ipv4_payload(ip)) };
     let Some(reached) = reached else { return Transport::Truncated };
@@ -180,10 +187,10 @@ pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
     }
 }
 
-/// Where the walk over the network headers ended.
+/// The place where the walk over the network headers ended.
 struct Reached {
     protocol: u8,
-    /// Where the header of `protocol` starts, unless it is in another fragment or was not walked to.
+    /// The offset of the header of `protocol`, unless it is in another fragment or too far into the packet.
     header: Option<usize>,
 }
 
@@ -191,8 +198,8 @@ fn ipv4_payload(ip: &Ip) -> Reached {
     Reached { protocol: ip.protocol, header: (!ip.later_fragment).then_some(ip.end) }
 }
 
-/// RFC 8200, section 4. After six extension headers the walk ends, if need be at a seventh, which is
-/// then nothing that we know. `None`: the frame cuts one of them short.
+/// Walks over IPv6 extension headers (RFC 8200, section 4). After six of them the walk ends, even at a
+/// seventh, which then counts as an unknown protocol. Returns `None` if the frame ends within a header.
 fn extensions(frame: &[u8], ip: &Ip) -> Option<Reached> {
     let (mut protocol, mut at) = (ip.protocol, ip.end);
     for _ in 0..MAX_EXTENSIONS {
@@ -212,17 +219,19 @@ fn is_extension(protocol: u8) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
 }
 
-struct Extension {
+/// One extension header.
+struct WalkedExtension {
     /// Protocol of the next header.
     next: u8,
-    /// Where that starts.
+    /// The offset of the next header.
     end: usize,
-    /// It does not: an earlier fragment has it. (It names the fragmented part's first header all the same.)
+    /// Whether the next header is not in this frame, because this is a later fragment. (`next` is then the
+    /// first header of the fragmented part.)
     is_later_fragment: bool,
 }
 
-/// `None` if the frame is cut short.
-fn extension(frame: &[u8], protocol: u8, at: usize) -> Option<Extension> {
+/// Parses one extension header; returns `None` if the frame ends within it.
+fn extension(frame: &[u8], protocol: u8, at: usize) -> Option<WalkedExtension> {
     let header: [u8; 8] = bytes(frame, at)?;
     let length = match protocol {
         FRAGMENT => 8,
@@ -232,7 +241,7 @@ fn extension(frame: &[u8], protocol: u8, at: usize) -> Option<Extension> {
     let offset = u16::from_be_bytes([header[2], header[3]]) & 0xfff8;
     let is_later_fragment = protocol == FRAGMENT && offset != 0;
     let end = at + length;
-    (end <= frame.len()).then_some(Extension { next: header[0], end, is_later_fragment })
+    (end <= frame.len()).then_some(WalkedExtension { next: header[0], end, is_later_fragment })
 }
 
 fn tcp(frame: &[u8], ip: &Ip, at: usize) -> Result<Transport, Transport> {
@@ -259,7 +268,8 @@ fn tcp(frame: &[u8], ip: &Ip, at: usize) -> Result<Transport, Transport> {
     }))
 }
 
-/// RFC 9293, section 3.1 (options) and RFC 7323, section 3.2: the first timestamps option.
+/// Returns TSval and TSecr of the first timestamps option (RFC 9293, section 3.1, and RFC 7323, section
+/// 3.2).
 fn timestamps(options: &[u8]) -> Result<(u32, u32), Transport> {
     let mut rest = options;
     loop {

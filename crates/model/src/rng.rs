@@ -1,11 +1,12 @@
-//! Random numbers that a seed repeats: xorshift64*.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Random numbers from a seed: xorshift64*.
 
-/// Not for secrets.
+/// A random number generator; the same seed gives the same numbers. Not for secrets.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// Any seed, 0 included.
+    /// Makes a generator from any seed, 0 included.
     pub fn new(seed: u64) -> Rng {
         let mixed = (seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Rng(mixed.max(1))
@@ -22,17 +23,18 @@ impl Rng {
         (self.u64() >> 32) as u32
     }
 
-    /// 0 to `limit` - 1; 0 if `limit` is 0.
+    /// Returns a number from 0 to `limit` - 1, or 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.u64()) * u128::from(limit)) >> 64) as u64
     }
 
-    /// True `times` in a thousand.
+    /// Returns true with a probability of `times` in a thousand.
     pub fn per_mille(&mut self, times: u64) -> bool {
         self.below(1000) < times
     }
 
-    /// One of a few, at least one; weight them by repeating.
+    /// Returns one of the elements, of which there must be at least one. Repeat an element to give it more
+    /// weight.
     pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize].clone()
     }

@@ -1,19 +1,20 @@
-//! RTT of a TCP flow: a TSval that left one way ends as a sample when its echo leaves the other way.
+// SPDX-License-Identifier: GPL-2.0-only
+//! RTTs of a TCP flow: a TSval that leaves one way gives a sample when its echo leaves the other way.
 //!
-//! The rules are DESIGN.md's, 1 to 7 and 10. Order within a segment: restart, advance, sweep, match, open.
+//! The rules are 1 to 7 and 10 of DESIGN.md. Order within a segment: restart, advance, sweep, match, open.
 
-use crate::counter::Counters;
+use crate::counter::RaisedCounters;
 use crate::histogram::UNIT_NS;
 use crate::parse::Segment;
 
-/// TSvals awaiting their echo, a direction.
+/// TSvals per direction that can wait for their echo.
 pub const SLOTS: usize = 2;
-/// Rule 5: the one time-out, in units of 8 ns.
+/// The time-out of rule 5, in units of 8 ns.
 const TIMEOUT_UNITS: u32 = 1_250_000_000;
-/// A flow remembers its last sweep in ticks of so many jiffies.
+/// Jiffies of a tick, the unit in which a flow stores the time of its last sweep.
 const TICK_JIFFIES: u64 = 64;
 
-/// When a flow's old slots are swept, and what opens a sample.
+/// When old slots of a flow are swept, and which segments open a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     pub handshake: bool,
@@ -22,12 +23,12 @@ pub struct Rules {
     pub idle_ticks: u32,
 }
 
-/// The time of a packet: read once, used for everything.
+/// The time of a packet, read once for all rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Now {
-    /// Units of 8 ns, never 0; wraps at 34 s.
+    /// The time in units of 8 ns, never 0; wraps after 34 s.
     units: u32,
-    /// 64 jiffies.
+    /// The time in ticks of 64 jiffies.
     tick: u32,
 }
 
@@ -38,7 +39,7 @@ impl Now {
     }
 }
 
-/// A TSval awaiting its echo.
+/// A TSval that waits for its echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     tsval: u32,
@@ -55,36 +56,38 @@ impl Slot {
     }
 }
 
+/// The state of one direction of a flow.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Way {
-    /// The last TSval: never goes back.
+struct FlowWay {
+    /// The latest TSval; it never goes back.
     last: Option<u32>,
-    /// A segment without SYN was seen.
+    /// Whether a segment without SYN was seen.
     established: bool,
     slots: [Option<Slot>; SLOTS],
 }
 
-/// One TCP connection; way 0 leaves by LAN, way 1 by WAN.
+/// One TCP connection. Way 0 leaves by LAN, way 1 by WAN.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flow {
-    ways: [Way; 2],
+pub struct TrackedFlow {
+    ways: [FlowWay; 2],
     swept: u32,
 }
 
-impl Flow {
-    /// A flow first seen now.
-    pub fn new(now_ns: u64, rules: &Rules) -> Flow {
-        Flow { ways: Default::default(), swept: Now::new(now_ns, rules).tick }
+impl TrackedFlow {
+    /// Makes a flow that is seen for the first time.
+    pub fn new(now_ns: u64, rules: &Rules) -> TrackedFlow {
+        TrackedFlow { ways: Default::default(), swept: Now::new(now_ns, rules).tick }
     }
 
-    /// One segment leaving by `way`; the age of the TSval that it echoes, in units, if it ends a sample.
+    /// Processes a segment that leaves by `way`. If it ends a sample, returns the age in units of the TSval
+    /// that it echoes.
     pub fn segment(
         &mut self,
         way: usize,
         segment: &Segment,
         now_ns: u64,
         rules: &Rules,
-        counters: &mut Counters,
+        counters: &mut RaisedCounters,
     ) -> Option<u32> {
         let now = Now::new(now_ns, rules);
         let [lan, wan] = &mut self.ways;
@@ -117,21 +120,22 @@ impl Flow {
     }
 }
 
-impl Way {
-    /// A SYN begins a new connection unless it may be the first one's, sent again.
+impl FlowWay {
+    /// Returns whether a SYN begins a new connection. It does unless it may be a retransmission of the first
+    /// SYN.
     fn is_restarted_by(&self, tsval: u32) -> bool {
         self.established || self.last.is_some_and(|last| is_after(last, tsval))
     }
 
-    /// The old connection makes room for the new one; what it left unanswered is counted.
-    fn forget(&mut self, counters: &mut Counters) {
+    /// Forgets the old connection and counts its TSvals without an echo.
+    fn forget(&mut self, counters: &mut RaisedCounters) {
         for _ in self.slots.iter().flatten() {
             counters.add("rtt_evicted");
         }
-        *self = Way::default();
+        *self = FlowWay::default();
     }
 
-    /// Rules 3 and 4: whether this is the first segment of a TSval.
+    /// Returns whether this is the first segment of a TSval (rules 3 and 4).
     fn advance(&mut self, segment: &Segment) -> bool {
         self.established |= !segment.syn;
         let edge = match self.last {
@@ -144,7 +148,8 @@ impl Way {
         edge
     }
 
-    fn sweep(&mut self, now: Now, idle: bool, counters: &mut Counters) {
+    /// Frees the slots that have timed out, or all slots if the flow was idle.
+    fn sweep(&mut self, now: Now, idle: bool, counters: &mut RaisedCounters) {
         for slot in &mut self.slots {
             if slot.take_if(|slot| idle || slot.is_old(now)).is_some() {
                 counters.add("rtt_timed_out");
@@ -152,8 +157,9 @@ impl Way {
         }
     }
 
-    /// Rules 6 and 7: an echo ends every TSval that it is not before; at most one as a sample.
-    fn match_echo(&mut self, tsecr: u32, now: Now, counters: &mut Counters) -> Option<u32> {
+    /// Matches an echo (rules 6 and 7). It ends every TSval that is not later than the echo; at most one of
+    /// them gives a sample.
+    fn match_echo(&mut self, tsecr: u32, now: Now, counters: &mut RaisedCounters) -> Option<u32> {
         let mut sample = None;
         for slot in &mut self.slots {
             let Some(ended) = slot.take_if(|slot| !is_after(slot.tsval, tsecr)) else { continue };
@@ -168,8 +174,8 @@ impl Way {
         sample
     }
 
-    /// Rule 5: takes the first slot that is free or timed out.
-    fn open(&mut self, tsval: u32, now: Now, counters: &mut Counters) {
+    /// Takes the first slot that is free or has timed out (rule 5).
+    fn open(&mut self, tsval: u32, now: Now, counters: &mut RaisedCounters) {
         let usable = |slot: &&mut Option<Slot>| slot.is_none_or(|slot| slot.is_old(now));
         match self.slots.iter_mut().find(usable) {
             Some(slot) => {
@@ -182,7 +188,7 @@ impl Way {
     }
 }
 
-/// RFC 7323, section 5.2: `a` is later than `b`, in 32 bits that wrap.
+/// Returns whether `a` is later than `b`, in 32 bits that wrap (RFC 7323, section 5.2).
 fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b) as i32 > 0
 }

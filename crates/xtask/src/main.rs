@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo run -p xtask -- dist DIR` writes what a package ships beside the programs, made from the same clap definitions
-//! (and, for the scripts, from their own `--help`) that the commands answer with:
+//! `cargo run -p xtask -- dist DIR` writes the man pages and shell completions of a package. Their source is
+//! the clap definitions of the commands and, for the scripts, the scripts' own `--help`:
 //!
 //! ```text
 //! DIR/man/COMMAND.8   DIR/bash/COMMAND   DIR/zsh/_COMMAND   DIR/fish/COMMAND.fish
@@ -72,7 +72,8 @@ fn dist(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Pages of commands that no longer exist must not be shipped.
+/// Makes an empty directory. An existing one is removed first, so that pages of former commands are not
+/// shipped.
 fn fresh_directory(path: PathBuf) -> Result<PathBuf> {
     if path.exists() {
         fs::remove_dir_all(&path)?;
@@ -81,7 +82,7 @@ fn fresh_directory(path: PathBuf) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// One page for the command and one for each of its subcommands, as `git-log(1)` is one for `git log`.
+/// Writes one page for the command and one for each of its subcommands, as `git-log(1)` is for `git log`.
 fn write_manual(command: Command, name: &str, directory: &Path) -> Result<()> {
     for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
         let full_name = format!("{name}-{}", subcommand.get_name());
@@ -91,7 +92,8 @@ fn write_manual(command: Command, name: &str, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// As `Man::render` does, but for the notes: their examples and tables keep their lines.
+/// Renders the page of a command as `Man::render` does, except that the notes keep their line breaks: they
+/// contain examples and tables.
 fn manual(command: Command) -> Result<Vec<u8>> {
     let notes = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
     let has_subcommands = command.has_subcommands();
@@ -111,14 +113,14 @@ fn manual(command: Command) -> Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The package and its version; ours says nothing.
+/// Returns the name and version of the package, from its Cargo.toml; xtask has a version of its own.
 fn source() -> String {
     let manifest = include_str!("../../../Cargo.toml");
     let version = manifest.lines().find_map(|line| line.strip_prefix("version = "));
     format!("cpumap-pping {}", version.unwrap_or_default().trim_matches('"'))
 }
 
-/// A script documents itself in its `--help`; the page shows that text as it stands.
+/// Renders the page of a script, which shows the text of the script's `--help` unchanged.
 fn script_manual(script: &str, summary: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/scripts").join(script);
     let output = Process::new(&path).arg("-h").output()?;
@@ -126,7 +128,7 @@ fn script_manual(script: &str, summary: &str) -> Result<String> {
         return Err(format!("{} -h: {}", path.display(), output.status).into());
     }
     let help = String::from_utf8(output.stdout)?;
-    let (synopsis, text) = help.split_once("\n\n").ok_or("a help text without a paragraph")?;
+    let (synopsis, text) = help.split_once("\n\n").ok_or("the help text has no empty line")?;
     let synopsis = synopsis.trim_start_matches("Usage: ");
     Ok(format!(
         ".TH {title} {SECTION} \"\" \"{source}\" \"cpumap-pping\"\n\
@@ -142,7 +144,8 @@ fn script_manual(script: &str, summary: &str) -> Result<String> {
     ))
 }
 
-/// Text for roff: no line may start with a control character, and `-` is a minus, not a hyphen.
+/// Escapes text for roff: control characters at the start of a line, and `-`, which would be a hyphen
+/// instead of a minus.
 fn escape(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     let lines = escaped.lines().map(|line| match line.chars().next() {
@@ -152,7 +155,7 @@ fn escape(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The file name by which each shell finds the completion of a command.
+/// Returns the file name by which a shell finds the completion of a command.
 fn completion_file(shell: Shell, name: &str) -> String {
     match shell {
         Shell::Zsh => format!("_{name}"),
@@ -188,8 +191,8 @@ mod tests {
 
     #[test]
     fn every_command_has_a_manual_and_completions() {
-        let directory = std::env::temp_dir().join(format!("xtask-test-{}", std::process::id()));
-        dist(&directory).expect("dist");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        dist(directory.path()).expect("dist");
         for CommandEntry { name, .. } in COMMANDS {
             for file in [
                 format!("man/{name}.8"),
@@ -197,10 +200,9 @@ mod tests {
                 format!("zsh/_{name}"),
                 format!("fish/{name}.fish"),
             ] {
-                let size = fs::metadata(directory.join(&file)).expect(&file).len();
+                let size = fs::metadata(directory.path().join(&file)).expect(&file).len();
                 assert!(size > 100, "{file} has {size} bytes");
             }
         }
-        fs::remove_dir_all(&directory).expect("clean up");
     }
 }

@@ -8,7 +8,7 @@ use crate::common::names::Counts;
 use crate::common::rig::Measured;
 use crate::common::scene::{Scene, ALICE_CLASS};
 use lab::packet::{hosts::*, Packet, Tcp, ACK};
-use model::Side;
+use model::SampleSide;
 use std::time::Duration;
 
 /// One packet of a script.
@@ -75,7 +75,7 @@ impl Cast {
     }
 
     fn expected(self, step: &Step) -> Vec<Measured> {
-        let side = if self.is_down(step) { Side::Internet } else { Side::Subscriber };
+        let side = if self.is_down(step) { SampleSide::Internet } else { SampleSide::Subscriber };
         step.gives.map(|rtt| Measured { handle: ALICE_CLASS, side, rtt }).into_iter().collect()
     }
 }

@@ -1,20 +1,21 @@
-//! Writes frames of the model's generator into a folder, one a file: what the parser's fuzzer starts from.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Writes frames of the model's generator into a folder, one per file. The parser's fuzzer starts from them.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs, io};
 
-use model::frame::Extension;
+use model::frame::ExtensionHeader;
 use model::{Frame, Generator, Step, World};
 
 const SEED: u64 = 1;
 const FRAMES: usize = 400;
-/// Payload tells the parser nothing: a long one only slows the fuzzer down.
+/// Longest frame. The parser does not read the payload: long frames only slow the fuzzer down.
 const LONGEST: usize = 600;
 
 fn main() -> ExitCode {
     let Some(folder) = env::args_os().nth(1) else {
-        eprintln!("usage: seeds FOLDER");
+        eprintln!("Usage: seeds FOLDER");
         return ExitCode::from(2);
     };
     match write_frames(Path::new(&folder)) {
@@ -34,17 +35,18 @@ fn write_frames(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Extension headers that end around where the parser stops to follow: no random walk gets there soon.
+/// Returns frames whose extension headers end close to the point where the parser stops. Random changes
+/// rarely reach it.
 fn long_chains() -> impl Iterator<Item = Vec<u8>> {
-    let options = (46..=51).map(|length| Extension::new(60, length));
-    let authentication = (94..=101).map(|length| Extension::new(51, length));
+    let options = (46..=51).map(|length| ExtensionHeader::new(60, length));
+    let authentication = (94..=101).map(|length| ExtensionHeader::new(51, length));
     options.chain(authentication).map(|extension| {
         let frame = Frame::tcp6([0x20; 16], [0xfd; 16]).extensions(&[extension]);
         frame.timestamps(1, 2).build()
     })
 }
 
-/// ICMP: the type stands where a TCP segment has its source port.
+/// Returns ICMP echoes. The type of ICMP is in the place of the source port of TCP.
 fn echoes() -> impl Iterator<Item = Vec<u8>> {
     let v4 = Frame::tcp4([192, 0, 2, 1], [100, 64, 0, 2]).protocol(1);
     let v6 = Frame::tcp6([0x20; 16], [0xfd; 16]).protocol(58);

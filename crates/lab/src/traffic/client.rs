@@ -1,25 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The TCP client.
 
-use super::flow::{send_bulk, send_paced, Flow, Pattern};
-use super::{drain, prepare, Server, TcpInfo, PATIENCE};
 use crate::ns::Netns;
+use crate::traffic::connection::{drain, prepare, PATIENCE};
+use crate::traffic::flow::{send_bulk, send_paced, Amount, Flow, Pattern};
+use crate::traffic::server::Server;
+use crate::traffic::tcp_info::TcpInfo;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What became of one connection.
+/// The outcome of one connection.
 #[derive(Clone, Debug)]
-pub struct Report {
-    /// Payload bytes of the pattern's main direction (request/response: both).
+pub struct TransferReport {
+    /// Payload bytes of the pattern's main direction (request/response: of both directions).
     pub bytes: u64,
     /// From before connect(2) to the last byte.
     pub duration: Duration,
-    /// The client's own view.
+    /// TCP_INFO of the client's end.
     pub client: TcpInfo,
-    /// The server's view, when known.
+    /// TCP_INFO of the server's end, if known.
     pub server: Option<TcpInfo>,
-    /// From each request to the end of its response.
+    /// The times from each request to the end of its response.
     pub exchanges: Vec<Duration>,
     /// The client's address.
     pub local: SocketAddr,
@@ -27,8 +30,13 @@ pub struct Report {
     pub peer: SocketAddr,
 }
 
-/// Runs one connection from `client` to a server at `address`, and asks both ends.
-pub fn run(client: &Netns, server: &Server, address: IpAddr, flow: &Flow) -> io::Result<Report> {
+/// Runs one connection from `client` to a server at `address`; reports TCP_INFO of both ends.
+pub fn run(
+    client: &Netns,
+    server: &Server,
+    address: IpAddr,
+    flow: &Flow,
+) -> io::Result<TransferReport> {
     let mut report = client.run(|| transfer(SocketAddr::new(address, server.port()), flow))??;
     report.server = server.report(report.local);
     Ok(report)
@@ -41,13 +49,13 @@ pub fn short_flows(
     address: IpAddr,
     count: u32,
     bytes: u64,
-) -> io::Result<Vec<Report>> {
-    let flow = Flow::download(super::Amount::Bytes(bytes));
+) -> io::Result<Vec<TransferReport>> {
+    let flow = Flow::download(Amount::Bytes(bytes));
     (0..count).map(|_| run(client, server, address, &flow)).collect()
 }
 
 /// Runs one connection from the calling thread's namespace.
-pub fn transfer(target: SocketAddr, flow: &Flow) -> io::Result<Report> {
+pub fn transfer(target: SocketAddr, flow: &Flow) -> io::Result<TransferReport> {
     let start = Instant::now();
     let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
     prepare(&stream, flow)?;
@@ -66,10 +74,10 @@ pub fn transfer(target: SocketAddr, flow: &Flow) -> io::Result<Report> {
     };
     let duration = start.elapsed();
     let (client, local) = (TcpInfo::of(&stream)?, stream.local_addr()?);
-    Ok(Report { bytes, duration, client, server: None, exchanges, local, peer: target })
+    Ok(TransferReport { bytes, duration, client, server: None, exchanges, local, peer: target })
 }
 
-/// Ends an upload: the server closes when it has everything.
+/// Ends an upload. The server closes when it has received everything.
 fn finish(stream: &TcpStream, sent: u64) -> io::Result<u64> {
     stream.shutdown(Shutdown::Write)?;
     drain(stream)?;

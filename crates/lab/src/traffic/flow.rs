@@ -1,4 +1,5 @@
-//! What a connection does, and the one line in which the client tells the server.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The traffic of a connection, and the header line in which the client describes it to the server.
 
 use std::io::{self, Write};
 use std::thread::sleep;
@@ -7,66 +8,67 @@ use std::time::{Duration, Instant};
 /// How much a bulk transfer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
-    /// As much as goes in this time.
+    /// As many bytes as possible in this time.
     For(Duration),
 }
 
-/// Who sends what and when.
+/// Which end sends how much, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// The server sends as fast as it may.
+    /// The server sends as fast as TCP and the rate allow.
     Download(Amount),
-    /// The client sends as fast as it may.
+    /// The client sends as fast as TCP and the rate allow.
     Upload(Amount),
-    /// The server sends `count` segments of `segment` bytes, one each `interval`.
+    /// The server sends `count` segments of `segment` bytes, one every `interval`.
     PacedDownload { segment: u32, interval: Duration, count: u32 },
-    /// The client does.
+    /// The client sends `count` segments of `segment` bytes, one every `interval`.
     PacedUpload { segment: u32, interval: Duration, count: u32 },
-    /// The client waits `think`, sends `request` bytes; the server waits `service`, answers with `response` bytes;
-    /// `count` times.
+    /// `count` times, the client waits `think` and sends `request` bytes; the server waits `service` and
+    /// answers with `response` bytes.
     RequestResponse { request: u32, response: u32, think: Duration, service: Duration, count: u32 },
 }
 
-/// One TCP connection's behaviour.
+/// The traffic of one TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Who sends what and when.
+    /// Which end sends how much, and when.
     pub pattern: Pattern,
     /// Pacing limit of both senders in bytes per second (SO_MAX_PACING_RATE), so that no queue builds.
     pub rate: Option<u64>,
 }
 
 impl Flow {
-    /// Any pattern, unlimited.
+    /// Makes a flow of any pattern, without a rate limit.
     pub fn new(pattern: Pattern) -> Self {
         Self { pattern, rate: None }
     }
 
-    /// `count` small requests and answers, `think` apart: the connection whose RTT is the path's.
+    /// Makes a flow of `count` small requests and answers, `think` apart. The RTT of this connection is
+    /// that of the path.
     pub fn request_response(count: u32, think: Duration) -> Self {
         let service = Duration::ZERO;
         Self::new(Pattern::RequestResponse { request: 100, response: 200, think, service, count })
     }
 
-    /// A download.
+    /// Makes a download.
     pub fn download(amount: Amount) -> Self {
         Self::new(Pattern::Download(amount))
     }
 
-    /// An upload.
+    /// Makes an upload.
     pub fn upload(amount: Amount) -> Self {
         Self::new(Pattern::Upload(amount))
     }
 
-    /// Limits both senders to so many bytes per second.
+    /// Limits both senders to this many bytes per second.
     pub fn rate(mut self, bytes_per_second: u64) -> Self {
         self.rate = Some(bytes_per_second);
         self
     }
 
-    /// The header line.
+    /// Writes the header line.
     pub(super) fn encode(&self) -> String {
         let rate = self.rate.unwrap_or(0);
         let ns = |duration: Duration| duration.as_nanos();
@@ -121,7 +123,7 @@ impl Flow {
     }
 }
 
-/// Sends a bulk amount; says how many bytes.
+/// Sends a bulk amount and returns the number of bytes.
 pub(super) fn send_bulk(mut stream: impl Write, amount: Amount) -> io::Result<u64> {
     let chunk = [b'x'; 16 << 10];
     let start = Instant::now();
@@ -141,7 +143,7 @@ pub(super) fn send_bulk(mut stream: impl Write, amount: Amount) -> io::Result<u6
     }
 }
 
-/// Sends a segment each interval, on a fixed schedule; says how many bytes.
+/// Sends a segment every interval, on a fixed schedule, and returns the number of bytes.
 pub(super) fn send_paced(
     mut stream: impl Write,
     segment: u32,

@@ -1,54 +1,59 @@
-//! The TCP server: does what each connection's header line asks for.
+// SPDX-License-Identifier: GPL-2.0-only
+//! The TCP server. The header line of each connection says what the server does.
 
-use super::flow::{send_bulk, send_paced, Flow, Pattern};
-use super::{drain, prepare, TcpInfo, PATIENCE};
 use crate::ns::Netns;
+use crate::traffic::connection::{drain, prepare, PATIENCE};
+use crate::traffic::flow::{send_bulk, send_paced, Flow, Pattern};
+use crate::traffic::tcp_info::TcpInfo;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, sleep, JoinHandle};
 
-/// A server on all addresses of a namespace, both families. It ends when dropped, with its connections.
+/// A server on all addresses of a namespace, IPv4 and IPv6. Dropping it ends it and its connections.
 #[derive(Debug)]
 pub struct Server {
     port: u16,
     listener: TcpListener,
     thread: Option<JoinHandle<io::Result<()>>>,
-    shared: Arc<Shared>,
+    shared: Arc<Connections>,
 }
 
+/// The state that the server shares with the threads of its connections.
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct Connections {
+    state: Mutex<ConnectionTable>,
     reported: Condvar,
 }
 
-/// Open connections and the reports of those that ended (none: it broke), by the client's address.
+/// Open connections, and TCP_INFO of those that ended (None if a connection broke), by the client's
+/// address.
 #[derive(Debug, Default)]
-struct State {
+struct ConnectionTable {
     open: HashMap<SocketAddr, TcpStream>,
     reports: HashMap<SocketAddr, Option<TcpInfo>>,
 }
 
 impl Server {
-    /// Starts a server; port 0 takes a free one.
+    /// Starts a server on `port`, or on a free port if `port` is 0.
     pub fn start(netns: &Netns, port: u16) -> io::Result<Self> {
         let listener = netns.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))??;
         let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Connections::default());
         let (accepting, connections) = (listener.try_clone()?, shared.clone());
         let accept = move || accept(&accepting, &connections);
         let thread = netns.spawn("tcp server", accept)?;
         Ok(Self { port, listener, thread: Some(thread), shared })
     }
 
-    /// The port it listens on.
+    /// Returns the port on which the server listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The server's TCP_INFO of a connection that ended, by the client's address; waits for it a while.
+    /// Returns the server's TCP_INFO of a connection that ended, by the client's address. Waits up to 30 s
+    /// for the connection to end.
     pub fn report(&self, client: SocketAddr) -> Option<TcpInfo> {
         let state = self.shared.lock();
         let (mut state, _) = self
@@ -62,7 +67,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A listener that is shut down makes accept(2) return.
+        // shutdown(2) of a listener makes accept(2) return.
         let _ = nix::sys::socket::shutdown(
             std::os::fd::AsRawFd::as_raw_fd(&self.listener),
             nix::sys::socket::Shutdown::Both,
@@ -74,14 +79,14 @@ impl Drop for Server {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, ConnectionTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Serves each connection in a thread of its own until the listener is shut down.
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, shared: &Arc<Connections>) {
     while let Ok((stream, peer)) = listener.accept() {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if let Ok(clone) = stream.try_clone() {
@@ -98,7 +103,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// One connection from its header line to its end.
+/// Serves one connection from its header line to its end.
 fn serve(stream: &TcpStream) -> io::Result<TcpInfo> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream);
@@ -124,7 +129,7 @@ fn serve(stream: &TcpStream) -> io::Result<TcpInfo> {
     if !matches!(flow.pattern, Pattern::Upload(_) | Pattern::PacedUpload { .. }) {
         stream.shutdown(Shutdown::Write)?;
     }
-    // The client closes when it has everything: then all is acknowledged.
+    // The client closes when it has received everything. Then it has acknowledged everything.
     drain(&mut reader)?;
     TcpInfo::of(stream)
 }

@@ -1,4 +1,5 @@
-//! The kernel's own view of a connection.
+// SPDX-License-Identifier: GPL-2.0-only
+//! TCP_INFO: the kernel's own figures of a connection.
 
 use crate::sockopt;
 use nix::libc;
@@ -12,7 +13,7 @@ const OPT_TIMESTAMPS: u8 = 1;
 /// The head of struct tcp_info (uapi linux/tcp.h), up to tcpi_data_segs_out.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Raw {
+struct RawTcpInfo {
     state: u8,
     ca_state: u8,
     retransmits: u8,
@@ -57,16 +58,16 @@ struct Raw {
     data_segs_out: u32,
 }
 
-/// TCP_INFO of one end: what the kernel measured itself.
+/// TCP_INFO of one end: figures that the kernel measured itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
     /// Smoothed RTT.
     pub rtt: Duration,
-    /// Its mean deviation.
+    /// Mean deviation of the RTT.
     pub rttvar: Duration,
-    /// Lowest RTT of late.
+    /// Lowest RTT of the kernel's window (`tcp_min_rtt_wlen`, 300 s by default).
     pub min_rtt: Duration,
-    /// Segments sent again.
+    /// Segments retransmitted.
     pub retransmits: u32,
     /// Payload bytes that the other end acknowledged.
     pub bytes_acked: u64,
@@ -81,9 +82,9 @@ pub struct TcpInfo {
 }
 
 impl TcpInfo {
-    /// Asks the kernel.
+    /// Asks the kernel for TCP_INFO of a connection.
     pub fn of(stream: &TcpStream) -> io::Result<Self> {
-        let raw = sockopt::get(stream, libc::IPPROTO_TCP, libc::TCP_INFO, Raw::default())?;
+        let raw = sockopt::get(stream, libc::IPPROTO_TCP, libc::TCP_INFO, RawTcpInfo::default())?;
         let microseconds = |value: u32| Duration::from_micros(u64::from(value));
         Ok(Self {
             rtt: microseconds(raw.rtt),
@@ -105,8 +106,8 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_kernels() {
-        assert_eq!(std::mem::offset_of!(Raw, rtt), 68);
-        assert_eq!(std::mem::offset_of!(Raw, total_retrans), 100);
-        assert_eq!(std::mem::offset_of!(Raw, min_rtt), 148);
+        assert_eq!(std::mem::offset_of!(RawTcpInfo, rtt), 68);
+        assert_eq!(std::mem::offset_of!(RawTcpInfo, total_retrans), 100);
+        assert_eq!(std::mem::offset_of!(RawTcpInfo, min_rtt), 148);
     }
 }

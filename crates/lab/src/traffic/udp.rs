@@ -1,4 +1,5 @@
-//! Numbered UDP packets: proves that none is lost.
+// SPDX-License-Identifier: GPL-2.0-only
+//! Numbered UDP packets, to prove that none is lost.
 
 use crate::ns::Netns;
 use crate::sockopt;
@@ -10,21 +11,21 @@ use std::sync::Arc;
 use std::thread::{sleep, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Receive buffer: seconds of traffic.
+/// Bytes of the receive buffer: seconds of traffic.
 const BUFFER: i32 = 32 << 20;
-/// How often a receiver looks whether it should end.
+/// How often a receiver checks whether it should end.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What a receiver saw of a stream of packets numbered from 0.
+/// A receiver's counts of packets numbered from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UdpReport {
-    /// Different packets received.
+    /// Packets received, without repetitions.
     pub received: u64,
-    /// Packets of the `sent` that never came.
+    /// Packets sent that never came.
     pub lost: u64,
-    /// Packets received again.
+    /// Repetitions of packets received before.
     pub duplicates: u64,
-    /// Packets that came after a later one.
+    /// Packets that came after one with a higher number.
     pub reordered: u64,
 }
 
@@ -37,7 +38,7 @@ pub struct UdpReceiver {
 }
 
 impl UdpReceiver {
-    /// Listens on all addresses of both families on a free port.
+    /// Listens on a free port of all IPv4 and IPv6 addresses.
     pub fn start(netns: &Netns) -> io::Result<Self> {
         let socket = netns.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)))??;
         sockopt::buffers(&socket, BUFFER);
@@ -48,12 +49,13 @@ impl UdpReceiver {
         Ok(Self { port, stop, thread: Some(thread) })
     }
 
-    /// The port to send to.
+    /// Returns the port to send to.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Waits `grace` for what is still under way and compares with the number of packets sent.
+    /// Waits `grace` for packets that are still on their way, then compares with the number of packets
+    /// sent.
     pub fn finish(mut self, sent: u64, grace: Duration) -> io::Result<UdpReport> {
         sleep(grace);
         self.stop.store(true, Relaxed);
@@ -95,7 +97,7 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<UdpReport> {
 }
 
 /// Sends packets of `payload` bytes (8 at least) at a constant `rate` per second for `time` from the
-/// namespace `from`; says how many.
+/// namespace `from`. Returns how many it sent.
 pub fn send_udp(
     from: &Netns,
     target: SocketAddr,

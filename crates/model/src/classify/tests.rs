@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 use super::*;
 use crate::frame::{Frame, Length, ACK};
 use crate::mapping::v4;
@@ -12,20 +13,21 @@ const STRANGER: [u8; 4] = [203, 0, 113, 9];
 const SERVER: [u8; 4] = [192, 0, 2, 1];
 const MS: u64 = 1_000_000;
 
-/// Alice on CPU 0, Bob on CPU 1, Carol on CPU 7, which is not there; CPU 2 has no queue, 3 no major.
+/// Returns a model with Alice on CPU 0, Bob on CPU 1 and Carol on CPU 7, which does not exist. CPU 2 has no
+/// queue, CPU 3 no major.
 fn model() -> Model {
-    let mut model = Model::new(Config::new(1000));
-    model.direction(LAN, Direction::Lan);
-    model.direction(WAN, Direction::Wan);
+    let mut model = Model::new(ModelConfig::new(1000));
+    model.direction(LAN, Facing::Lan);
+    model.direction(WAN, Facing::Wan);
     for cpu in 0..2 {
         model.txq(cpu, cpu as u16 + 1, cpu as u16 + 1);
         model.cpu_available(cpu, true);
     }
     model.txq(2, 0, 3);
     model.txq(3, 4, 0);
-    model.map(Prefix::v4(ALICE, 32), 0, 0x1_0010);
-    model.map(Prefix::v4(BOB, 32), 1, 0x2_0020);
-    model.map(Prefix::v4(CAROL, 32), 7, 0);
+    model.map(AddressPrefix::v4(ALICE, 32), 0, 0x1_0010);
+    model.map(AddressPrefix::v4(BOB, 32), 1, 0x2_0020);
+    model.map(AddressPrefix::v4(CAROL, 32), 7, 0);
     model
 }
 
@@ -41,7 +43,7 @@ fn forwarded(ifindex: u32, cpu: u32) -> Skb {
     Skb { ifindex, ingress_ifindex: 9, priority: 0, cpu }
 }
 
-/// Verdict, counter, and the tc handle that TC is told.
+/// Steers a frame. Returns the verdict, the counter and the tc handle that XDP hands to TC.
 fn steer(model: &Model, frame: &[u8], ifindex: u32) -> (Verdict, &'static str, Option<u32>) {
     let Steered { verdict, counter, handed_on } = model.steer(frame, ifindex, 0);
     (verdict, counter, handed_on.map(|mapping| mapping.handle))
@@ -79,10 +81,10 @@ fn steering_goes_by_source_on_lan_and_destination_on_wan() {
 #[test]
 fn the_default_entry_steers_strangers() {
     let mut model = model();
-    model.map(Prefix::DEFAULT, 1, 5);
+    model.map(AddressPrefix::DEFAULT, 1, 5);
     assert_eq!(steer(&model, &to(STRANGER).build(), WAN), redirects(1, 5));
     assert_eq!(steer(&model, &to(CAROL).build(), WAN), passes("xdp_no_cpu"), "no second try");
-    assert!(model.unmap(Prefix::DEFAULT));
+    assert!(model.unmap(AddressPrefix::DEFAULT));
     assert_eq!(steer(&model, &to(STRANGER).build(), WAN), passes("xdp_unmapped"));
 }
 
@@ -92,7 +94,7 @@ fn a_mapping_of_the_all_ones_space_is_shared_by_ipv6() {
     assert_eq!(steer(&model(), &frame, WAN), redirects(1, 0x2_0020));
 }
 
-/// Each row: what it is, the frame, the packet, expected priority, queue, counters.
+/// A row: description, frame, packet, and the expected priority, queue and counters.
 type Row = (&'static str, Vec<u8>, Skb, u32, Option<u16>, &'static [&'static str]);
 
 fn check(rows: Vec<Row>) {
@@ -167,7 +169,7 @@ fn classes_go_by_destination_on_lan_and_source_on_wan() {
 }
 
 #[test]
-fn what_cannot_be_parsed_is_left_alone() {
+fn packets_that_cannot_be_parsed_are_left_alone() {
     let arp = Frame { ethertype: Some(0x806), ..to(ALICE) }.build();
     let skb = Skb { priority: 0x1234, ..forwarded(LAN, 0) };
     let malformed = to(ALICE).length(Length::Says(3)).build();
@@ -179,7 +181,7 @@ fn what_cannot_be_parsed_is_left_alone() {
 }
 
 #[test]
-fn a_bad_transport_costs_the_sample_and_not_the_class() {
+fn a_bad_transport_header_costs_the_sample_and_not_the_class() {
     let later = Frame { fragment_offset: 9, ..to(ALICE) }.build();
     let mut cut = to(ALICE).build();
     cut.truncate(40);
@@ -200,7 +202,7 @@ fn a_bad_transport_costs_the_sample_and_not_the_class() {
     ]);
 }
 
-/// Data to a subscriber by LAN and its ACK by WAN, 20 ms later.
+/// Sends data to a subscriber by LAN and its ACK by WAN, 20 ms later. Returns the sample.
 fn round_trip(model: &mut Model, who: [u8; 4], cpu: u32) -> Option<Sample> {
     let data = |tsval| to(who).ports(443, 5000).timestamps(tsval, 1).payload(10).build();
     let ack = from(who).ports(5000, 443).flags(ACK).timestamps(1, 11).build();
@@ -212,12 +214,12 @@ fn round_trip(model: &mut Model, who: [u8; 4], cpu: u32) -> Option<Sample> {
 #[test]
 fn the_subscribers_echo_is_a_sample_of_its_side() {
     let mut model = model();
-    let sample = Sample { handle: 0x2_0020, side: Side::Subscriber, rtt_ns: 20 * MS };
+    let sample = Sample { handle: 0x2_0020, side: SampleSide::Subscriber, rtt_ns: 20 * MS };
     assert_eq!(round_trip(&mut model, BOB, 0), Some(sample));
     assert_eq!(model.flow_count(), 1);
-    let histogram = model.histogram(0x2_0020, Side::Subscriber).unwrap();
+    let histogram = model.histogram(0x2_0020, SampleSide::Subscriber).unwrap();
     assert_eq!((histogram.count, histogram.sum_ns), (1, 20 * MS));
-    assert!(model.histogram(0x2_0020, Side::Internet).is_none());
+    assert!(model.histogram(0x2_0020, SampleSide::Internet).is_none());
 }
 
 #[test]
@@ -228,7 +230,7 @@ fn the_servers_echo_is_a_sample_of_the_internet_side() {
     model.classify(&data(11), forwarded(WAN, 0), MS);
     let ack = to(ALICE).ports(443, 5000).timestamps(1, 11).build();
     let result = model.classify(&ack, forwarded(LAN, 0), 8 * MS);
-    let sample = Sample { handle: 0x1_0010, side: Side::Internet, rtt_ns: 7 * MS };
+    let sample = Sample { handle: 0x1_0010, side: SampleSide::Internet, rtt_ns: 7 * MS };
     assert_eq!(result.sample, Some(sample));
     assert_eq!(result.counters, ["tc_classified", "rtt_internet"]);
 }
@@ -239,7 +241,7 @@ fn a_sample_belongs_to_the_handle_of_its_echo() {
     let data = |tsval| to(ALICE).ports(443, 5000).timestamps(tsval, 1).payload(10).build();
     model.classify(&data(10), forwarded(LAN, 0), 0);
     model.classify(&data(11), forwarded(LAN, 0), 0);
-    model.map(Prefix::v4(ALICE, 32), 0, 0x1_0099);
+    model.map(AddressPrefix::v4(ALICE, 32), 0, 0x1_0099);
     let ack = from(ALICE).ports(5000, 443).timestamps(1, 11).build();
     let sample = model.classify(&ack, forwarded(WAN, 0), MS).sample.unwrap();
     assert_eq!(sample.handle, 0x1_0099);
@@ -248,7 +250,7 @@ fn a_sample_belongs_to_the_handle_of_its_echo() {
 #[test]
 fn without_a_class_or_with_rtt_off_nothing_is_measured() {
     let mut model = model();
-    model.map(Prefix::v4(ALICE, 32), 0, 0);
+    model.map(AddressPrefix::v4(ALICE, 32), 0, 0);
     assert_eq!(round_trip(&mut model, ALICE, 0), None);
     model.config.rtt = false;
     assert_eq!(round_trip(&mut model, BOB, 1), None);
@@ -258,7 +260,7 @@ fn without_a_class_or_with_rtt_off_nothing_is_measured() {
 #[test]
 fn flows_differ_by_port_address_and_family() {
     let mut model = model();
-    model.map(Prefix::v6([0; 16], 0), 0, 5);
+    model.map(AddressPrefix::v6([0; 16], 0), 0, 5);
     let tcp = |source, destination| to(ALICE).ports(source, destination).timestamps(1, 1);
     let frames = [
         tcp(1, 2),

@@ -1,17 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::classify::{Config, Verdict};
+use crate::classify::{Model, ModelConfig, Verdict};
 use crate::counter::MODELLED;
 
 fn world() -> World {
     World { lan: 2, wan: 3, elsewhere: 4, cpus: vec![0, 1], absent_cpu: 9 }
 }
 
-/// Plays one sequence and counts.
+/// Plays one sequence to a model and counts the counters.
 fn play(seed: u64, steps: usize, counts: &mut BTreeMap<&'static str, u32>) -> Model {
     let mut generator = Generator::new(seed, world());
-    let mut model = Model::new(Config { handshake: seed % 2 == 1, ..Config::new(250) });
+    let mut model = Model::new(ModelConfig { handshake: seed % 2 == 1, ..ModelConfig::new(250) });
     generator.setup().apply(&mut model);
     for (now_ns, step) in generator.by_ref().take(steps) {
         match step {

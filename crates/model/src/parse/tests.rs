@@ -1,5 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-only
 use super::*;
-use crate::frame::{timestamps_option, Extension, Frame, Length, ACK, SYN};
+use crate::frame::{timestamps_option, ExtensionHeader, Frame, Length, ACK, SYN};
 
 const CLIENT: [u8; 4] = [100, 64, 0, 2];
 const SERVER: [u8; 4] = [192, 0, 2, 1];
@@ -14,7 +15,7 @@ fn tcp6() -> Frame {
     Frame::tcp6(SERVER6, CLIENT6).timestamps(7, 9).payload(100)
 }
 
-fn parse(frame: &[u8]) -> Result<Transport, Fault> {
+fn parse(frame: &[u8]) -> Result<Transport, FrameFault> {
     network(frame).map(|ip| transport(frame, &ip))
 }
 
@@ -22,8 +23,8 @@ fn is_segment(frame: &[u8]) -> bool {
     matches!(parse(frame), Ok(Transport::Segment(s)) if (s.payload, s.tsval, s.tsecr) == (100, 7, 9))
 }
 
-/// Each row: what it is, the frame, what becomes of it.
-fn check(rows: &[(&str, Vec<u8>, Result<Transport, Fault>)]) {
+/// Checks rows of description, frame and expected result.
+fn check(rows: &[(&str, Vec<u8>, Result<Transport, FrameFault>)]) {
     for (what, frame, expected) in rows {
         assert_eq!(parse(frame), *expected, "{what}");
     }
@@ -64,11 +65,11 @@ fn up_to_four_tags_and_pppoe_are_stepped_over() {
             assert!(is_segment(&tagged.pppoe().build()), "{tags} tags, PPPoE");
         }
         let five = base.tags(&[0x8100; 5]).build();
-        assert_eq!(network(&five), Err(Fault::NotIp));
+        assert_eq!(network(&five), Err(FrameFault::NotIp));
         assert_eq!(
             network(&five[..30]),
-            Err(Fault::NotIp),
-            "what a fifth tag hides is not asked for"
+            Err(FrameFault::NotIp),
+            "the parser does not look behind a fifth tag"
         );
     }
 }
@@ -82,7 +83,7 @@ fn truncation_at_every_byte() {
             let ip = network(&frame).unwrap();
             for length in 0..frame.len() {
                 let expected = match length < ip.end {
-                    true => Err(Fault::Truncated),
+                    true => Err(FrameFault::Truncated),
                     false => Ok(Transport::Truncated),
                 };
                 assert_eq!(parse(&frame[..length]), expected, "{length} of {}", frame.len());
@@ -92,27 +93,27 @@ fn truncation_at_every_byte() {
 }
 
 #[test]
-fn what_is_not_ip() {
+fn frames_that_are_not_ip() {
     let other = |ethertype| Frame { ethertype: Some(ethertype), ..tcp4() }.build();
     for ethertype in [0x0806, 0x8863, 0x0100, 0x05dc, 0x88cc, 0xffff] {
-        assert_eq!(network(&other(ethertype)), Err(Fault::NotIp), "{ethertype:#x}");
+        assert_eq!(network(&other(ethertype)), Err(FrameFault::NotIp), "{ethertype:#x}");
     }
     let ppp = tcp4().pppoe();
     check(&[
-        ("PPP LCP", edit(&ppp, 20, 0xc0), Err(Fault::NotIp)),
-        ("PPPoE version 2", edit(&ppp, 14, 0x21), Err(Fault::Malformed)),
-        ("PPPoE code of discovery", edit(&ppp, 15, 0x09), Err(Fault::Malformed)),
+        ("PPP LCP", edit(&ppp, 20, 0xc0), Err(FrameFault::NotIp)),
+        ("PPPoE version 2", edit(&ppp, 14, 0x21), Err(FrameFault::Malformed)),
+        ("PPPoE code of discovery", edit(&ppp, 15, 0x09), Err(FrameFault::Malformed)),
     ]);
 }
 
 #[test]
 fn ip_headers_that_contradict_themselves() {
     check(&[
-        ("IPv4, version 6", edit(&tcp4(), 14, 0x65), Err(Fault::Malformed)),
-        ("IPv4, header of 16 bytes", edit(&tcp4(), 14, 0x44), Err(Fault::Malformed)),
-        ("total length 19", tcp4().length(Length::Says(19)).build(), Err(Fault::Malformed)),
+        ("IPv4, version 6", edit(&tcp4(), 14, 0x65), Err(FrameFault::Malformed)),
+        ("IPv4, header of 16 bytes", edit(&tcp4(), 14, 0x44), Err(FrameFault::Malformed)),
+        ("total length 19", tcp4().length(Length::Says(19)).build(), Err(FrameFault::Malformed)),
         ("total length 20", tcp4().length(Length::Says(20)).build(), Ok(Transport::Malformed)),
-        ("IPv6, version 4", edit(&tcp6(), 14, 0x45), Err(Fault::Malformed)),
+        ("IPv6, version 4", edit(&tcp6(), 14, 0x45), Err(FrameFault::Malformed)),
     ]);
 }
 
@@ -122,15 +123,15 @@ fn ipv4_options_are_stepped_over_and_may_be_truncated() {
         let frame = Frame { ip_option_words, ..tcp4() };
         assert!(is_segment(&frame.build()));
         let end = 34 + usize::from(ip_option_words) * 4;
-        assert_eq!(network(&frame.build()[..end - 1]), Err(Fault::Truncated));
+        assert_eq!(network(&frame.build()[..end - 1]), Err(FrameFault::Truncated));
         assert!(network(&frame.build()[..end]).is_ok());
     }
     let too_short = Frame { ip_option_words: 2, length: Length::Says(27), ..tcp4() };
-    assert_eq!(network(&too_short.build()), Err(Fault::Malformed));
+    assert_eq!(network(&too_short.build()), Err(FrameFault::Malformed));
 }
 
 #[test]
-fn a_length_of_zero_asks_the_frame() {
+fn a_length_of_zero_means_that_of_the_frame() {
     for frame in [tcp4(), tcp6()] {
         let frame = frame.length(Length::Zero);
         assert!(is_segment(&frame.build()));
@@ -195,10 +196,10 @@ fn other_protocols_and_fragments() {
 fn extension_headers_are_walked() {
     let kinds = [(0, 0), (43, 1), (60, 2), (51, 4), (51, 0), (44, 255)];
     for (kind, length) in kinds {
-        let frame = tcp6().extensions(&[Extension::new(kind, length)]);
+        let frame = tcp6().extensions(&[ExtensionHeader::new(kind, length)]);
         assert!(is_segment(&frame.build()), "{kind}, {length}");
     }
-    let all = kinds.map(|(kind, length)| Extension::new(kind, length));
+    let all = kinds.map(|(kind, length)| ExtensionHeader::new(kind, length));
     assert!(is_segment(&tcp6().extensions(&all[..5]).build()));
     check(&[
         ("UDP behind one", tcp6().extensions(&all[..1]).protocol(17).build(), Ok(Transport::Other)),
@@ -209,7 +210,7 @@ fn extension_headers_are_walked() {
 
 #[test]
 fn six_extension_headers_are_followed_and_no_more() {
-    let options = [Extension::new(60, 0); 7];
+    let options = [ExtensionHeader::new(60, 0); 7];
     assert!(is_segment(&tcp6().extensions(&options[..6]).build()));
     check(&[
         (
@@ -223,9 +224,9 @@ fn six_extension_headers_are_followed_and_no_more() {
 
 #[test]
 fn a_later_fragment_of_ipv6_ends_the_walk() {
-    let later = Extension::fragment(1);
-    let first = Extension::fragment(0);
-    let hop = Extension::new(0, 0);
+    let later = ExtensionHeader::fragment(1);
+    let first = ExtensionHeader::fragment(0);
+    let hop = ExtensionHeader::new(0, 0);
     check(&[
         ("alone", tcp6().extensions(&[later]).build(), Ok(Transport::NoPorts)),
         ("behind another", tcp6().extensions(&[hop, later]).build(), Ok(Transport::NoPorts)),
@@ -237,7 +238,7 @@ fn a_later_fragment_of_ipv6_ends_the_walk() {
 
 #[test]
 fn a_chain_that_ends_too_far_out_is_not_followed() {
-    let options = |length| Extension::new(60, length);
+    let options = |length| ExtensionHeader::new(60, length);
     let (near, far) = (options((448 - 54) as u8 / 8 - 1), options(49)); // ends at 446 and 454
     assert!(is_segment(&tcp6().extensions(&[near]).build()));
     let frame = tcp6().extensions(&[far]).build();
@@ -251,7 +252,7 @@ fn a_chain_that_ends_too_far_out_is_not_followed() {
 
 #[test]
 fn a_truncated_extension_header() {
-    let frame = tcp6().extensions(&[Extension::new(60, 1)]).build();
+    let frame = tcp6().extensions(&[ExtensionHeader::new(60, 1)]).build();
     for length in 54..=70 {
         assert_eq!(parse(&frame[..length]), Ok(Transport::Truncated), "{length}");
     }
@@ -325,7 +326,7 @@ fn the_first_timestamps_count() {
 
 #[test]
 fn nothing_makes_it_panic() {
-    let frame = tcp6().tags(&[0x8100]).extensions(&[Extension::new(0, 0)]).build();
+    let frame = tcp6().tags(&[0x8100]).extensions(&[ExtensionHeader::new(0, 0)]).build();
     for at in 0..frame.len() {
         for byte in 0..=255 {
             let mut mutated = frame.clone();

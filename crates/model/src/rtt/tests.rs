@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 use super::*;
 
 const RULES: Rules =
@@ -6,31 +7,31 @@ const MS: u64 = 1_000_000;
 const LAN: usize = 0;
 const WAN: usize = 1;
 
-/// A flow under test: data goes out by LAN, its ACKs by WAN.
-struct Bench {
-    flow: Flow,
+/// A flow under test. Its data leaves by LAN, its ACKs by WAN.
+struct FlowBench {
+    flow: TrackedFlow,
     rules: Rules,
     now: u64,
     counted: Vec<&'static str>,
 }
 
-impl Bench {
-    fn new() -> Bench {
-        Bench::with(RULES)
+impl FlowBench {
+    fn new() -> FlowBench {
+        FlowBench::with(RULES)
     }
 
-    fn with(rules: Rules) -> Bench {
+    fn with(rules: Rules) -> FlowBench {
         let now = 1_000_000 * MS;
-        Bench { flow: Flow::new(now, &rules), rules, now, counted: Vec::new() }
+        FlowBench { flow: TrackedFlow::new(now, &rules), rules, now, counted: Vec::new() }
     }
 
-    fn wait(&mut self, ms: u64) -> &mut Bench {
+    fn wait(&mut self, ms: u64) -> &mut FlowBench {
         self.now += ms * MS;
         self
     }
 
     fn send(&mut self, way: usize, segment: Segment) -> Option<u64> {
-        let mut counters = Counters::default();
+        let mut counters = RaisedCounters::default();
         let units = self.flow.segment(way, &segment, self.now, &self.rules, &mut counters);
         self.counted = counters.into_names();
         units.map(|units| u64::from(units) * UNIT_NS)
@@ -40,7 +41,7 @@ impl Bench {
         self.send(LAN, Segment { payload: 1000, ..pure_ack(tsval, 1) })
     }
 
-    /// An ACK the other way; its own TSval never matters.
+    /// Sends an ACK the other way. Its own TSval does not matter.
     fn ack(&mut self, tsecr: u32) -> Option<u64> {
         self.send(WAN, pure_ack(1, tsecr))
     }
@@ -62,9 +63,9 @@ fn syn_ack(tsval: u32, tsecr: u32) -> Segment {
     Segment { syn: true, ..pure_ack(tsval, tsecr) }
 }
 
-/// A flow whose LAN way has seen TSval 100, so that any later one is an edge.
-fn joined() -> Bench {
-    let mut bench = Bench::new();
+/// Returns a flow that has seen TSval 100 leave by LAN, so that any later TSval is an edge.
+fn joined() -> FlowBench {
+    let mut bench = FlowBench::new();
     bench.data(100);
     bench
 }
@@ -81,7 +82,7 @@ fn data_and_its_echo_make_a_sample() {
 
 #[test]
 fn the_other_way_measures_the_other_side() {
-    let mut bench = Bench::new();
+    let mut bench = FlowBench::new();
     bench.send(WAN, pure_ack(5, 1));
     bench.send(WAN, Segment { payload: 1, ..pure_ack(6, 1) });
     assert_eq!(bench.wait(3).send(LAN, pure_ack(1, 6)), Some(3 * MS));
@@ -97,7 +98,7 @@ fn an_echo_on_the_same_way_is_none() {
 
 #[test]
 fn joining_midway_the_first_tsval_is_no_edge() {
-    let mut bench = Bench::new();
+    let mut bench = FlowBench::new();
     bench.data(100);
     assert_eq!(bench.wait(5).ack(100), None);
     bench.data(100);
@@ -139,7 +140,7 @@ fn an_earlier_tsval_never_regresses() {
 
 #[test]
 fn tsvals_wrap() {
-    let mut bench = Bench::new();
+    let mut bench = FlowBench::new();
     bench.data(u32::MAX);
     bench.data(0);
     bench.data(1);
@@ -153,7 +154,7 @@ fn tsvals_wrap() {
 
 #[test]
 fn tsecr_counts_with_ack_and_not_zero() {
-    let mut bench = Bench::new();
+    let mut bench = FlowBench::new();
     bench.data(u32::MAX);
     bench.data(0);
     assert_eq!(bench.ack(0), None);
@@ -201,7 +202,7 @@ fn an_unmatched_tsval_is_not_overwritten() {
 
 #[test]
 fn matching_precedes_opening() {
-    let mut bench = Bench::new();
+    let mut bench = FlowBench::new();
     bench.send(WAN, pure_ack(50, 1));
     bench.data(100);
     bench.data(101);
@@ -213,7 +214,7 @@ fn matching_precedes_opening() {
 #[test]
 fn a_handshake_opens_only_if_asked() {
     for handshake in [false, true] {
-        let mut bench = Bench::with(Rules { handshake, ..RULES });
+        let mut bench = FlowBench::with(Rules { handshake, ..RULES });
         let expected = |ms: u64| handshake.then_some(ms * MS);
         bench.send(WAN, syn(10));
         assert_eq!(bench.wait(30).send(LAN, syn_ack(500, 10)), expected(30));
@@ -223,17 +224,17 @@ fn a_handshake_opens_only_if_asked() {
 
 #[test]
 fn after_a_syn_the_first_data_is_an_edge() {
-    let mut bench = Bench::new();
+    let mut bench = FlowBench::new();
     bench.send(LAN, syn(500));
     bench.data(501);
     assert_eq!(bench.wait(6).ack(501), Some(6 * MS));
-    let mut same_tick = Bench::new();
+    let mut same_tick = FlowBench::new();
     same_tick.send(LAN, syn(500));
     same_tick.data(500);
     assert_eq!(
         same_tick.ack(500),
         None,
-        "the SYN's TSval was not opened; nor is its second segment"
+        "neither the SYN nor the second segment of its TSval opens a sample"
     );
 }
 
@@ -283,7 +284,7 @@ fn a_tsval_that_came_round_ends_twice_but_counts_once() {
 
 #[test]
 fn a_syn_sent_again_forgets_nothing() {
-    let mut bench = Bench::with(Rules { handshake: true, ..RULES });
+    let mut bench = FlowBench::with(Rules { handshake: true, ..RULES });
     bench.send(LAN, syn(10));
     bench.wait(1000).send(LAN, syn(10));
     bench.send(LAN, syn(1010));
@@ -294,7 +295,7 @@ fn a_syn_sent_again_forgets_nothing() {
 
 #[test]
 fn a_syn_with_an_earlier_tsval_is_another_connection() {
-    let mut bench = Bench::with(Rules { handshake: true, ..RULES });
+    let mut bench = FlowBench::with(Rules { handshake: true, ..RULES });
     bench.send(LAN, syn(1000));
     bench.send(LAN, syn(10));
     bench.counted(&["rtt_evicted"]);
@@ -315,7 +316,7 @@ fn ten_seconds_are_not_too_old_one_unit_more_is() {
 #[test]
 fn opening_takes_a_slot_that_timed_out() {
     let rules = Rules { sweep_ticks: 1000, idle_ticks: 1000, ..RULES };
-    let mut bench = Bench::with(rules);
+    let mut bench = FlowBench::with(rules);
     bench.data(100);
     bench.data(101);
     bench.wait(1).data(102);
@@ -365,9 +366,9 @@ fn sweeping_follows_a_restart_and_precedes_the_match() {
 
 #[test]
 fn unit_zero_counts_as_one() {
-    let mut bench = Bench::new();
+    let mut bench = FlowBench::new();
     bench.now = 1 << 35; // a multiple of 2^32 units
-    bench.flow = Flow::new(bench.now, &RULES);
+    bench.flow = TrackedFlow::new(bench.now, &RULES);
     bench.data(100);
     bench.data(101);
     bench.now += 16;
