@@ -14,16 +14,7 @@ impl Floors {
     /// Reads the table below `heading`. Its first column names the things of a floor, its second the
     /// things that they may use: each in backquotes, of rows further down (or of its own row).
     pub fn read(document: &str, heading: &str) -> Self {
-        let (_, section) = document.split_once(heading).unwrap_or_else(|| panic!("no {heading}"));
-        let table = section.lines().skip_while(|line| !line.starts_with('|')).skip(2);
-        let rows: Vec<[BTreeSet<String>; 2]> = table
-            .take_while(|line| line.starts_with('|'))
-            .map(|line| {
-                let mut cells = line.trim_matches('|').split('|');
-                [quoted(cells.next().unwrap()), quoted(cells.next().unwrap())]
-            })
-            .collect();
-        assert!(!rows.is_empty(), "no table below {heading}");
+        let rows = rows(document, heading);
         for (index, [names, used]) in rows.iter().enumerate() {
             let below: BTreeSet<&String> =
                 rows[index..].iter().flat_map(|[names, _]| names).collect();
@@ -36,6 +27,19 @@ impl Floors {
         Self { allowed: allowed.collect() }
     }
 
+    /// Reads the table below `heading` whose rows are floors: the things that the first column names
+    /// may use those of lower rows.
+    pub fn read_rows(document: &str, heading: &str) -> Self {
+        let rows = rows(document, heading);
+        let mut below = BTreeSet::new();
+        let mut allowed = BTreeMap::new();
+        for [names, _] in rows.into_iter().rev() {
+            allowed.extend(names.iter().map(|name| (name.clone(), below.clone())));
+            below.extend(names);
+        }
+        Self { allowed }
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.allowed.contains_key(name)
     }
@@ -43,6 +47,21 @@ impl Floors {
     pub fn allow(&self, name: &str, used: &str) -> bool {
         self.allowed.get(name).is_some_and(|allowed| allowed.contains(used))
     }
+}
+
+/// The backquoted words in the first two cells of each row of the table below `heading`.
+fn rows(document: &str, heading: &str) -> Vec<[BTreeSet<String>; 2]> {
+    let (_, section) = document.split_once(heading).unwrap_or_else(|| panic!("no {heading}"));
+    let table = section.lines().skip_while(|line| !line.starts_with('|')).skip(2);
+    let rows: Vec<_> = table
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let mut cells = line.trim_matches('|').split('|');
+            [quoted(cells.next().unwrap()), quoted(cells.next().unwrap())]
+        })
+        .collect();
+    assert!(!rows.is_empty(), "no table below {heading}");
+    rows
 }
 
 /// The words in backquotes of a table's cell, without slashes.
