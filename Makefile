@@ -20,9 +20,8 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 BUILD   := build
 DIST    := $(BUILD)/dist
 
-LEGACY   := xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass
-BINARIES := $(LEGACY) cpumap-pping pping
-SCRIPTS  := xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh
+BINARIES := $(basename $(notdir $(wildcard src/bin/*.rs)))
+SCRIPTS  := $(notdir $(wildcard packaging/scripts/*.sh))
 BPF_C    := $(wildcard bpf/*.c bpf/*.h include/*.h crates/bench/bpf/*.c crates/bench/bpf/*.h crates/fuzz/*.c crates/fuzz/*.h crates/fuzz/include/bpf/*.h)
 SHELL_FILES := .ci/run $(wildcard tests/*.sh packaging/scripts/*.sh packaging/deb/*.sh)
 
@@ -80,6 +79,10 @@ demo: deps ## the lab: two subscribers, their traffic, their RTTs (needs root)
 .PHONY: dist
 dist: ## man pages and shell completions, from the command definitions (build/dist)
 	$(CARGO) run --quiet --release --locked -p xtask -- dist $(DIST)
+
+.PHONY: readme
+readme: ## write the README's table of commands anew, from the list in src/commands/mod.rs
+	$(CARGO) run --quiet --release --locked -p xtask -- readme README.md
 
 ## -- check
 
@@ -227,7 +230,7 @@ deb: deps ## build a Debian package (build/*.deb) and check it with lintian
 .PHONY: deb-check
 deb-check: deb ## install the package in a clean Debian 12 root, run it, remove it (needs root)
 	$(call apt,$(DEB_DEPS))
-	packaging/deb/check.sh $(BUILD) $(VERSION)
+	packaging/deb/check.sh $(BUILD) $(VERSION) $(BINARIES) $(SCRIPTS)
 
 .PHONY: clean
 clean: ## remove everything built

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# check.sh BUILD VERSION: installs BUILD/cpumap-pping_VERSION_ARCH.deb in a new minimal Debian 12, runs every command
-# there, removes the package, and fails if anything of it is left.
+# check.sh BUILD VERSION COMMAND...: installs BUILD/cpumap-pping_VERSION_ARCH.deb in a new minimal Debian 12, runs every
+# command there, removes the package, and fails if anything of it is left.
 set -euo pipefail
 export LC_ALL=C
 
 build=$1 version=$2
+shift 2
 deb=$build/cpumap-pping_${version}_$(dpkg --print-architecture).deb
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -35,8 +36,7 @@ printf '==> dpkg --install %s\n' "${deb##*/}"
 cp "$deb" "$root/package.deb"
 inside dpkg --install /package.deb >/dev/null
 
-for command in xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping xdp_pass cpumap-pping pping \
-	xps_setup.sh set_irq_affinity_with_rss_conf.sh tc_mq_htb_setup_example.sh; do
+for command in "$@"; do
 	option=--help
 	[[ $command != set_irq* ]] || option=-h
 	help=$(inside "$command" "$option") || fail "$command $option: exit status $?"

@@ -2,7 +2,7 @@
 
 //! A caller: a working directory as `make compat` stages it, and shell lines run in it.
 
-use crate::common::command::{Said, PROGRAMS};
+use crate::common::command::{program, programs, Said};
 use lab::Sandbox;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,8 +17,8 @@ pub fn compat_tree() -> TempDir {
     let dir = TempDir::new().unwrap();
     let built = dir.path().join("target");
     fs::create_dir_all(built.join("release")).unwrap();
-    for (name, path) in PROGRAMS {
-        symlink(path, built.join("release").join(name)).unwrap();
+    for name in programs() {
+        symlink(program(name), built.join("release").join(name)).unwrap();
     }
     let mut make = Command::new("make");
     // The binaries of this test run are where `cargo build --release` would put them.

@@ -128,7 +128,7 @@ fn bad_options_and_values() {
         refused(&sandbox.call(line), code, part);
     }
     let empty = |option: &str| {
-        let mut command = sandbox.command(program("xdp_iphash_to_cpu_cmdline"));
+        let mut command = sandbox.command(&program("xdp_iphash_to_cpu_cmdline"));
         let value = |name, value| if name == option { "" } else { value };
         let classid = value("--classid", "1:5");
         let (ip, cpu) = (value("--ip", "10.0.0.1"), value("--cpu", "0"));

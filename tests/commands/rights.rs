@@ -2,7 +2,7 @@
 
 //! The commands with few rights: three capabilities are enough, and a missing one is named.
 
-use crate::common::command::{binaries_for_everybody, json, program, Said, PROGRAMS};
+use crate::common::command::{binaries_for_everybody, json, program, programs, Said};
 use crate::common::shaper::{sandbox_with_devices, Shaper};
 use lab::Sandbox;
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ impl Unprivileged {
     const NOBODY: u32 = 65534;
 
     fn new(capabilities: &'static str) -> Self {
-        let binaries = binaries_for_everybody(&PROGRAMS.map(|(name, _)| name));
+        let binaries = binaries_for_everybody(&programs().collect::<Vec<_>>());
         Self { sandbox: sandbox_with_devices(2), binaries, capabilities }
     }
 

@@ -2,10 +2,12 @@
 
 //! Commands: the binaries under test, what they print, and waiting for what they do.
 
+use cpumap_pping::commands::COMMANDS;
 use serde_json::Value;
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -15,20 +17,19 @@ pub const MS: Duration = Duration::from_millis(1);
 /// Text on stdout that callers take for an error.
 const ALARMS: [&str; 2] = ["RTNETLINK answers", "We have an error talking to the kernel"];
 
-/// The binaries under test by name.
-pub const PROGRAMS: [(&str, &str); 7] = [
-    ("xdp_iphash_to_cpu", env!("CARGO_BIN_EXE_xdp_iphash_to_cpu")),
-    ("xdp_iphash_to_cpu_cmdline", env!("CARGO_BIN_EXE_xdp_iphash_to_cpu_cmdline")),
-    ("tc_classify", env!("CARGO_BIN_EXE_tc_classify")),
-    ("xdp_pping", env!("CARGO_BIN_EXE_xdp_pping")),
-    ("pping", env!("CARGO_BIN_EXE_pping")),
-    ("xdp_pass", env!("CARGO_BIN_EXE_xdp_pass")),
-    ("cpumap-pping", env!("CARGO_BIN_EXE_cpumap-pping")),
-];
+/// Returns the names of the binaries under test: every command of the package.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    COMMANDS.into_iter().map(|command| command.name)
+}
 
 /// Returns the path of a binary under test; any other name is a program of the system.
-pub fn program(name: &str) -> &str {
-    PROGRAMS.iter().find(|(known, _)| *known == name).map_or(name, |(_, path)| path)
+pub fn program(name: &str) -> String {
+    if !programs().any(|known| known == name) {
+        return name.to_owned();
+    }
+    // Cargo puts all binaries of the package into one folder.
+    let folder = Path::new(env!("CARGO_BIN_EXE_cpumap-pping")).parent().expect("a folder");
+    folder.join(name).to_str().expect("a path in UTF-8").to_owned()
 }
 
 /// The exit code and the output of a command that has ended.

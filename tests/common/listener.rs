@@ -126,7 +126,7 @@ pub struct Listener {
 impl Listener {
     /// On an interface, once it sees packets both ways.
     pub fn on(place: &Place, options: &str) -> Self {
-        let mut command = place.netns.command(program("pping"));
+        let mut command = place.netns.command(&program("pping"));
         command.args(["-i", &place.dev]).args(options.split_whitespace());
         Self::start(place, command)
     }

@@ -59,7 +59,7 @@ pub struct Filter {
 impl Shaper for Sandbox {
     fn prepare(&self, line: &str) -> Command {
         let mut words = line.split_whitespace();
-        let mut command = self.command(program(words.next().expect("a command")));
+        let mut command = self.command(&program(words.next().expect("a command")));
         command.args(words);
         command
     }

@@ -7,14 +7,14 @@
 mod common;
 mod recorded;
 
-use common::command::{program, refused, Said, PROGRAMS};
+use common::command::{program, programs, refused, Said};
 use std::process::Command;
 
 #[test]
 fn help_is_on_stdout() {
-    for (name, path) in PROGRAMS.iter().filter(|(name, _)| *name != "cpumap-pping") {
+    for name in programs().filter(|name| *name != "cpumap-pping") {
         for option in ["--help", "-h", "--he"] {
-            let said = Said::by(Command::new(path).arg(option));
+            let said = Said::by(Command::new(program(name)).arg(option));
             assert_eq!((said.code, said.err.as_str()), (0, ""), "{name} {option}");
             for part in ["Usage: ", "Examples:", "Exit codes:"] {
                 assert!(said.out.contains(part), "{name} {option}: {}", said.out);

@@ -5,6 +5,8 @@
 //! ```text
 //! DIR/man/COMMAND.8   DIR/bash/COMMAND   DIR/zsh/_COMMAND   DIR/fish/COMMAND.fish
 //! ```
+//!
+//! `cargo run -p xtask -- readme README.md` writes the table of the commands anew.
 
 use std::error::Error;
 use std::fs;
@@ -31,24 +33,49 @@ const SCRIPTS: [(&str, &str); 3] = [
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [task, directory] = arguments.as_slice() else {
+    let [task, path] = arguments.as_slice() else {
         return usage();
     };
-    if task != "dist" {
-        return usage();
-    }
-    match dist(Path::new(directory)) {
+    let done = match task.as_str() {
+        "dist" => dist(Path::new(path)),
+        "readme" => write_readme(Path::new(path)),
+        _ => return usage(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ERR: xtask dist {directory}: {error}");
+            eprintln!("ERR: xtask {task} {path}: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("Usage: xtask dist DIR");
+    eprintln!("Usage: xtask dist DIR | xtask readme FILE");
     ExitCode::from(2)
+}
+
+/// The lines around the README's table of commands.
+const TABLE_BEGIN: &str = "<!-- commands: written by make readme -->\n";
+const TABLE_END: &str = "<!-- end of commands -->\n";
+
+fn write_readme(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    Ok(fs::write(path, with_command_table(&text)?)?)
+}
+
+/// Returns the README's text with a table made of the list of commands.
+fn with_command_table(text: &str) -> Result<String> {
+    let (before, rest) = text.split_once(TABLE_BEGIN).ok_or("no line that begins the table")?;
+    let (_, after) = rest.split_once(TABLE_END).ok_or("no line that ends the table")?;
+    let mut table = String::from("| command | does |\n|---|---|\n");
+    for CommandEntry { name, summary, .. } in COMMANDS {
+        table.push_str(&format!("| `{name}` | {summary} |\n"));
+    }
+    for (script, summary) in SCRIPTS {
+        table.push_str(&format!("| `{script}` | {summary} |\n"));
+    }
+    Ok([before, TABLE_BEGIN, &table, TABLE_END, after].concat())
 }
 
 fn dist(directory: &Path) -> Result<()> {
@@ -187,6 +214,14 @@ mod tests {
             assert!(page.contains(".SH SYNOPSIS\n.nf\n"), "{page}");
             assert!(page.contains(&escape(script)), "{page}");
         }
+    }
+
+    #[test]
+    fn the_readme_lists_every_command() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+        let text = fs::read_to_string(path).expect("README.md");
+        let written = with_command_table(&text).expect("a table of commands");
+        assert!(text == written, "the README's table is not current: make readme");
     }
 
     #[test]
