@@ -14,7 +14,7 @@ use crate::kernel::device;
 use crate::kernel::hook::Hook;
 use crate::kernel::map::Map;
 use crate::kernel::memory::MappedArray;
-use crate::kernel::netlink::{self, Link};
+use crate::kernel::netlink::{self, NetlinkInterface};
 use crate::kernel::pin::PinDir;
 use crate::kernel::program::Attached;
 use crate::kernel::program_pin::ProgramPin;
@@ -266,7 +266,12 @@ fn programs_on_interfaces(dir: &PinDir) -> Result<Vec<Interface>> {
     Ok(found)
 }
 
-fn programs_on(dir: &PinDir, name: &IfName, link: &Link, clsact: bool) -> Result<Interface> {
+fn programs_on(
+    dir: &PinDir,
+    name: &IfName,
+    link: &NetlinkInterface,
+    clsact: bool,
+) -> Result<Interface> {
     let ifindex = link.ifindex;
     let pin = ProgramPin::of(dir, Hook::Xdp, ifindex);
     Ok(Interface {
