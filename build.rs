@@ -14,8 +14,7 @@ use libbpf_cargo::SkeletonBuilder;
 /// The BPF objects: `bpf/<name>.bpf.c` becomes `$OUT_DIR/<name>.skel.rs`.
 const OBJECTS: [&str; 3] = ["cpumap_pping", "pping", "xdp_pass"];
 
-/// Of each counter list: the name of `include/<list>.def`, the macro of its lines, and the name of
-/// the Rust table.
+/// The counter lists: name of `include/<list>.def`, macro of its lines, name of the Rust table.
 const COUNTER_LISTS: [(&str, &str, &str); 2] =
     [("counters", "COUNTER", "COUNTERS"), ("stream_counters", "STREAM_COUNTER", "STREAM_COUNTERS")];
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Loads a program over the pinned maps: opens the object, writes `.rodata`, reuses or makes the maps,
-//! loads, pins, attaches. If a step fails, none of it remains.
+//! loads, pins, attaches. A load that fails leaves nothing behind.
 //!
 //! A load reuses pinned maps as they are and replaces only the program. So mappings, flow state and RTT
 //! windows outlive reloads and upgrades, and running programs notice nothing.
@@ -122,8 +122,8 @@ pub fn load_pass<T>(attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<
     attach(skel.progs.xdp_pass.as_fd())
 }
 
-/// Sets the sizes of the maps and replaces those that are pinned by their pins, which keep their own
-/// sizes. Returns the names and handles of the pinned maps.
+/// Sets the sizes of the maps, and uses the pinned map in place of each map that has a pin. A pinned map
+/// keeps its own size. Returns the names and handles of the pinned maps.
 fn reuse_pins(
     dir: &PinDir,
     open: &mut OpenCpumapPpingSkel<'_>,
@@ -161,7 +161,7 @@ fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     }
 }
 
-/// Entries of an array that the CPUs share out: over all CPUs, the least of one CPU, and the most of one
+/// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
 /// CPU.
 type Shares = [u64; 3];
 const ADDR_CACHE: Shares =

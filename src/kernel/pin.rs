@@ -170,8 +170,8 @@ impl PinDir {
     }
 }
 
-/// The pins that a load has made. Dropping them removes them, because the load has failed;
-/// [`keep`](Self::keep) ends that.
+/// The pins that a load has made. Dropping the value removes them, because the load has failed, unless
+/// [`keep`](Self::keep) was called.
 pub struct NewPins<'a> {
     dir: &'a PinDir,
     names: Vec<String>,

@@ -89,7 +89,8 @@ impl Clsact {
         }
     }
 
-    /// Attaches a program. With `replace`, a filter in the place is replaced, without it refused.
+    /// Attaches a program. If the place is taken, replaces the filter there, or fails with `EEXIST` unless
+    /// `replace`.
     fn attach(
         self,
         hook: Hook,

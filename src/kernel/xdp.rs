@@ -83,8 +83,8 @@ fn xdp_query(ifindex: c_int) -> KernelResult<Option<(u32, AttachedMode)>> {
     Ok(modes.into_iter().find(|(id, _)| *id != 0))
 }
 
-/// Attaches `new`, or detaches with `None`, in one mode. The kernel refuses unless `old` is the program
-/// that is attached; with `None`, unless there is no program.
+/// Attaches the program `new` in one mode, or detaches if `new` is `None`. The kernel refuses unless the
+/// attached program is `old`, or, if `old` is `None`, unless no program is attached.
 fn xdp_set(
     ifindex: c_int,
     new: Option<BorrowedFd<'_>>,
@@ -155,7 +155,7 @@ pub fn xdp_attach(
     match mode {
         XdpMode::Skb => place(AttachedMode::Generic).map_err(|err| failed(err, "")),
         XdpMode::Native => place(AttachedMode::Native)
-            .map_err(|err| failed(err, "the driver has no native XDP for it: try --skb-mode")),
+            .map_err(|err| failed(err, "the driver cannot run it in native mode: try --skb-mode")),
         XdpMode::Auto => match place(AttachedMode::Native) {
             Ok(outcome) => Ok(outcome),
             Err(err @ (Errno::EPERM | Errno::EACCES | Errno::ENODEV)) => Err(failed(err, "")),
