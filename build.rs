@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiles the BPF objects into Rust skeletons, and include/*.{h,def} into the constants, enums
-//! and counter tables that user space shares with them.
+//! Compiles the BPF objects into Rust skeletons. Generates the Rust constants, functions, enums and
+//! counter tables from include/*.{h,def}, so that nothing is mirrored by hand.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,25 +11,25 @@ use std::{env, fs, io};
 
 use libbpf_cargo::SkeletonBuilder;
 
-/// Each becomes `$OUT_DIR/<name>.skel.rs`.
+/// The BPF objects: `bpf/<name>.bpf.c` becomes `$OUT_DIR/<name>.skel.rs`.
 const OBJECTS: [&str; 3] = ["cpumap_pping", "pping", "xdp_pass"];
 
-/// `include/<list>.def`, the macro of its lines, and the Rust table made of it.
+/// The counter lists: name of `include/<list>.def`, macro of its lines, name of the Rust table.
 const COUNTER_LISTS: [(&str, &str, &str); 2] =
     [("counters", "COUNTER", "COUNTERS"), ("stream_counters", "STREAM_COUNTER", "STREAM_COUNTERS")];
 
 /// Headers whose integer constants and shared arithmetic go into `$OUT_DIR/constants.rs`.
 const CONSTANTS: [&str; 3] = ["limits", "abi", "stream_config"];
 
-/// An enum of C, and the Rust enum made of it.
+/// A C enum, and the Rust enum that is generated from it.
 struct SharedEnum {
-    /// `include/<header>.h` holds it.
+    /// Header that defines the enum: `include/<header>.h`.
     header: &'static str,
     c_name: &'static str,
-    /// What its enumerators begin with.
+    /// Prefix of the enumerators, which the Rust variants drop.
     prefix: &'static str,
     rust_name: &'static str,
-    /// `$OUT_DIR/<file>.rs` gets it.
+    /// Generated file: `$OUT_DIR/<file>.rs`. Several enums may share one.
     file: &'static str,
 }
 
@@ -72,6 +72,7 @@ fn missing(what: &str) -> io::Error {
     io::Error::other(format!("{what} is not set"))
 }
 
+/// Compiles one BPF object and writes its skeleton.
 fn build_skeleton(object: &str, out: &Path) -> io::Result<()> {
     SkeletonBuilder::new()
         .source(format!("bpf/{object}.bpf.c"))
@@ -80,7 +81,8 @@ fn build_skeleton(object: &str, out: &Path) -> io::Result<()> {
         .map_err(|error| io::Error::other(format!("bpf/{object}.bpf.c: {error:#}")))
 }
 
-/// v3 brings the 32-bit jumps and the fetching atomics (kernel 5.12 and later).
+/// Returns clang's arguments. `-mcpu=v3` gives the 32-bit jumps, and the atomics that return the old
+/// value (kernel 5.12 and later).
 fn clang_args() -> Vec<OsString> {
     let mut args: Vec<OsString> =
         ["-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-Ibpf"].map(Into::into).into();
@@ -91,8 +93,8 @@ fn clang_args() -> Vec<OsString> {
     args
 }
 
-/// With `-target bpf` clang loses the host's architecture folder, where Debian
-/// keeps `asm/types.h`: ask the compiler for its ordinary search path.
+/// Returns the folders that clang searches for headers when it compiles for the host. With `-target
+/// bpf` clang leaves out the host's architecture folder, where Debian keeps `asm/types.h`.
 fn system_includes() -> Vec<String> {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     let probe = Command::new(clang).args(["-E", "-v", "-x", "c", "/dev/null"]).output();
@@ -106,7 +108,7 @@ fn system_includes() -> Vec<String> {
         .collect()
 }
 
-/// `MACRO(name, "help")` lines, in order.
+/// Returns the Rust table of a counter list: its `MACRO(name, "help")` lines, in their order.
 fn counter_table(source: &str, macro_name: &str, table_name: &str) -> String {
     let mut table =
         String::from("/// Name and meaning of each counter, in the order of the C side's enum.\n");
@@ -121,7 +123,8 @@ fn counter_table(source: &str, macro_name: &str, table_name: &str) -> String {
     table
 }
 
-/// The skeleton carries no macros over: this does, for integers and for arithmetic on them.
+/// Writes the macros of [`CONSTANTS`] that are integers or arithmetic on integers. The skeletons hold
+/// types only, no macros.
 fn write_constants(out: &Path) -> io::Result<()> {
     let mut text = String::new();
     for header in CONSTANTS {
@@ -134,8 +137,9 @@ fn write_constants(out: &Path) -> io::Result<()> {
     fs::write(out.join("constants.rs"), text)
 }
 
-/// `NAME integer` becomes a constant, `NAME(a, b) expression` a function. The operators that such
-/// expressions use mean the same in C and in Rust. Any other macro is left out.
+/// Translates one macro: `NAME integer` to a constant, `NAME(a, b) expression` to a function. The
+/// operators that such expressions use mean the same in C and in Rust. Returns `None` for any other
+/// macro.
 fn constant(header: &str, line: &str) -> Option<String> {
     let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
     let (name, rest) = line.split_at(end);
@@ -159,7 +163,7 @@ fn constant(header: &str, line: &str) -> Option<String> {
     })
 }
 
-/// Takes `U` and `L` off numbers: `1ULL << 32` becomes `1 << 32`.
+/// Removes the suffixes `U` and `L` from numbers: `1ULL << 32` becomes `1 << 32`.
 fn without_suffixes(expression: &str) -> String {
     let mut out = String::new();
     let mut in_number = false;
@@ -187,6 +191,7 @@ fn is_arithmetic(expression: &str, names: &[&str]) -> bool {
     !expression.is_empty() && expression.chars().all(operators) && words.clone().all(known)
 }
 
+/// Writes the enums of [`ENUMS`].
 fn write_enums(out: &Path) -> io::Result<()> {
     let mut files: BTreeMap<&str, String> = BTreeMap::new();
     for wanted in &ENUMS {
@@ -199,7 +204,8 @@ fn write_enums(out: &Path) -> io::Result<()> {
     files.iter().try_for_each(|(file, text)| fs::write(out.join(format!("{file}.rs")), text))
 }
 
-/// Translates an enum. An enumerator `…NONE` of value 0 is no variant: it is Rust's `None`.
+/// Translates one enum; returns `None` if `source` does not define it. The enumerator `<PREFIX>NONE`
+/// of value 0 becomes a constant and not a variant: in Rust, `Option::None` takes its place.
 fn rust_enum(wanted: &SharedEnum, source: &str) -> Option<String> {
     let SharedEnum { header, c_name, prefix, rust_name, .. } = wanted;
     let (_, body) = source.split_once(&format!("\nenum {c_name} {{\n"))?;
@@ -210,7 +216,7 @@ fn rust_enum(wanted: &SharedEnum, source: &str) -> Option<String> {
         let (value, comment) = rest.split_once(',').unwrap_or((rest, ""));
         let Some(name) = name.strip_prefix(prefix) else { continue };
         if name == "NONE" && value.trim() == "0" {
-            none = "    /// The value that C has for none.\n    pub const NONE: u32 = 0;\n\n";
+            none = "    /// The C value for \"no value\".\n    pub const NONE: u32 = 0;\n\n";
             continue;
         }
         let comment = comment.trim().trim_start_matches("/*").trim_end_matches("*/").trim();
@@ -227,14 +233,14 @@ pub enum {rust_name} {{
 {variants}}}
 
 impl {rust_name} {{
-{none}    /// Reads the value that C has for it; `None` for 0 where that is none, and for unknown values.
+{none}    /// Converts a C value. Returns `None` for an unknown value, and for 0 if that means \"no value\".
     pub fn from_abi(value: u32) -> Option<Self> {{
         match value {{
 {arms}            _ => None,
         }}
     }}
 
-    /// Returns the value that C has for it.
+    /// Returns the C value.
     pub const fn to_abi(self) -> u32 {{
         self as u32
     }}
@@ -243,7 +249,7 @@ impl {rust_name} {{
     ))
 }
 
-/// `SYN_ACK` becomes `SynAck`.
+/// Converts a name in capitals to camel case: `SYN_ACK` becomes `SynAck`.
 fn camel_case(name: &str) -> String {
     let mut out = String::new();
     for word in name.split('_') {

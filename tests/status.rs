@@ -129,7 +129,7 @@ fn faults_of_devices() {
         ),
         (
             |s| run(s, "tc qdisc del dev lan root"),
-            "ERROR lan: it has no HTB for the 2 classes mapped",
+            "ERROR lan: it has no HTB for the 2 mapped classes",
             |s| shape(s, "lan"),
         ),
         (
@@ -231,13 +231,13 @@ fn faults_of_the_mapping() {
         ),
         (
             |s| map(s, "100.64.0.3", 0, "1:77"),
-            "ERROR lan: 1 of the 3 classes mapped are no leaf class of its HTB, so the default class gets them: 1:77",
+            "ERROR lan: 1 of the 3 mapped classes are not leaf classes of its HTB, so the default class gets their packets: 1:77",
             unmap_again,
         ),
         (
             // A class that other classes hang from takes no packets.
             |s| map(s, "100.64.0.3", 0, "1:1"),
-            "ERROR wan: 1 of the 3 classes mapped are no leaf class",
+            "ERROR wan: 1 of the 3 mapped classes are not leaf classes",
             unmap_again,
         ),
         (

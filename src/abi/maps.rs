@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The names of the pinned maps (docs/ABI.md).
+//! Names of the pinned maps (docs/ABI.md).
 
 /// Subscriber address → CPU and class.
 pub const IP_HASH: &str = "map_ip_hash";
-/// Interface → direction.
+/// Interface index → direction.
 pub const IFINDEX_TYPE: &str = "map_ifindex_type";
 /// CPU → TX queue and HTB major.
 pub const TXQ_CONFIG: &str = "map_txq_config";
-/// CPU → queue length: the redirect itself.
+/// CPU → length of its queue; the cpumap that frames are redirected through.
 pub const CPU_MAP: &str = "cpu_map";
-/// CPU → takes frames.
+/// CPU → 1 if frames may be redirected to it.
 pub const CPUS_AVAILABLE: &str = "cpus_available";
-/// Shared by all programs.
+/// One record that all programs share: generation, hash seed, cookie, ABI version.
 pub const CONTROL: &str = "cpp_control";
-/// Cache in front of the mapping.
+/// Cache of answers of the mapping, for each CPU.
 pub const ADDR_CACHE: &str = "cpp_addr_cache";
 /// TCP flows.
 pub const FLOW: &str = "cpp_flow";
 /// tc handle → RTT record.
 pub const RTT: &str = "cpp_rtt";
-/// Samples on their way to the records.
+/// Latest samples of each CPU, which wait to be added to the RTT records.
 pub const RTT_RECENT: &str = "cpp_rtt_recent";
 /// Counters of each CPU.
 pub const STATS: &str = "cpp_stats";
-/// All of them.
+/// Names of all pinned maps.
 pub const ALL: [&str; 11] = [
     IP_HASH,
     IFINDEX_TYPE,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The contract between kernel and user space: the types of `include/abi.h` and `include/config.h` as the
-//! skeleton brings them over, the constants, enums and counters of
-//! `include/`, and the names of the maps. build.rs generates all but the names.
+//! The contract between kernel and user space: the types, constants, enums and counters of `include/`,
+//! and the names of maps and programs. build.rs generates everything except the names; the types come
+//! from the skeletons.
 
 use plain::Plain;
 
@@ -30,8 +30,8 @@ include!(concat!(env!("OUT_DIR"), "/stream_enums.rs"));
 
 macro_rules! plain {
     ($($name:ty),+) => {
-        // SAFETY: repr(C) structs of integers and arrays of them, without implicit padding (the C
-        // side asserts size and offsets): any bytes are a value.
+        // SAFETY: repr(C) structs of integers and arrays of integers, without implicit padding (the C
+        // side asserts sizes and offsets), so any bytes are a valid value.
         $(unsafe impl Plain for $name {})+
     };
 }
@@ -59,19 +59,20 @@ plain!(
     TxqConfig
 );
 
-/// Bytes of one CPU's block in `cpp_stats`: [`MAX_COUNTERS`] counters of 64 bits.
+/// Size of one CPU's block in `cpp_stats` in bytes: [`MAX_COUNTERS`] counters of 64 bits.
 pub const STATS_SIZE: usize = MAX_COUNTERS as usize * 8;
 
-/// The bytes of a value, for the kernel.
+/// Returns the bytes of a value, for a system call. Integers are in native byte order.
 pub fn as_bytes<T: Plain>(value: &T) -> &[u8] {
     // SAFETY: Plain types have no padding and no invalid bytes, and the slice borrows the value.
     unsafe { plain::as_bytes(value) }
 }
 
-/// A value from the kernel's bytes; a short buffer gives what there is, the rest zero.
+/// Makes a value from bytes that the kernel returned. Returns the default value, all zeroes, if there
+/// are fewer bytes than the value has; ignores further bytes.
 pub fn from_bytes<T: Plain + Default>(bytes: &[u8]) -> T {
     let mut value = T::default();
-    // A Plain type takes any bytes; the only failure is a short buffer, which changes nothing.
+    // Any bytes are a Plain value. The only error is a short buffer, which leaves `value` as it is.
     let _ = plain::copy_from_bytes(&mut value, bytes);
     value
 }
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn short_buffers_leave_zeroes() {
+    fn a_short_buffer_gives_the_default() {
         assert_eq!(from_bytes::<TxqConfig>(&[1, 0]).queue_mapping, 0);
         assert_eq!(from_bytes::<TxqConfig>(&[1, 0, 2, 0]).htb_major, 2);
     }

@@ -12,10 +12,10 @@ use std::io;
 /// A result with this library's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A cause of any type; strings convert into it as well as `io::Error` and `nix::errno::Errno`.
+/// A cause of any type. Strings, `io::Error` and `nix::errno::Errno` convert into it.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Everything the commands of this package can exit with: code and meaning, ascending.
+/// Every exit code of the commands of this package with its meaning, in ascending order.
 ///
 /// Help texts and man pages print this table; [`Error::exit_code`] returns nothing else.
 pub const EXIT_CODES: [(u8, &str); 11] = [
@@ -34,39 +34,39 @@ pub const EXIT_CODES: [(u8, &str); 11] = [
 
 /// The exit codes that callers test for. They never change.
 pub mod exit {
-    /// Done.
+    /// Success.
     pub const SUCCESS: u8 = 0;
-    /// Anything that has no code of its own.
+    /// Any failure without a code of its own.
     pub const FAILURE: u8 = 1;
     /// Unknown option, missing option, options that exclude each other, malformed value.
     pub const USAGE: u8 = 2;
-    /// XDP attach or detach.
+    /// An XDP program could not be attached or detached.
     pub const XDP_ATTACH: u8 = 3;
-    /// A map as a whole.
+    /// A map could not be read or written.
     pub const MAP: u8 = 20;
-    /// One key of a map.
+    /// One key of a map: it is absent, or the kernel refused it.
     pub const MAP_KEY: u8 = 21;
-    /// The pin of a map.
+    /// The pin of a map is missing.
     pub const MAP_FILE: u8 = 22;
-    /// The BPF file system that holds the pins.
+    /// The BPF file system, which holds the pins, is missing or not usable.
     pub const BPFFS: u8 = 23;
-    /// Value of `--ip`.
+    /// The value of `--ip` is bad.
     pub const BAD_IP: u8 = 30;
-    /// Value of `--cpu`.
+    /// The value of `--cpu` is bad.
     pub const BAD_CPU: u8 = 31;
-    /// Verifier, BTF or program load.
+    /// A program could not be loaded (verifier, BTF).
     pub const BPF_LOAD: u8 = 40;
 }
 
 /// What went wrong, why, and what to do about it.
 #[derive(Debug)]
 pub struct Detail {
-    /// What was being done, with its object: `--qsize 0`, `open
+    /// The operation that failed, with its object: `--qsize 0`, `open
     /// /sys/fs/bpf/tc/globals/map_ip_hash`.
     pub what: String,
     /// Why it failed: the kernel's error or the rule that was broken.
     pub why: Cause,
-    /// What the operator can do; empty if there is nothing to add.
+    /// The remedy: what the operator can do. Empty if there is nothing to add.
     pub remedy: String,
 }
 
@@ -80,20 +80,20 @@ impl fmt::Display for Detail {
     }
 }
 
-/// The library's error, one variant per meaning (and per exit code).
+/// The library's error: one variant for each meaning.
 #[derive(Debug)]
 pub enum Error {
     /// Options or their values make no sense (exit 2). The command-line layer adds the usage.
     Usage(Detail),
-    /// XDP attach or detach (exit 3).
+    /// An XDP program could not be attached or detached (exit 3).
     XdpAttach(Detail),
-    /// A map as a whole: wrong shape, full, not readable (exit 20).
+    /// A map that has the wrong shape, is full or cannot be read (exit 20).
     Map(Detail),
-    /// One key of a map: absent on delete, refused on insert (exit 21).
+    /// A key of a map that is absent on delete or refused on insert (exit 21).
     MapKey(Detail),
     /// A pinned map that is not there (exit 22).
     MapFile(Detail),
-    /// The BPF file system (exit 23).
+    /// The BPF file system is missing or not usable (exit 23).
     Bpffs(Detail),
     /// Not an IP address or prefix (exit 30).
     BadIp(Detail),
@@ -101,16 +101,16 @@ pub enum Error {
     BadCpu(Detail),
     /// The kernel refused a program (exit 40).
     BpfLoad(Detail),
-    /// Rights that the process does not have (exit 1): names such as `CAP_BPF`, never empty.
+    /// Names of the capabilities that the process lacks, such as `CAP_BPF` (exit 1). Never empty.
     Capabilities(Vec<String>),
-    /// Results could not be written to standard output (exit 1; a reader that went away is not an
-    /// error).
+    /// Results could not be written to standard output (exit 1). A reader that closed the pipe is not
+    /// an error.
     Output(io::Error),
     /// Anything else (exit 1).
     Other(Detail),
 }
 
-/// One constructor per variant that carries a [`Detail`].
+/// Defines a constructor for each variant that carries a [`Detail`].
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident => $variant:ident),+ $(,)?) => {
         $(
@@ -129,7 +129,8 @@ macro_rules! constructors {
     };
 }
 
-/// The detail of a variant that has one, borrowed as the error is.
+/// Returns the [`Detail`] of an error, if its variant has one, as a reference of the same kind as
+/// `$error`. A macro, so that `&self` and `&mut self` share one list of variants.
 macro_rules! detail_of {
     ($error:expr) => {
         match $error {
@@ -154,9 +155,9 @@ impl Error {
         usage => Usage,
         /// XDP attach or detach failed.
         xdp_attach => XdpAttach,
-        /// A map as a whole failed.
+        /// A map has the wrong shape, is full or cannot be read.
         map => Map,
-        /// One key of a map failed.
+        /// A key of a map is absent or refused.
         map_key => MapKey,
         /// A pinned map is not there.
         map_file => MapFile,
@@ -172,7 +173,7 @@ impl Error {
         other => Other,
     }
 
-    /// The process exit code: the contract's table, in one place.
+    /// Returns the exit code of the process. Only this function assigns codes to errors.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => exit::USAGE,
@@ -188,7 +189,7 @@ impl Error {
         }
     }
 
-    /// The parts of the message, for variants that have them.
+    /// Returns the parts of the message; `None` for the variants without parts.
     pub fn detail(&self) -> Option<&Detail> {
         detail_of!(self)
     }
@@ -197,7 +198,8 @@ impl Error {
         detail_of!(self)
     }
 
-    /// Puts a place, such as a file and a line of it, in front of the message.
+    /// Prefixes the message with a place, such as a file name and a line number. Changes nothing in the
+    /// variants without [`Detail`].
     pub fn at(mut self, place: fmt::Arguments<'_>) -> Self {
         if let Some(detail) = self.detail_mut() {
             detail.what = format!("{place}: {}", detail.what);
@@ -235,14 +237,14 @@ mod tests {
     use nix::errno::Errno;
 
     #[test]
-    fn one_line_of_what_why_remedy() {
+    fn message_is_operation_cause_and_remedy() {
         let err = Error::map_file("open /pin", Errno::ENOENT, "load first");
         assert_eq!(err.to_string(), "open /pin: ENOENT: No such file or directory; load first");
         assert_eq!(Error::other("a", "b", "").to_string(), "a: b");
     }
 
     #[test]
-    fn a_place_stands_in_front() {
+    fn at_prefixes_the_message() {
         let err = Error::bad_ip("--ip 'x'", "not an IP address", "give one");
         let err = err.at(format_args!("FILE line {}", 17));
         assert_eq!(err.to_string(), "FILE line 17: --ip 'x': not an IP address; give one");
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_the_contract() {
+    fn exit_codes_match_the_contract() {
         type Constructor = fn(&'static str, &'static str, &'static str) -> Error;
         let table: [(Constructor, u8); 10] = [
             (Error::usage, 2),
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_missing_rights() {
+    fn message_names_the_missing_capabilities() {
         assert_eq!(
             Error::Capabilities(vec!["CAP_BPF".into(), "CAP_NET_ADMIN".into()]).to_string(),
             "missing CAP_BPF, CAP_NET_ADMIN: run as root or grant them with setcap/AmbientCapabilities="

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The interface of every output format.
+//! The trait that every output format implements.
 
 use std::fmt;
 
-/// Turns records of one kind into text: the snapshot of `xdp_pping`, the records of a stream, the
-/// state that `status` shows. `crate::format` implements it; one list there names the formats of each
-/// kind.
+/// Turns records of one kind into text: the snapshot of `xdp_pping`, the records of a stream, or the
+/// state that `status` shows. `crate::format` holds the formats, with one list of them for each kind.
 pub trait Format<R: ?Sized> {
     /// Writes the text before the first record.
     fn begin(&mut self, _out: &mut Vec<u8>) {}
@@ -17,15 +16,15 @@ pub trait Format<R: ?Sized> {
     fn end(&mut self, _out: &mut Vec<u8>) {}
 }
 
-/// A format that operators choose by its name.
+/// An output format, with the name by which operators choose it.
 pub struct NamedFormat<R: ?Sized> {
     /// The value of `--format`.
     pub name: &'static str,
     /// One line for help texts and shell completions.
     pub help: &'static str,
-    /// Makes a formatter for one output.
+    /// Makes the formatter of one output.
     pub make: fn() -> Box<dyn Format<R>>,
-    /// The text between `begin` and `end` is one JSON array, so that a file cannot be appended to.
+    /// True if the whole output is one JSON array: a second run must not append to the file.
     pub is_array: bool,
 }
 
@@ -35,7 +34,7 @@ impl<R: ?Sized> fmt::Debug for NamedFormat<R> {
     }
 }
 
-/// Two formats of one kind are the same if their names are.
+/// Formats of one kind are equal if their names are.
 impl<R: ?Sized> PartialEq for NamedFormat<R> {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name

@@ -16,28 +16,28 @@ impl TcHandle {
     /// `TC_H_ROOT`.
     pub const ROOT: Self = Self(u32::MAX);
 
-    /// From its halves.
+    /// Makes a handle from its halves.
     pub fn new(major: u16, minor: u16) -> Self {
         Self(u32::from(major) << 16 | u32::from(minor))
     }
 
-    /// The upper half: which qdisc.
+    /// Returns the upper half, the number of the qdisc.
     pub fn major(self) -> u16 {
         (self.0 >> 16) as u16
     }
 
-    /// The lower half: which class of it.
+    /// Returns the lower half, the number of the class in that qdisc.
     pub fn minor(self) -> u16 {
         (self.0 & 0xFFFF) as u16
     }
 
-    /// Both halves in decimal, as `xdp_pping` prints them.
+    /// Formats both halves in decimal, as `xdp_pping` prints them.
     pub fn decimal(self) -> impl fmt::Display {
         DecimalHandle(self)
     }
 }
 
-/// `major:minor` in plain hexadecimal, as tc prints it; `none` for 0 and `root` for the root.
+/// Writes `major:minor` in hexadecimal without prefix, as tc does; `none` for 0, `root` for the root.
 /// [`parse_tc_handle`] reads every form back.
 impl fmt::Display for TcHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +98,7 @@ mod tests {
     use crate::domain::error::exit;
 
     #[test]
-    fn tc_handle_as_iproute2() {
+    fn tc_handles_are_read_as_iproute2_reads_them() {
         let table = [
             ("1:5", 0x1_0005),
             ("0x1:0x8", 0x1_0008),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn tc_handle_refusals() {
+    fn bad_tc_handles_are_refused() {
         let table = [
             "",
             "10000:1",
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn tc_handle_prints_and_reads_back() {
+    fn printed_tc_handles_read_back() {
         let table = [
             (0, "none", "0:0"),
             (u32::MAX, "root", "65535:65535"),

@@ -5,16 +5,16 @@ use std::fmt;
 
 use crate::domain::error::{Error, Result};
 
-/// The name of a network interface: what the kernel accepts as one (1 to 15 bytes; no `/`, `:` or
-/// white space).
+/// A name that the kernel accepts for a network interface: 1 to 15 bytes without `/`, `:` and white
+/// space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfName(String);
 
 impl IfName {
-    /// Longest name in bytes (IFNAMSIZ without its zero byte).
+    /// Length of the longest name in bytes (IFNAMSIZ without the terminating zero).
     pub const MAX_LEN: usize = 15;
 
-    /// Checks a name; `option` names it in the error.
+    /// Checks a name. `option` is the command-line option, for the error message.
     ///
     /// # Errors
     /// [`Error::Usage`] if no interface can have this name.
@@ -36,7 +36,7 @@ impl IfName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,7 +54,7 @@ mod tests {
     use crate::domain::error::exit;
 
     #[test]
-    fn interface_names() {
+    fn names_are_checked_as_the_kernel_does() {
         for name in ["eth0", "a", "enp175s0f1.100", "123456789012345", "-", "br-lan", "wän"] {
             assert_eq!(IfName::parse("--dev", name).unwrap().as_str(), name);
         }

@@ -3,14 +3,14 @@
 
 use crate::domain::{Prefix, TcHandle};
 
-/// One entry of the mapping: whose packets go to which CPU and class.
+/// One entry of the mapping: the CPU and the class of a subscriber's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// The subscriber's addresses.
     pub prefix: Prefix,
-    /// The CPU that serves them, from 0.
+    /// CPU that handles the packets, from 0.
     pub cpu: u32,
-    /// The class they are shaped in; [`TcHandle::NONE`] for none.
+    /// Class that shapes the packets; [`TcHandle::NONE`] for no class.
     pub tc_handle: TcHandle,
 }
 
@@ -21,12 +21,12 @@ pub struct TxqRow {
     pub cpu: u32,
     /// TX queue, from 1; 0 means not configured.
     pub queue_mapping: u16,
-    /// Major of the queue's HTB.
+    /// Major number of the queue's HTB.
     pub htb_major: u16,
 }
 
 impl TxqRow {
-    /// Whether packets of that class find it behind this CPU's queue; no class is fine anywhere.
+    /// Tells whether `class` belongs to the HTB of this CPU's queue. Also true of [`TcHandle::NONE`].
     pub fn serves(&self, class: TcHandle) -> bool {
         class == TcHandle::NONE || class.major() == self.htb_major
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The words of the field, as types: prefixes, tc handles, sides, directions, summaries, errors. No
+//! The types that all floors share: prefixes, tc handles, sides, directions, summaries, errors. No
 //! I/O, no BPF, no command line.
 
 pub mod direction;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Numbers as operators type them: C's `strtoul` and its bases.
+//! Reads numbers as C's `strtoul` does: the predecessors' callers rely on its bases.
 
 use crate::domain::error::{Error, Result};
 
 /// Reads a CPU number in C's base 0: decimal, `0x…` hexadecimal, `0…` octal.
 ///
 /// # Errors
-/// [`Error::BadCpu`] for anything else and for numbers over 32 bits. Whether the machine has the
-/// CPU is for [`check_cpu`] to say.
+/// [`Error::BadCpu`] for anything else and for numbers over 32 bits. [`check_cpu`] tells whether the
+/// machine has that CPU.
 pub fn parse_cpu(text: &str) -> Result<u32> {
     strtoul(text, 0).and_then(|value| u32::try_from(value).ok()).ok_or_else(|| {
         Error::bad_cpu(
@@ -33,7 +33,8 @@ pub fn check_cpu(cpu: u32, possible_cpus: u32) -> Result<()> {
     ))
 }
 
-/// Reads a 16-bit number in hexadecimal, with or without `0x`; `option` names it in the error.
+/// Reads a 16-bit number in hexadecimal, with or without `0x`. `option` is the command-line option,
+/// for the error message.
 ///
 /// # Errors
 /// [`Error::Usage`] for anything else.
@@ -43,7 +44,8 @@ pub fn parse_u16_hex(option: &str, text: &str) -> Result<u16> {
     })
 }
 
-/// Reads a number in C's base 0 that must lie within `min..=max`; `option` names it in the error.
+/// Reads a number in C's base 0 that must lie within `min..=max`. `option` is the command-line option,
+/// for the error message.
 ///
 /// # Errors
 /// [`Error::Usage`] for anything else.
@@ -51,13 +53,13 @@ pub fn parse_number(option: &str, text: &str, min: u32, max: u32) -> Result<u32>
     let in_range = |value: &u32| (min..=max).contains(value);
     strtoul(text, 0).and_then(|value| u32::try_from(value).ok()).filter(in_range).ok_or_else(|| {
         let remedy = format!("give a number from {min} to {max}");
-        Error::usage(format!("{option} '{text}'"), "not a number in its range", remedy)
+        Error::usage(format!("{option} '{text}'"), "not a number in the allowed range", remedy)
     })
 }
 
-/// C's `strtoul` over the whole string: leading white space and `+` are skipped, base 0 goes by the
-/// prefix, base 16 takes `0x` too. `None` for no digits, trailing characters, a minus sign, more
-/// than 64 bits.
+/// Reads the whole string as C's `strtoul` does: skips leading white space and one `+`, chooses base
+/// 8, 10 or 16 by the prefix if `base` is 0, and accepts `0x` in base 16. Returns `None` if there are
+/// no digits, trailing characters, a minus sign, or more than 64 bits.
 pub(crate) fn strtoul(text: &str, base: u32) -> Option<u64> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\x0B', '\x0C', '\r']);
     let text = text.strip_prefix('+').unwrap_or(text);
@@ -68,7 +70,7 @@ pub(crate) fn strtoul(text: &str, base: u32) -> Option<u64> {
         (0, None) => (text, 10),
         (base, _) => (text, base),
     };
-    // from_str_radix would take a second sign.
+    // from_str_radix alone would accept a second sign.
     if !digits.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
@@ -81,7 +83,7 @@ mod tests {
     use crate::domain::error::exit;
 
     #[test]
-    fn cpu_in_base_0() {
+    fn cpus_are_read_in_base_0() {
         let table = [
             ("0", 0),
             ("3", 3),
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bits_in_hexadecimal() {
+    fn hexadecimal_numbers_have_16_bits() {
         for (text, value) in [("0", 0), ("a", 10), ("0xA", 10), ("10", 16), ("ffff", 0xffff)] {
             assert_eq!(parse_u16_hex("-j", text).unwrap(), value, "{text}");
         }
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_to_their_range() {
+    fn numbers_out_of_range_are_refused() {
         for (text, value) in [("1", 1), ("2048", 2048), ("0x10", 16), ("16384", 16384)] {
             assert_eq!(parse_number("--qsize", text, 1, 16384).unwrap(), value);
         }

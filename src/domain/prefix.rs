@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Subscriber prefixes as the mapping keys them.
+//! Subscriber prefixes, in the form of the mapping's keys.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::domain::error::{Error, Result};
 
-/// Twelve bytes of ones in front of an IPv4 address: how the mapping's key holds IPv4.
+/// The twelve bytes in front of an IPv4 address in a key of the mapping.
 const V4_LEAD: [u8; 12] = [0xFF; 12];
-/// What an IPv4 prefix length grows by in the key, in bits.
+/// Number of bits that a key adds to an IPv4 prefix length.
 const V4_SHIFT: u32 = 96;
-/// Bits in a key's address.
+/// Number of bits in a key's address.
 const ADDR_BITS: u32 = 128;
 
-/// A subscriber prefix as `map_ip_hash` keys it. Host bits are zero, the length is 0 to 128.
+/// A subscriber prefix in the form of a key of `map_ip_hash`. Host bits are zero, the length is 0 to
+/// 128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
     addr: [u8; 16],
@@ -21,12 +22,13 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// The entry for traffic that no other entry names: all ones, /128, printed
+    /// The default entry, for traffic that no other entry covers: all ones, /128, printed as
     /// `255.255.255.255/32`.
     pub const DEFAULT: Self = Self { addr: [0xFF; 16], prefixlen: ADDR_BITS };
 
-    /// From a map key: `addr` in network byte order (IPv4 = twelve 0xFF bytes, then the address),
-    /// `prefixlen` in bits of those 128. Host bits are cleared. `None` if the length is over 128.
+    /// Makes a prefix from a map key: `addr` in network byte order (IPv4 = twelve 0xFF bytes, then the
+    /// address), `prefixlen` in bits of those 128. Clears the host bits. Returns `None` if the length
+    /// is over 128.
     pub fn new(addr: [u8; 16], prefixlen: u32) -> Option<Self> {
         let host_bits = ADDR_BITS.checked_sub(prefixlen)?;
         let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
@@ -34,18 +36,18 @@ impl Prefix {
         Some(Self { addr, prefixlen })
     }
 
-    /// The address in network byte order; IPv4 is twelve 0xFF bytes, then the address.
+    /// Returns the address in network byte order; IPv4 is twelve 0xFF bytes, then the address.
     pub fn addr(&self) -> [u8; 16] {
         self.addr
     }
 
-    /// The length in bits of the 128-bit key: an IPv4 length plus 96.
+    /// Returns the length in bits of the 128-bit key; for IPv4, the prefix length plus 96.
     pub fn prefixlen(&self) -> u32 {
         self.prefixlen
     }
 
-    /// Address and length as people write them. Prefixes shorter than /96 are IPv6 even if they
-    /// cover IPv4's region.
+    /// Returns address and length as people write them. Prefixes shorter than /96 are IPv6 even if they
+    /// cover the keys of IPv4.
     pub fn to_cidr(&self) -> (IpAddr, u32) {
         match (self.addr.strip_prefix(&V4_LEAD), self.prefixlen.checked_sub(V4_SHIFT)) {
             (Some(&[a, b, c, d]), Some(len)) => (Ipv4Addr::new(a, b, c, d).into(), len),
@@ -98,6 +100,7 @@ fn too_long(max: u32) -> &'static str {
     }
 }
 
+/// Returns an IPv4 address in the form of a key.
 fn v4_key(addr: Ipv4Addr) -> [u8; 16] {
     let [a, b, c, d] = addr.octets();
     let mut key = [0xFF; 16];
@@ -105,7 +108,8 @@ fn v4_key(addr: Ipv4Addr) -> [u8; 16] {
     key
 }
 
-/// Digits only; a number too large to hold is as good as any other that is too large.
+/// Reads a prefix length that consists of digits only. A number over 32 bits becomes `u32::MAX`, which
+/// the caller refuses like any other length that is too large.
 fn parse_length(digits: &str) -> Option<u32> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| digits.parse().unwrap_or(u32::MAX))
@@ -117,7 +121,7 @@ mod tests {
     use crate::domain::error::exit;
 
     #[test]
-    fn cidr_is_read_and_printed_back() {
+    fn printed_prefixes_read_back() {
         let table = [
             ("100.64.0.2", "100.64.0.2/32", 128),
             ("100.64.0.2/32", "100.64.0.2/32", 128),
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn v4_key_is_ones_then_network_order() {
+    fn ipv4_keys_are_ones_then_network_byte_order() {
         let mut key = [0xFF; 16];
         key[12..].copy_from_slice(&[100, 64, 0, 2]);
         assert_eq!(parse_cidr("100.64.0.2").unwrap().addr(), key);
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn cidr_refusals() {
+    fn bad_prefixes_are_refused() {
         let table = [
             "",
             " ",
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn prefix_from_a_foreign_key_is_canonical() {
+    fn host_bits_of_a_key_are_cleared() {
         assert_eq!(Prefix::new([0xFF; 16], 129), None);
         assert_eq!(Prefix::new([0xFF; 16], 0).unwrap().to_string(), "::/0");
         assert_eq!(Prefix::new([0xFF; 16], 8).unwrap().to_string(), "ff00::/8");

@@ -4,7 +4,7 @@
 include!(concat!(env!("OUT_DIR"), "/side.rs"));
 
 impl Side {
-    /// Both, in the order of their indexes in the RTT records.
+    /// Both sides, in the order of their indexes in the RTT records.
     pub const ALL: [Self; 2] = [Self::Subscriber, Self::Internet];
 
     /// Returns the name that options and JSON use.

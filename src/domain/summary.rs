@@ -8,11 +8,11 @@ use crate::domain::{Side, Sides, TcHandle};
 pub struct Summary {
     /// Number of samples. If it is 0, the other fields have no meaning.
     pub count: u64,
-    /// Mean, exact.
+    /// Exact mean.
     pub avg_ns: u64,
-    /// Smallest, exact.
+    /// Exact minimum.
     pub min_ns: u64,
-    /// Largest, exact.
+    /// Exact maximum.
     pub max_ns: u64,
     /// 50th percentile, within 5 %.
     pub median_ns: u64,
@@ -25,9 +25,9 @@ pub struct Summary {
 pub struct HandleReport {
     /// The class.
     pub tc_handle: TcHandle,
-    /// Between the shaper and the subscriber; `None` without a sample.
+    /// RTTs between the shaper and the subscriber; `None` if there is no sample.
     pub subscriber: Option<Summary>,
-    /// Between the shaper and the hosts on the internet; `None` without a sample.
+    /// RTTs between the shaper and the hosts on the internet; `None` if there is no sample.
     pub internet: Option<Summary>,
     /// The samples of both sides taken together.
     pub both: Summary,
@@ -48,8 +48,8 @@ impl HandleReport {
 /// The figures of every tc handle with samples, and the choice of samples to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// In the order of the handles.
+    /// One report for each handle, in the order of the handles.
     pub reports: Vec<HandleReport>,
-    /// The samples to show. Handles without one of these are left out.
+    /// The samples to show. Handles without such a sample are left out.
     pub sides: Sides,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The capabilities (capabilities(7)) that the commands need, and errors that name the missing ones.
+//! Capabilities (capabilities(7)) that the commands need, and errors that name the missing ones.
 
 use std::error::Error as _;
 use std::io;
@@ -9,15 +9,15 @@ use nix::errno::Errno;
 
 use crate::domain::error::{Error, Result};
 
-/// The capabilities that loading and attaching take: for maps and programs, for the network device,
-/// and for the programs' pointer arithmetic.
+/// Capabilities for loading and attaching: CAP_BPF for maps and programs, CAP_NET_ADMIN for the network
+/// device, CAP_PERFMON for the programs' pointer arithmetic.
 pub const LOAD_CAPABILITIES: [Capability; 3] =
     [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
 
-/// Returns the names of those of `needed` that this thread does not hold, in the order given.
+/// Returns the names of the capabilities in `needed` that this thread lacks, in the order of `needed`.
 ///
-/// CAP_SYS_ADMIN counts as CAP_BPF and CAP_PERFMON, as it does for the kernel. If the kernel does
-/// not tell the capabilities, the list is empty: the kernel's own refusal follows.
+/// CAP_SYS_ADMIN counts as CAP_BPF and CAP_PERFMON, as it does for the kernel. If the capabilities
+/// cannot be read, the list is empty, and the caller sees the kernel's own refusal instead.
 pub fn missing_capabilities(needed: &[Capability]) -> Vec<String> {
     match caps::read(None, CapSet::Effective) {
         Ok(effective) => missing_in(&effective, needed),
@@ -25,10 +25,10 @@ pub fn missing_capabilities(needed: &[Capability]) -> Vec<String> {
     }
 }
 
-/// Fails with [`Error::Capabilities`] unless this thread holds all of `needed`.
+/// Fails unless this thread holds all capabilities in `needed`.
 ///
 /// # Errors
-/// [`Error::Capabilities`] with the missing ones.
+/// [`Error::Capabilities`] with the names of the missing ones.
 pub fn require_capabilities(needed: &[Capability]) -> Result<()> {
     let missing = missing_capabilities(needed);
     if missing.is_empty() {
@@ -47,11 +47,9 @@ fn missing_in(effective: &CapsHashSet, needed: &[Capability]) -> Vec<String> {
 }
 
 impl Error {
-    /// Returns [`Error::Capabilities`] instead of an `EPERM` or `EACCES` that a missing capability
-    /// explains.
-    ///
-    /// The kernel says "operation not permitted" whatever the reason; if the process lacks one of
-    /// `needed`, the operator must be told that. Every other error is returned as it is.
+    /// Replaces an `EPERM` or `EACCES` by [`Error::Capabilities`] if this thread lacks one of the
+    /// capabilities in `needed`: the kernel's "operation not permitted" does not name the reason.
+    /// Returns every other error unchanged.
     pub fn or_missing(self, needed: &[Capability]) -> Self {
         if !matches!(errno_of(&self), Some(Errno::EPERM | Errno::EACCES)) {
             return self;
@@ -65,7 +63,7 @@ impl Error {
     }
 }
 
-/// Returns the kernel's errno behind an error, also through wrapped errors.
+/// Returns the errno that caused an error, also through wrapped errors.
 fn errno_of(err: &Error) -> Option<Errno> {
     let mut cause = err.source();
     while let Some(err) = cause {
@@ -83,8 +81,8 @@ fn errno_of(err: &Error) -> Option<Errno> {
     None
 }
 
-/// libbpf-rs shows only the kind of the `io::Error` inside its own error. The kind is enough to tell
-/// a missing capability from other failures.
+/// Returns an errno of the same kind. libbpf-rs shows only the kind of its inner `io::Error`, which is
+/// enough to tell a missing capability from other failures.
 fn errno_of_kind(kind: libbpf_rs::ErrorKind) -> Option<Errno> {
     match kind {
         libbpf_rs::ErrorKind::PermissionDenied => Some(Errno::EPERM),
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errno_survives_the_way_up() {
+    fn errno_of_looks_through_wrapped_errors() {
         let errno = |err: Error| errno_of(&err);
         let io = io::Error::from_raw_os_error(2);
         assert_eq!(errno(Error::map("m", io, "")), Some(Errno::ENOENT));
@@ -115,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_as_the_kernel_sees_them() {
+    fn sys_admin_counts_as_bpf_and_perfmon() {
         use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN};
         let needed = [CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON];
         let table: [(&[Capability], &[&str]); 5] = [

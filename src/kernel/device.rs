@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Facts about one interface, from sysfs and ioctls. `None`: the kernel does not tell.
+//! Facts about one interface, from sysfs and ioctls. A function returns `None` if the kernel gives no
+//! answer.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -11,10 +12,10 @@ use nix::sys::socket::{socket, AddressFamily, SockFlag, SockType};
 use crate::domain::error::{Error, Result};
 use crate::domain::IfName;
 
-/// Returns an interface's index (1 and up) in the caller's network namespace.
+/// Returns the index of an interface in the caller's network namespace, from 1.
 ///
 /// # Errors
-/// [`Error::Usage`] if there is no such interface: the predecessors call that a bad option.
+/// [`Error::Usage`] if there is no such interface: like the predecessors, a bad option.
 pub fn ifindex(dev: &IfName) -> Result<u32> {
     if_nametoindex(dev.as_str()).map_err(|errno| {
         let remedy = "`ip link` lists the interfaces of this network namespace";
@@ -22,40 +23,41 @@ pub fn ifindex(dev: &IfName) -> Result<u32> {
     })
 }
 
-/// Tells whether an interface has that index.
+/// Tells whether an interface has this index.
 pub fn exists(ifindex: u32) -> bool {
-    // nix takes the null pointer of if_indextoname(3) for an empty name.
+    // nix turns the null pointer of if_indextoname(3) into an empty name.
     if_indextoname(ifindex).is_ok_and(|name| !name.is_empty())
 }
 
-/// Number of TX queues.
+/// Returns the number of TX queues.
 pub fn tx_queues(dev: &IfName) -> Option<usize> {
     let queues = fs::read_dir(format!("/sys/class/net/{dev}/queues")).ok()?;
     let names = queues.flatten().map(|entry| entry.file_name());
     Some(names.filter(|name| name.to_string_lossy().starts_with("tx-")).count())
 }
 
-/// Some TX queue has an XPS mask: XPS overrides the queue that the classifier sets.
+/// Tells whether any TX queue has an XPS mask. XPS overrides the queue that the classifier sets.
 pub fn xps_is_on(dev: &IfName) -> Option<bool> {
     let queues = fs::read_dir(format!("/sys/class/net/{dev}/queues")).ok()?;
     let masks = queues.flatten().filter_map(|queue| {
-        // Devices with one queue, or without XPS, have no such file or refuse to read it.
+        // A device with one queue or without XPS lacks the file, or reading it fails.
         fs::read_to_string(queue.path().join("xps_cpus")).ok()
     });
     Some(masks.into_iter().any(|mask| mask.chars().any(|c| c.is_ascii_hexdigit() && c != '0')))
 }
 
-/// include/uapi/linux/ethtool.h
+// From include/uapi/linux/ethtool.h.
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
+/// `struct ethtool_value`.
 #[repr(C)]
 struct EthtoolValue {
     cmd: u32,
     data: u32,
 }
 
-/// An interface request with a name in it, and nothing else.
+/// Returns an interface request that holds only the name.
 fn request_for(dev: &IfName) -> libc::ifreq {
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(dev.as_str().bytes().take(libc::IFNAMSIZ - 1)) {
@@ -64,29 +66,32 @@ fn request_for(dev: &IfName) -> libc::ifreq {
     libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: 0 } }
 }
 
+/// Opens a socket to call ioctls on; its family does not matter.
 fn any_socket() -> nix::Result<std::os::fd::OwnedFd> {
     socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
 }
 
-/// The NIC takes VLAN tags off before XDP sees the frame.
+/// Tells whether the NIC removes VLAN tags before XDP sees the frame.
 pub fn rx_vlan_offload(dev: &IfName) -> Option<bool> {
     let socket = any_socket().ok()?;
     let mut value = EthtoolValue { cmd: ETHTOOL_GFLAGS, data: 0 };
     let mut request = request_for(dev);
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: an ifreq with a terminated name, whose data points to an ethtool_value that lives on.
+    // SAFETY: the ifreq has a terminated name, and its data points to an ethtool_value that outlives
+    // the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     (result == 0).then_some(value.data & ETH_FLAG_RXVLAN != 0)
 }
 
-/// Frames of the interface begin with an Ethernet header; those of tun, ppp, wg and IP tunnels begin
-/// with the IP header.
+/// Tells whether frames of the interface begin with an Ethernet header. Those of tun, ppp, wg and IP
+/// tunnels begin with the IP header.
 pub fn has_ethernet_header(dev: &IfName) -> Option<bool> {
     let socket = any_socket().ok()?;
     let mut request = request_for(dev);
-    // SAFETY: an ifreq with a terminated name, which the kernel fills.
+    // SAFETY: the ifreq has a terminated name; the kernel fills it.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
-    // SAFETY: SIOCGIFHWADDR fills this member.
+    // SAFETY: sa_family is the first two bytes of the union. request_for() sets them to 0, and
+    // SIOCGIFHWADDR fills them.
     let hardware = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
     (result == 0).then_some([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&hardware))
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The places of an interface where a program can be attached.
+//! Hooks of an interface, to which programs are attached.
 
 use libbpf_sys::{BPF_TCX_EGRESS, BPF_TCX_INGRESS, BPF_TC_EGRESS, BPF_TC_INGRESS, BPF_XDP};
 
-/// A place where a program can be attached.
+/// A hook of an interface, to which a program can be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// XDP, ingress.
@@ -15,7 +15,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// Returns the name that pins and messages use.
+    /// Returns the name in pins and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
@@ -33,7 +33,7 @@ impl Hook {
         }
     }
 
-    /// Returns libbpf's attach point on clsact; XDP has none (0).
+    /// Returns libbpf's `enum bpf_tc_attach_point` on clsact; 0 for XDP, which is not on clsact.
     pub fn attach_point(self) -> u32 {
         match self {
             Self::Xdp => 0,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! libbpf's messages. They never reach stderr, where callers scan for certain lines; the first one
-//! explains a failed load better than the errno that follows it.
+//! libbpf's messages. They never reach stderr, because callers scan it for certain lines. The first
+//! message of a failed load explains the failure better than the errno that follows it.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::Once;
 
 use libbpf_rs::PrintLevel;
 
@@ -10,33 +12,32 @@ use crate::domain::error::{Cause, Error};
 use crate::kernel::capability::LOAD_CAPABILITIES;
 
 thread_local! {
-    /// libbpf's callback takes no context and runs on the calling thread: its first message since
-    /// [`Messages::capture`] waits here. Nothing outside this module reads it.
+    /// libbpf's first message on this thread since [`Messages::capture`]. A thread-local, because
+    /// libbpf calls its callback without a context, on the thread that called libbpf.
     static FIRST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The messages of libbpf on this thread while a load runs.
+/// The messages of libbpf on this thread while a load runs. It stays on its thread.
 #[derive(Debug)]
-pub struct Messages(());
+pub struct Messages(PhantomData<*const ()>);
 
 impl Messages {
-    /// Keeps libbpf's messages from now on. Also keeps libbpf from raising the memlock limit: no
-    /// kernel that can run the programs has one for maps.
+    /// Captures libbpf's messages on this thread from now on. Also stops libbpf from raising the
+    /// memlock limit: kernels that can run the programs charge no map to it.
     pub fn capture() -> Self {
-        // SAFETY: sets a number.
-        unsafe { libbpf_sys::libbpf_set_memlock_rlim(0) };
+        static MEMLOCK: Once = Once::new();
+        // SAFETY: the call stores a number in libbpf, without a lock; Once keeps it to one thread.
+        MEMLOCK.call_once(|| unsafe {
+            libbpf_sys::libbpf_set_memlock_rlim(0);
+        });
+        silence();
         FIRST.take();
-        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, message| {
-            let message = message.trim().replace('\n', " ");
-            FIRST.with_borrow_mut(|first| first.get_or_insert(message).len());
-        })));
-        Self(())
+        Self(PhantomData)
     }
 
-    /// Returns the error of a failed load, with libbpf's first message.
+    /// Returns the error of a failed load, with libbpf's first message in parentheses.
     pub fn load_error(&self, err: impl Into<Cause>) -> Error {
-        let err =
-            Error::bpf_load("load the BPF programs", err, "they need a kernel of 6.1 or later");
+        let err = Error::bpf_load("load the BPF programs", err, "they need Linux 6.1 or later");
         match (err.or_missing(&LOAD_CAPABILITIES), FIRST.take()) {
             (Error::BpfLoad(mut detail), Some(message)) => {
                 detail.why = format!("{} ({message})", detail.why).into();
@@ -47,8 +48,14 @@ impl Messages {
     }
 }
 
-/// Discards libbpf's messages: its complaint about a device without our filter is of no use to an
-/// operator.
+/// Keeps the messages of libbpf off stderr, on every thread of the process. An operator has no use for
+/// them: libbpf complains, for example, about each device without our filter.
 pub fn silence() {
-    libbpf_rs::set_print(None);
+    libbpf_rs::set_print(Some((PrintLevel::Warn, keep_first)));
+}
+
+fn keep_first(_level: PrintLevel, message: String) {
+    FIRST.with_borrow_mut(|first| {
+        first.get_or_insert_with(|| message.trim().replace('\n', " "));
+    });
 }

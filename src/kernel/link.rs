@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! BPF links: tcx from kernel 6.6, XDP from 5.9.
+//! BPF links: for tcx from Linux 6.6, for XDP from 5.9.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libbpf_sys::bpf_link_create_opts;
-use nix::errno::Errno;
 
+use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::hook::Hook;
 
-/// Attaches a program by a link: it is detached when the descriptor closes, after a crash as well.
+/// Attaches a program through a link. The kernel detaches the program when the returned descriptor is
+/// closed, also by a crash. `flags` are `XDP_FLAGS_*`; tcx takes none.
 ///
 /// # Errors
-/// The kernel's number; `EINVAL` where it has no tcx (before Linux 6.6).
+/// The kernel's errno; `EINVAL` for tcx before Linux 6.6.
 pub fn link(
     program: BorrowedFd<'_>,
     ifindex: u32,
     hook: Hook,
     flags: u32,
-) -> std::result::Result<OwnedFd, Errno> {
+) -> KernelResult<OwnedFd> {
     let opts = bpf_link_create_opts {
         sz: size_of::<bpf_link_create_opts>() as u64,
         flags,
         ..Default::default()
     };
-    // SAFETY: an open program; opts says its own size.
+    // SAFETY: the program is open; opts holds its own size and outlives the call.
     let fd = unsafe {
         libbpf_sys::bpf_link_create(
             program.as_raw_fd(),
@@ -33,9 +34,7 @@ pub fn link(
             &opts,
         )
     };
-    if fd < 0 {
-        return Err(Errno::from_raw(-fd));
-    }
-    // SAFETY: a descriptor that the kernel has just given us.
+    check(fd)?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

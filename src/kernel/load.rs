@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Loading a program over the pinned maps: open, write `.rodata`, reuse or make the maps, load, pin,
-//! attach. All of it or nothing.
+//! Loads a program over the pinned maps: opens the object, writes `.rodata`, reuses or makes the maps,
+//! loads, pins, attaches. A load that fails leaves nothing behind.
 //!
-//! A load never changes what a running program uses: maps that are pinned are reused as they are, so
-//! mappings, flow state and RTT windows outlive reloads and upgrades. Only the program is new.
+//! A load reuses pinned maps as they are and replaces only the program. So mappings, flow state and RTT
+//! windows outlive reloads and upgrades, and running programs notice nothing.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,31 +15,32 @@ use crate::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel
 use crate::abi::skel::xdp_pass::XdpPassSkelBuilder;
 use crate::abi::{self, maps, Config, Control};
 use crate::domain::error::{Error, Result};
+use crate::kernel::bpffs;
 use crate::kernel::capability::{require_capabilities, LOAD_CAPABILITIES};
 use crate::kernel::libbpf::Messages;
 use crate::kernel::machine;
 use crate::kernel::map::Map;
-use crate::kernel::pin::{self, NewPins, PinDir, Shape};
+use crate::kernel::pin::{NewPins, PinDir, Shape};
 
 /// How RTTs are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RttOptions {
-    /// False: the programs are loaded without the measurement.
+    /// Measure RTTs. If false, the verifier removes the measurement from the programs.
     pub enabled: bool,
-    /// SYN and SYN-ACK open samples too.
+    /// Let SYN and SYN-ACK open samples, too.
     pub handshake: bool,
     /// Entries of the flow table, a power of two from [`MIN_FLOWS`](Self::MIN_FLOWS) to
-    /// [`MAX_FLOWS`](Self::MAX_FLOWS). `None` when not asked for: a new table gets
-    /// [`DEFAULT_FLOWS`](Self::DEFAULT_FLOWS), one that exists stays as it is.
+    /// [`MAX_FLOWS`](Self::MAX_FLOWS). With `None`, a new table gets
+    /// [`DEFAULT_FLOWS`](Self::DEFAULT_FLOWS), and an existing table keeps its size.
     pub flows: Option<u32>,
 }
 
 impl RttOptions {
-    /// Entries of the flow table when nothing else is asked for.
+    /// Size of a new flow table if the operator gives none, in entries.
     pub const DEFAULT_FLOWS: u32 = abi::DEFAULT_FLOWS as u32;
-    /// Smallest flow table, in entries.
+    /// Size of the smallest flow table, in entries.
     pub const MIN_FLOWS: u32 = 1 << 10;
-    /// Largest flow table, in entries.
+    /// Size of the largest flow table, in entries.
     pub const MAX_FLOWS: u32 = 1 << 24;
 }
 
@@ -49,7 +50,7 @@ impl Default for RttOptions {
     }
 }
 
-/// The shaper's program to load.
+/// A program of the shaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShaperProgram {
     /// XDP: `xdp_iphash_to_cpu`.
@@ -58,14 +59,14 @@ pub enum ShaperProgram {
     Classify,
 }
 
-/// Loads `program` over the pinned maps of `dir` and hands its descriptor to `attach`. When
-/// anything fails, `attach` included, no pin is left that was not there before.
+/// Loads `program` over the pinned maps of `dir` and passes its descriptor to `attach`. If anything
+/// fails, `attach` included, removes the pins that it made.
 ///
-/// Takes the directory's lock, so that no two loads run at once.
+/// Holds the directory's lock, so that no two loads run at once.
 ///
 /// # Errors
-/// [`Error::BpfLoad`], [`Error::Map`] for a pin of another shape, [`Error::Bpffs`], the missing
-/// capabilities, and whatever `attach` says.
+/// [`Error::BpfLoad`]; [`Error::Map`] for a pinned map of another shape; [`Error::Bpffs`];
+/// [`Error::Capabilities`]; any error of `attach`.
 pub fn load<T>(
     dir: &PinDir,
     program: ShaperProgram,
@@ -73,7 +74,7 @@ pub fn load<T>(
     attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
     require_capabilities(&LOAD_CAPABILITIES)?;
-    pin::ensure_bpffs()?;
+    bpffs::ensure_mounted()?;
     dir.create()?;
     let _lock = dir.lock()?;
     let messages = Messages::capture();
@@ -108,10 +109,10 @@ pub fn load<T>(
     Ok(attached)
 }
 
-/// Loads the program that passes everything, and hands its descriptor to `attach`.
+/// Loads the program that passes every frame, and passes its descriptor to `attach`.
 ///
 /// # Errors
-/// [`Error::BpfLoad`], the missing capabilities, and whatever `attach` says.
+/// [`Error::BpfLoad`]; [`Error::Capabilities`]; any error of `attach`.
 pub fn load_pass<T>(attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
     let messages = Messages::capture();
     let mut storage = MaybeUninit::uninit();
@@ -121,7 +122,8 @@ pub fn load_pass<T>(attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<
     attach(skel.progs.xdp_pass.as_fd())
 }
 
-/// Sizes the maps, and puts the pinned ones in their place. Their own sizes win.
+/// Sets the sizes of the maps, and uses the pinned map in place of each map that has a pin. A pinned map
+/// keeps its own size. Returns the names and handles of the pinned maps.
 fn reuse_pins(
     dir: &PinDir,
     open: &mut OpenCpumapPpingSkel<'_>,
@@ -147,7 +149,8 @@ fn reuse_pins(
     Ok(reused)
 }
 
-/// Entries of the maps whose size depends on the machine or on options.
+/// Returns the size in entries of a map whose size depends on the machine or on options; `None` for the
+/// other maps.
 fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     match name {
         maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
@@ -158,17 +161,19 @@ fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     }
 }
 
-/// Entries of a per-CPU array over all CPUs, and the least and the most that a CPU gets.
+/// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
+/// CPU.
 type Shares = [u64; 3];
 const ADDR_CACHE: Shares =
     [abi::ADDR_CACHE_ENTRIES_TOTAL, abi::ADDR_CACHE_ENTRIES, abi::ADDR_CACHE_ENTRIES_MOST];
 const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
 
-/// What each CPU gets: a power of two.
+/// Returns the number of entries that each CPU gets, a power of two.
 fn share(cpus: u32, [total, least, most]: Shares) -> u32 {
     1 << (total / u64::from(cpus.max(1))).clamp(least, most).ilog2()
 }
 
+/// Refuses a pinned map of another shape, and a flow table of another size than the operator asks for.
 fn check_pin(
     dir: &PinDir,
     name: &str,
@@ -189,7 +194,7 @@ fn check_pin(
     }
 }
 
-/// What all programs share: the pinned record, or a new one.
+/// Returns the record that all programs share: the pinned one, or a new one.
 fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Control> {
     let Some((_, pinned)) = reused.iter().find(|(name, _)| name == maps::CONTROL) else {
         return new_control();
@@ -204,7 +209,7 @@ fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Con
         version if u64::from(version) == abi::ABI_VERSION => Ok(found),
         version => Err(Error::map(
             "use the pinned maps",
-            format!("they are of ABI version {version}, this program's is {}", abi::ABI_VERSION),
+            format!("they have ABI version {version}, this program needs {}", abi::ABI_VERSION),
             "remove the cpp_* pins (RTT state is lost, mappings stay) and load again",
         )),
     }
@@ -219,11 +224,15 @@ fn new_control() -> Result<Control> {
     })
 }
 
-/// Age at which a cached mapping is looked up again: foreign writers must be seen within a second.
+/// Age at which the packet path looks up a cached mapping again. The contract says that it must notice
+/// changes by other writers within a second.
 const CACHE_TTL_NS: u64 = 900_000_000;
 
-/// What every program of ours that measures RTTs needs to know: a flow table of `buckets`, hashed
-/// with `hash_seed`, and the kernel's tick.
+/// Returns the part of the configuration that every program with RTTs needs: the hash seed, the mask of
+/// a flow table with this number of buckets, and times in the kernel's ticks.
+///
+/// # Errors
+/// [`Error::Other`]: the length of a tick cannot be read.
 pub fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
     let jiffy_ns = machine::jiffy_ns()?;
     let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
@@ -238,7 +247,7 @@ pub fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
     })
 }
 
-/// The whole of `.rodata`.
+/// Writes `.rodata`, which holds the whole configuration.
 fn configure(
     open: &mut OpenCpumapPpingSkel<'_>,
     control: &Control,

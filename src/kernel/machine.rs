@@ -10,10 +10,10 @@ use nix::time::{clock_getres, clock_gettime, ClockId};
 
 use crate::domain::error::{Error, Result};
 
-/// CPUs that the kernel could ever bring up: the size of every per-CPU map.
+/// Returns the number of possible CPUs, including those that are offline: the size of every per-CPU map.
 ///
 /// # Errors
-/// The kernel's list cannot be read.
+/// [`Error::Other`]: the kernel's list of CPUs cannot be read.
 pub fn possible_cpus() -> Result<u32> {
     let cpus = libbpf_rs::num_possible_cpus().map_err(|err| {
         Error::other("count the CPUs", err, "is /sys/devices/system/cpu/possible readable?")
@@ -21,11 +21,11 @@ pub fn possible_cpus() -> Result<u32> {
     u32::try_from(cpus).map_err(|err| Error::other("count the CPUs", err, ""))
 }
 
-/// Nanoseconds of one tick of the kernel's jiffies: the resolution of the coarse clock is that
+/// Returns the length of one jiffy in nanoseconds. It is the resolution of the coarse clock
 /// (`KTIME_LOW_RES`, include/linux/hrtimer.h).
 ///
 /// # Errors
-/// The kernel does not know the clock.
+/// [`Error::Other`]: the kernel does not know the clock.
 pub fn jiffy_ns() -> Result<u32> {
     let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
         .map_err(|err| Error::other("read the resolution of the coarse clock", err, ""))?;
@@ -35,20 +35,20 @@ pub fn jiffy_ns() -> Result<u32> {
         .ok_or_else(|| Error::other("read the resolution of the coarse clock", "it is 0", ""))
 }
 
-/// `bpf_ktime_get_ns()`: nanoseconds since boot, without suspend.
+/// Returns the clock of `bpf_ktime_get_ns()`: nanoseconds since boot, without the time in suspend.
 ///
 /// # Errors
-/// The kernel does not know the clock.
+/// [`Error::Other`]: the kernel does not know the clock.
 pub fn ktime_ns() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_err(|err| Error::other("read the monotonic clock", err, ""))?;
     Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
-/// Random bits.
+/// Returns 64 random bits.
 ///
 /// # Errors
-/// /dev/urandom cannot be read.
+/// [`Error::Other`]: /dev/urandom cannot be read.
 pub fn random() -> Result<u64> {
     let mut bytes = [0; 8];
     std::fs::File::open("/dev/urandom")
@@ -57,20 +57,20 @@ pub fn random() -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Waits until every BPF program and every look-up that is running now has ended: an RCU grace
-/// period, some 10 ms. Kernels that cannot tell (nohz_full) get as much time as that takes.
+/// Waits until every BPF program and every map look-up that is running now has ended: one RCU grace
+/// period, about 10 ms. Sleeps 50 ms on kernels that refuse the system call (nohz_full).
 pub fn wait_for_bpf_readers() {
     /// include/uapi/linux/membarrier.h
     const MEMBARRIER_CMD_GLOBAL: c_int = 1;
-    // SAFETY: takes no pointers, changes nothing.
+    // SAFETY: the call takes no pointers and changes no memory.
     let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if done != 0 {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// Hour, minute and second of a time since 1970, in the time zone of `TZ` or of the machine; that
-/// of universal time if the year does not fit.
+/// Returns hour, minute and second of a Unix time, in the time zone of `TZ` or of the machine. Returns
+/// UTC if the year does not fit into `struct tm`.
 pub fn local_time(unix_seconds: i64) -> [u8; 3] {
     let mut parts = libc::tm {
         tm_hour: (unix_seconds.rem_euclid(86_400) / 3600) as c_int,
@@ -86,8 +86,8 @@ pub fn local_time(unix_seconds: i64) -> [u8; 3] {
         tm_zone: std::ptr::null(),
     };
     let seconds = unix_seconds as libc::time_t;
-    // SAFETY: both pointers are to values that live here; the zone's name is not used. On failure
-    // nothing is written.
+    // SAFETY: both pointers are to local variables; nothing reads tm_zone. On failure the call writes
+    // nothing, and `parts` keeps UTC.
     unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) };
     [parts.tm_hour, parts.tm_min, parts.tm_sec].map(|part| part as u8)
 }

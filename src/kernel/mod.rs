@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's side: maps, pins, programs, attachments, devices. Everything that makes a system call
-//! for the packet path is here.
+//! Access to the kernel: maps, pins, programs, attachments, devices. Only these modules make system
+//! calls for the packet path.
 
+pub mod bpffs;
 pub mod capability;
 pub mod device;
+pub mod errno;
 pub mod hook;
 pub mod libbpf;
 pub mod link;

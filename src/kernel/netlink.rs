@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Dumps of rtnetlink: interfaces with their XDP programs, qdiscs, classes, filters.
 //!
-//! Written by hand: libbpf does not export its netlink code, and the netlink crates are five crates
-//! for the two message types (`ifinfomsg`, `tcmsg`) that are read here.
+//! Written by hand: libbpf does not export its netlink code, and the usual netlink crate brings four
+//! others along, for the two message types (`ifinfomsg`, `tcmsg`) that this module reads. Numbers are in
+//! host byte order.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,32 +18,33 @@ use nix::sys::socket::{
 };
 
 use crate::domain::error::{Error, Result};
+use crate::kernel::errno::KernelResult;
 use crate::kernel::program::AttachedMode;
 
 /// The parent of a device's root qdisc (`TC_H_ROOT`).
 pub const ROOT: u32 = u32::MAX;
 
-/// A qdisc or a class: what `struct tcmsg` and its kind say.
+/// A qdisc, a class or a filter, from its `struct tcmsg` and its attribute `TCA_KIND`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcObject {
-    /// The device.
+    /// Index of the interface.
     pub ifindex: u32,
-    /// Its own handle, major in the upper half.
+    /// Handle, with the major in the upper half.
     pub handle: u32,
-    /// What it hangs from; [`ROOT`] for a root.
+    /// Handle of the parent; [`ROOT`] for a root.
     pub parent: u32,
-    /// `htb`, `mq`, …
+    /// Kind: `htb`, `mq`, …
     pub kind: String,
 }
 
-/// An interface.
+/// An interface, from a dump of RTM_GETLINK.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Its index.
+pub struct NetlinkInterface {
+    /// Index, from 1.
     pub ifindex: u32,
-    /// Its name; not always UTF-8 in the kernel, always here.
+    /// Name. Bytes that are not UTF-8 are replaced.
     pub name: String,
-    /// The number and the mode of its XDP program, if it has one.
+    /// Id and mode of the XDP program; `None` if there is none.
     pub xdp: Option<(u32, AttachedMode)>,
 }
 
@@ -50,8 +52,8 @@ pub struct Link {
 ///
 /// # Errors
 /// [`Error::Other`] with the kernel's reason.
-pub fn links() -> Result<Vec<Link>> {
-    let found = dump(RTM_GETLINK, &[0; IFINFOMSG], link);
+pub fn links() -> Result<Vec<NetlinkInterface>> {
+    let found = dump(RTM_GETLINK, &[0; IFINFOMSG], interface);
     found.map_err(|err| Error::other("list the network interfaces", err, ""))
 }
 
@@ -78,7 +80,7 @@ pub fn classes(ifindex: u32) -> Result<Vec<TcObject>> {
 /// # Errors
 /// [`Error::Other`] with the kernel's reason.
 pub fn filters(ifindex: u32) -> Result<Vec<TcObject>> {
-    /// include/uapi/linux/pkt_sched.h: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)` and `_EGRESS`.
+    /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)` and `_EGRESS` (include/uapi/linux/pkt_sched.h).
     const PARENTS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
     let what = || format!("list the filters of interface {ifindex}");
     let mut found = Vec::new();
@@ -89,17 +91,20 @@ pub fn filters(ifindex: u32) -> Result<Vec<TcObject>> {
     Ok(found)
 }
 
-/// Sizes of `struct nlmsghdr`, `struct tcmsg` and `struct ifinfomsg`, in bytes.
+/// Size of `struct nlmsghdr` in bytes.
 const HEADER: usize = 16;
+/// Size of `struct tcmsg` in bytes.
 const TCMSG: usize = 20;
+/// Size of `struct ifinfomsg` in bytes.
 const IFINFOMSG: usize = 16;
-/// The kernel fills at most 32 KiB at once.
+/// Size of the receive buffer in bytes: the kernel sends at most 32 KiB at once.
 const BUFFER: usize = 64 << 10;
 
-/// Reads one message's payload; `None` if it is no object of the kind that was asked for.
+/// Reads the payload of one message; returns `None` if it holds no such object.
 type Parser<T> = fn(&[u8]) -> Option<T>;
 
-fn dump<T>(message: u16, body: &[u8], parse: Parser<T>) -> std::result::Result<Vec<T>, Errno> {
+/// Requests a dump and reads it to its end.
+fn dump<T>(message: u16, body: &[u8], parse: Parser<T>) -> KernelResult<Vec<T>> {
     let socket: OwnedFd = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -120,6 +125,7 @@ fn dump<T>(message: u16, body: &[u8], parse: Parser<T>) -> std::result::Result<V
     }
 }
 
+/// Returns a dump request: `struct nlmsghdr` and the body.
 fn request(message: u16, body: &[u8]) -> Vec<u8> {
     let flags = (NLM_F_REQUEST | NLM_F_DUMP) as u16;
     let mut bytes = Vec::with_capacity(HEADER + body.len());
@@ -131,24 +137,21 @@ fn request(message: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Returns a `struct tcmsg`.
 fn tcmsg(ifindex: u32, parent: u32) -> Vec<u8> {
     // family and padding, ifindex, handle, parent, info
     [0, ifindex, 0, parent, 0].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect()
 }
 
-/// Reads what one receive brought. True: that was the end of the dump.
-fn read_messages<T>(
-    mut bytes: &[u8],
-    parse: Parser<T>,
-    found: &mut Vec<T>,
-) -> std::result::Result<bool, Errno> {
+/// Reads the messages in the buffer. Returns true if they include the end of the dump.
+fn read_messages<T>(mut bytes: &[u8], parse: Parser<T>, found: &mut Vec<T>) -> KernelResult<bool> {
     while let Some(len) = u32_at(bytes, 0).map(|len| len as usize) {
         let Some(message) = bytes.get(..len).filter(|_| len >= HEADER) else {
             return Err(Errno::EBADMSG);
         };
         let payload = &message[HEADER..];
         match c_int::from(u16_at(message, 4).unwrap_or(0)) {
-            // Both begin with an errno below zero, or 0.
+            // Both payloads begin with a negative errno, or with 0.
             NLMSG_DONE | NLMSG_ERROR => {
                 return match u32_at(payload, 0).unwrap_or(0) as i32 {
                     0 => Ok(true),
@@ -162,18 +165,18 @@ fn read_messages<T>(
     Ok(false)
 }
 
-fn link(payload: &[u8]) -> Option<Link> {
+fn interface(payload: &[u8]) -> Option<NetlinkInterface> {
     let attributes = payload.get(IFINFOMSG..)?;
     let name = attribute(attributes, IFLA_IFNAME)?;
-    Some(Link {
+    Some(NetlinkInterface {
         ifindex: u32_at(payload, 4)?,
         name: text(name),
         xdp: attribute(attributes, IFLA_XDP).and_then(xdp),
     })
 }
 
-/// Reads the attributes inside `IFLA_XDP` (include/uapi/linux/if_link.h), in the order in which an
-/// interface can have several programs.
+/// Reads the attributes inside `IFLA_XDP` (include/uapi/linux/if_link.h). An interface with several
+/// programs is described by the first one: native, generic, offloaded.
 fn xdp(attributes: &[u8]) -> Option<(u32, AttachedMode)> {
     const IFLA_XDP_DRV_PROG_ID: u16 = 5;
     const IFLA_XDP_SKB_PROG_ID: u16 = 6;
@@ -196,9 +199,9 @@ fn tc_object(payload: &[u8]) -> Option<TcObject> {
     })
 }
 
-/// Returns the value of an attribute.
+/// Returns the value of the first attribute of type `wanted`.
 fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` stand in the upper bits.
+    /// Mask of the type; the upper bits hold `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
     const TYPE: u16 = 0x3fff;
     loop {
         let len = usize::from(u16_at(attributes, 0)?);
@@ -237,7 +240,7 @@ mod tests {
     fn htb() -> Vec<u8> {
         let numbers = [0_u32, 7, 0x1_0000, 0x7fff_0001, 0];
         let mut payload: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
-        // An attribute of 5 bytes before the one that counts.
+        // An attribute of 5 bytes, before TCA_KIND.
         payload.extend([9_u16.to_ne_bytes(), 99_u16.to_ne_bytes()].concat());
         payload.extend(b"12345\0\0\0");
         payload.extend([8_u16.to_ne_bytes(), TCA_KIND.to_ne_bytes()].concat());
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_is_read_to_its_end() {
+    fn every_message_of_a_dump_is_read() {
         let mut bytes = [message(36, &htb()), message(36, &htb())].concat();
         let mut found = Vec::new();
         assert_eq!(read_messages(&bytes, tc_object, &mut found), Ok(false));
@@ -258,14 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_refusal_comes_through() {
+    fn the_errno_of_a_refusal_is_returned() {
         let refusal = (-(Errno::ENODEV as i32)).to_ne_bytes();
         let bytes = message(NLMSG_ERROR as u16, &refusal);
         assert_eq!(read_messages(&bytes, tc_object, &mut Vec::new()), Err(Errno::ENODEV));
     }
 
     #[test]
-    fn cut_messages_are_never_read_past_their_end() {
+    fn truncated_messages_are_refused() {
         let bytes = message(36, &htb());
         for len in 4..bytes.len() {
             assert_eq!(
@@ -281,13 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn dumps_of_this_machine() {
-        // Needs no rights; `lo` has a noqueue at least where it is up.
+    fn this_machine_can_be_dumped() {
+        // Dumps need no capabilities.
         assert!(qdiscs().unwrap().iter().all(|qdisc| !qdisc.kind.is_empty()));
         assert_eq!(classes(1).unwrap(), []);
         let links = links().unwrap();
         assert!(
-            links.contains(&Link { ifindex: 1, name: "lo".to_owned(), xdp: None }),
+            links.contains(&NetlinkInterface { ifindex: 1, name: "lo".to_owned(), xdp: None }),
             "{links:?}"
         );
     }

@@ -1,79 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The pin directory in bpffs: where the maps live between the commands.
+//! The pin directory in bpffs, which keeps the maps from one command to the next.
 //!
-//! Readers and writers of entries take no lock. Who creates, replaces or removes pins holds an
-//! exclusive lock on the directory, so that two loads never mix their halves.
+//! A command that reads or writes entries takes no lock. A load holds an exclusive lock on the directory
+//! while it makes pins, so that two loads never mix their maps.
 
+use std::ffi::CString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use caps::Capability;
 use libbpf_rs::{MapCore, MapHandle, MapType};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{mount, MsFlags};
-use nix::sys::statfs::{statfs, FsType};
 use nix::unistd::{chown, Gid, Uid};
 use plain::Plain;
 
 use crate::domain::error::{Error, Result};
+use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::map::Map;
 
-/// Where bpffs belongs.
-const BPFFS: &str = "/sys/fs/bpf";
-/// Where the predecessors, iproute2 and the contract have the maps.
+/// The pin directory of the contract, which the predecessors and iproute2 use, too.
 const PIN_DIR: &str = "/sys/fs/bpf/tc/globals";
-/// include/uapi/linux/magic.h
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-
-/// Mounts bpffs if it is not mounted. True: it was mounted now.
-///
-/// # Errors
-/// [`Error::Bpffs`], or the missing capability.
-pub fn ensure_bpffs() -> Result<bool> {
-    if is_bpffs() {
-        return Ok(false);
-    }
-    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|err| {
-        let remedy = "mount it: mount -t bpf bpf /sys/fs/bpf";
-        Error::bpffs(format!("mount {BPFFS}"), err, remedy).or_missing(&[Capability::CAP_SYS_ADMIN])
-    })?;
-    Ok(true)
-}
-
-fn is_bpffs() -> bool {
-    statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == FsType(BPF_FS_MAGIC))
-}
-
-/// What a map must look like to be used as one of ours.
+/// Type of a map and sizes of its entries. A pinned map of another shape cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Kind of map.
+    /// Type of the map.
     pub map_type: MapType,
-    /// Bytes of a key.
+    /// Size of a key in bytes.
     pub key_size: u32,
-    /// Bytes of a value.
+    /// Size of a value in bytes.
     pub value_size: u32,
 }
 
 impl Shape {
-    /// The shape of a map that exists.
+    /// Returns the shape of a map.
     pub fn of(map: &impl MapCore) -> Self {
         let (key_size, value_size) = (map.key_size(), map.value_size());
         Self { map_type: map.map_type(), key_size, value_size }
     }
 }
 
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { map_type, key_size, value_size } = self;
         write!(f, "{map_type:?} of {key_size}-byte keys and {value_size}-byte values")
     }
 }
 
-/// The pin directory.
+/// The pin directory. The default is that of the contract.
 #[derive(Clone, Debug)]
 pub struct PinDir {
     path: PathBuf,
@@ -86,44 +64,46 @@ impl Default for PinDir {
 }
 
 impl PinDir {
-    /// Where a map of that name is pinned.
+    /// Returns the path of the pin with this name.
     pub fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Makes the directory, in a bpffs that is mounted.
+    /// Makes the directory; bpffs must be mounted.
     ///
     /// # Errors
     /// [`Error::Bpffs`].
     pub fn create(&self) -> Result<()> {
         fs::create_dir_all(&self.path).map_err(|err| {
             let what = format!("make {}", self.path.display());
-            Error::bpffs(what, err, "is bpffs mounted and writable for you?")
+            Error::bpffs(what, err, "mount bpffs, and make it writable for this user")
         })
     }
 
-    /// Takes the exclusive lock, waiting for it. Released on drop, or when the process dies.
+    /// Waits for the exclusive lock and takes it. Dropping the result releases the lock, and so does the
+    /// end of the process.
     ///
     /// # Errors
-    /// [`Error::MapFile`] when the directory does not exist, else [`Error::Bpffs`].
+    /// [`Error::MapFile`] if the directory does not exist, else [`Error::Bpffs`].
     pub fn lock(&self) -> Result<Flock<File>> {
         let what = || format!("lock {}", self.path.display());
         let dir = File::open(&self.path).map_err(|err| match err.kind() {
             io::ErrorKind::NotFound => self.nothing_loaded(&self.path),
-            _ => Error::bpffs(what(), err, "are you allowed to open it?"),
+            _ => Error::bpffs(what(), err, "run as root, or make it readable for this user"),
         })?;
         Flock::lock(dir, FlockArg::LockExclusive).map_err(|(_, err)| Error::bpffs(what(), err, ""))
     }
 
+    /// Returns the error of a missing pin.
     fn nothing_loaded(&self, path: &Path) -> Error {
         let remedy = "load first: xdp_iphash_to_cpu --dev IF --lan (or --wan)";
         Error::map_file(format!("open {}", path.display()), "nothing is loaded yet", remedy)
     }
 
-    /// Opens a pinned map; `None` if there is none of that name.
+    /// Opens a pinned map. Returns `None` if no pin has this name.
     ///
     /// # Errors
-    /// [`Error::Map`]: it is there and cannot be opened.
+    /// [`Error::Map`]: the pin exists and cannot be opened.
     pub fn try_open(&self, name: &str) -> Result<Option<MapHandle>> {
         let path = self.path_of(name);
         match fs::symlink_metadata(&path) {
@@ -137,10 +117,10 @@ impl PinDir {
         })
     }
 
-    /// Opens a pinned map whose entries are of these types.
+    /// Opens a pinned map with keys of type `K` and values of type `V`.
     ///
     /// # Errors
-    /// [`Error::MapFile`] when nothing is pinned, [`Error::Map`] when it has another shape.
+    /// [`Error::MapFile`] if no pin has this name, [`Error::Map`] if the map has another shape.
     pub fn open<K, V>(&self, name: &'static str) -> Result<Map<K, V>>
     where
         K: Plain + Default + Clone,
@@ -154,10 +134,10 @@ impl PinDir {
         Ok(Map::new(name, handle))
     }
 
-    /// Refuses a pinned map of another shape, naming both.
+    /// Refuses a pinned map whose shape is not `wanted`.
     ///
     /// # Errors
-    /// [`Error::Map`] with path, shapes and remedy.
+    /// [`Error::Map`] with the path, both shapes and the remedy.
     pub fn check_shape(&self, name: &str, pinned: &MapHandle, wanted: Shape) -> Result<()> {
         let found = Shape::of(pinned);
         if found == wanted {
@@ -190,33 +170,38 @@ impl PinDir {
     }
 }
 
-/// Pins that were made by a load that may still fail: removed on drop unless kept.
+/// The pins that a load has made. Dropping the value removes them, because the load has failed, unless
+/// [`keep`](Self::keep) was called.
 pub struct NewPins<'a> {
     dir: &'a PinDir,
     names: Vec<String>,
 }
 
 impl<'a> NewPins<'a> {
-    /// None so far.
+    /// Makes an empty list.
     pub fn new(dir: &'a PinDir) -> Self {
         Self { dir, names: Vec::new() }
     }
 
-    /// Pins a map.
+    /// Pins a map under this name.
     ///
     /// # Errors
     /// [`Error::Bpffs`] with the path.
     pub fn add(&mut self, name: &str, map: &impl AsFd) -> Result<()> {
         let path = self.dir.path_of(name);
         let failed = |why: Errno| {
-            Error::bpffs(format!("pin {}", path.display()), why, "is bpffs writable for you?")
+            Error::bpffs(
+                format!("pin {}", path.display()),
+                why,
+                "make bpffs writable for this user",
+            )
         };
         pin(map, &path).map_err(failed)?;
         self.names.push(name.to_owned());
         Ok(())
     }
 
-    /// The load has succeeded.
+    /// Leaves the pins in place: the load has succeeded.
     pub fn keep(mut self) {
         self.names.clear();
     }
@@ -225,23 +210,18 @@ impl<'a> NewPins<'a> {
 impl Drop for NewPins<'_> {
     fn drop(&mut self) {
         for name in self.names.iter().rev() {
-            // Nothing better can be done: the load's own error is what the operator sees.
+            // An error is ignored: the operator sees the error of the load itself.
             let _ = fs::remove_file(self.dir.path_of(name));
         }
     }
 }
 
-/// Pins an object.
+/// Pins a map or a program at `path`.
 ///
 /// # Errors
-/// The kernel's number.
-pub fn pin(object: &impl AsFd, path: &Path) -> std::result::Result<(), Errno> {
-    use std::os::fd::AsRawFd;
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: an open descriptor and a C string that outlive the call.
-    match unsafe { libbpf_sys::bpf_obj_pin(object.as_fd().as_raw_fd(), path.as_ptr()) } {
-        0 => Ok(()),
-        err => Err(Errno::from_raw(-err)),
-    }
+/// The kernel's errno; `EINVAL` for a path with a zero byte.
+pub fn pin(object: &impl AsFd, path: &Path) -> KernelResult<()> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the descriptor is open, the path is a C string, and both outlive the call.
+    check(unsafe { libbpf_sys::bpf_obj_pin(object.as_fd().as_raw_fd(), path.as_ptr()) })
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Programs on interfaces: their numbers, names and modes.
+//! Programs on interfaces: their ids, names and modes.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use crate::domain::error::{Error, Result};
 use crate::kernel::program_info::program_info;
 use crate::kernel::program_pin::ProgramPin;
 
-/// The name of a program that the process may not ask for.
+/// Stands for the name of a program whose name this process may not read.
 const NAMELESS: &str = "?";
 
 /// The mode in which an XDP program runs.
@@ -21,7 +21,7 @@ pub enum AttachedMode {
     Native,
     /// On socket buffers, after the driver.
     Generic,
-    /// In the hardware; never ours.
+    /// In the hardware; programs of ours never run there.
     Offloaded,
 }
 
@@ -38,58 +38,58 @@ impl fmt::Display for AttachedMode {
 /// A program on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// The kernel's number of the program.
+    /// The kernel's id of the program.
     pub id: u32,
-    /// Its name in the kernel, 15 bytes at most.
+    /// Its name in the kernel, at most 15 bytes.
     pub name: String,
-    /// Its mode; `None` for TC.
+    /// Its XDP mode; `None` for TC.
     pub mode: Option<AttachedMode>,
 }
 
 impl Attached {
-    /// Names the program number `id`. A foreign program's name takes CAP_SYS_ADMIN; without it the
-    /// program has no name here, and is still known to be there.
+    /// Describes the program with this id. Reading a foreign program's name needs CAP_SYS_ADMIN; without
+    /// it the program is nameless.
     pub fn new(id: u32, mode: Option<AttachedMode>, pin: &ProgramPin) -> Self {
         let name = open(id, pin).map_or_else(|_| NAMELESS.to_owned(), |(name, _)| name);
         Self { id, name, mode }
     }
 
-    /// Tells whether it hands frames to their subscriber's CPU, ours or a predecessor's.
+    /// Tells whether this is a steering program, ours or a predecessor's.
     pub fn steers(&self) -> bool {
         self.name == XDP_FAMILY[0]
     }
 
-    /// Tells whether it passes everything.
+    /// Tells whether this is a program of ours or a predecessor's that passes every frame.
     pub fn passes(&self) -> bool {
         XDP_FAMILY[1..].contains(&self.name.as_str())
     }
 
-    /// Tells whether it is a classifier, ours or a predecessor's.
+    /// Tells whether this is a classifier, ours or a predecessor's.
     pub fn classifies(&self) -> bool {
         TC_FAMILY.contains(&self.name.as_str())
     }
 
-    /// Tells whether its name takes CAP_SYS_ADMIN, which the process does not have.
+    /// Tells whether the name is unknown because the process lacks CAP_SYS_ADMIN.
     pub fn is_nameless(&self) -> bool {
         self.name == NAMELESS
     }
 }
 
-/// Opens the program number `id`, by its pin or by its number: its name, and a descriptor that keeps
-/// it.
+/// Opens the program with this id, by its pin if possible, else by the id. Returns its name and a
+/// descriptor that keeps it loaded.
 ///
 /// # Errors
-/// [`Error::Other`], or the missing capability.
+/// [`Error::Other`]; [`Error::Capabilities`] for a program without a pin.
 pub fn open(id: u32, pin: &ProgramPin) -> Result<(String, OwnedFd)> {
-    let what = || format!("look at BPF program {id}");
-    let by_number = || {
+    let what = || format!("open BPF program {id}");
+    let by_id = || {
         libbpf_rs::Program::fd_from_id(id).map_err(|err| {
             let needed = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
             let err = Error::other(what(), err, "").or_missing(&needed);
             err.or_missing(&[Capability::CAP_SYS_ADMIN])
         })
     };
-    let fd = pin.open(id).map_or_else(by_number, Ok)?;
+    let fd = pin.open(id).map_or_else(by_id, Ok)?;
     let info = program_info(&fd).map_err(|err| Error::other(what(), err, ""))?;
     let name = info.name.iter().take_while(|&&c| c != 0).map(|&c| char::from(c as u8)).collect();
     Ok((name, fd))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! cls_bpf filters on clsact. Other people's filters and qdiscs are left alone.
+//! cls_bpf filters on the clsact qdisc. Foreign filters and qdiscs stay as they are.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -12,28 +12,26 @@ use crate::abi::programs::TC_FAMILY;
 use crate::domain::error::{Cause, Error, Result};
 use crate::domain::IfName;
 use crate::kernel::device;
+use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::hook::Hook;
 use crate::kernel::netlink;
 use crate::kernel::pin::PinDir;
 use crate::kernel::program::{self, Attached};
 use crate::kernel::program_pin::ProgramPin;
 
-/// The errno of a libbpf call.
-type KernelResult<T> = std::result::Result<T, Errno>;
-
-/// A filter's priority and handle.
+/// Priority and handle of a filter, which identify it on a hook.
 #[derive(Clone, Copy)]
-struct Place {
+struct FilterPlace {
     priority: u32,
     handle: u32,
 }
 
-/// The classifier's place: the predecessors' callers expect it.
-const CLASSIFIER: Place = Place { priority: 1, handle: 1 };
-/// The place of `pping`: late, so that other people's classifiers come first.
-const PPING: Place = Place { priority: 49_152, handle: 0x7070 };
+/// The classifier's place, which the callers of the predecessors expect.
+const CLASSIFIER: FilterPlace = FilterPlace { priority: 1, handle: 1 };
+/// The place of `pping`. The low priority lets foreign classifiers run first.
+const PPING: FilterPlace = FilterPlace { priority: 49_152, handle: 0x7070 };
 
-impl Place {
+impl FilterPlace {
     fn opts(self) -> bpf_tc_opts {
         bpf_tc_opts {
             sz: size_of::<bpf_tc_opts>() as u64,
@@ -60,7 +58,7 @@ impl Clsact {
         }
     }
 
-    /// Makes the qdisc. False: it was there.
+    /// Makes the qdisc. Returns false if the interface has it already.
     fn create(self) -> KernelResult<bool> {
         let mut hook = self.hook(BPF_TC_INGRESS | BPF_TC_EGRESS);
         // SAFETY: the struct states its own size.
@@ -71,30 +69,32 @@ impl Clsact {
         }
     }
 
-    /// Removes the qdisc with everything on it.
+    /// Removes the qdisc with its filters.
     fn destroy(self) {
         let mut hook = self.hook(BPF_TC_INGRESS | BPF_TC_EGRESS);
         // SAFETY: the struct states its own size. A failure leaves an empty qdisc, which is harmless.
         let _ = unsafe { libbpf_sys::bpf_tc_hook_destroy(&mut hook) };
     }
 
-    /// Returns the number of the program in a place, if there is one.
-    fn query(self, hook: Hook, place: Place) -> KernelResult<Option<u32>> {
+    /// Returns the id of the program in a place; `None` if the place is free.
+    fn query(self, hook: Hook, place: FilterPlace) -> KernelResult<Option<u32>> {
         let mut opts = place.opts();
         let hook = self.hook(hook.attach_point());
         // SAFETY: both structs state their own size.
         match check(unsafe { libbpf_sys::bpf_tc_query(&hook, &mut opts) }) {
             Ok(()) => Ok(Some(opts.prog_id)),
-            // No such filter, or no clsact at all.
+            // There is no such filter (ENOENT), or no clsact (EINVAL).
             Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
             Err(err) => Err(err),
         }
     }
 
+    /// Attaches a program. If the place is taken, replaces the filter there, or fails with `EEXIST` unless
+    /// `replace`.
     fn attach(
         self,
         hook: Hook,
-        place: Place,
+        place: FilterPlace,
         program: BorrowedFd<'_>,
         replace: bool,
     ) -> KernelResult<()> {
@@ -106,39 +106,36 @@ impl Clsact {
         check(unsafe { libbpf_sys::bpf_tc_attach(&hook, &mut opts) })
     }
 
-    fn detach(self, hook: Hook, place: Place) {
+    /// Removes the filter in a place. Ignores errors: no caller could do more.
+    fn detach(self, hook: Hook, place: FilterPlace) {
         let (hook, opts) = (self.hook(hook.attach_point()), place.opts());
-        // SAFETY: both structs state their own size. Nobody is left to hear of a failure.
+        // SAFETY: both structs state their own size.
         let _ = unsafe { libbpf_sys::bpf_tc_detach(&hook, &opts) };
     }
 }
 
-fn check(result: c_int) -> KernelResult<()> {
-    if result < 0 {
-        return Err(Errno::from_raw(-result));
-    }
-    Ok(())
-}
-
+/// Returns the id of the program in the classifier's place; `None` if the place is free.
 fn classifier_id(dev: &IfName, ifindex: u32) -> Result<Option<u32>> {
     let id = Clsact { ifindex }.query(Hook::Egress, CLASSIFIER);
-    id.map_err(|err| Error::other(format!("ask for the egress filter of {dev}"), err, ""))
+    id.map_err(|err| Error::other(format!("query the egress filter of {dev}"), err, ""))
 }
 
-/// Returns the program in the classifier's place on an interface's egress, if there is one.
+/// Returns the program in the classifier's place on an interface's egress; `None` if the place is free.
 ///
 /// # Errors
-/// [`Error::Other`]: the interface cannot be asked.
+/// [`Error::Usage`]: there is no such interface. [`Error::Other`]: the query fails.
 pub fn tc_on(dir: &PinDir, dev: &IfName) -> Result<Option<Attached>> {
     let ifindex = device::ifindex(dev)?;
     let pin = ProgramPin::of(dir, Hook::Egress, ifindex);
     Ok(classifier_id(dev, ifindex)?.map(|id| Attached::new(id, None, &pin)))
 }
 
-/// Returns the classifier on an interface's egress, if it is ours: its number and the program.
+/// Opens the classifier on an interface's egress: returns its id and the program. Returns `None` if
+/// there is no classifier, ours or a predecessor's.
 ///
 /// # Errors
-/// [`Error::Other`]: the interface or the program cannot be asked.
+/// [`Error::Usage`]: there is no such interface. [`Error::Other`] or [`Error::Capabilities`]: the query
+/// fails, or the program cannot be opened.
 pub fn tc_program(dir: &PinDir, dev: &IfName) -> Result<Option<(u32, OwnedFd)>> {
     let ifindex = device::ifindex(dev)?;
     let Some(id) = classifier_id(dev, ifindex)? else { return Ok(None) };
@@ -146,11 +143,12 @@ pub fn tc_program(dir: &PinDir, dev: &IfName) -> Result<Option<(u32, OwnedFd)>> 
     Ok(TC_FAMILY.contains(&name.as_str()).then_some((id, fd)))
 }
 
-/// Puts the classifier on an interface's egress: makes clsact if there is none, then the filter,
-/// atomically in place of one of this family.
+/// Attaches the classifier to an interface's egress. Makes the clsact qdisc if there is none, and
+/// replaces a filter of this family in one step.
 ///
 /// # Errors
-/// [`Error::Other`]; a clsact made for it is gone again.
+/// [`Error::Other`]: another filter is in the classifier's place, or the kernel refuses;
+/// [`Error::Capabilities`]. The interface is then as it was.
 pub fn tc_attach(dir: &PinDir, dev: &IfName, fd: BorrowedFd<'_>) -> Result<()> {
     let failed = |why: Cause, remedy: &str| {
         Error::other(format!("attach the classifier to {dev}"), why, remedy)
@@ -160,46 +158,51 @@ pub fn tc_attach(dir: &PinDir, dev: &IfName, fd: BorrowedFd<'_>) -> Result<()> {
     let (clsact, pin) = (Clsact { ifindex }, ProgramPin::of(dir, Hook::Egress, ifindex));
     let created = clsact
         .create()
-        .map_err(|err| failed(err.into(), "is the kernel's clsact qdisc available?"))?;
-    let old = clsact.query(Hook::Egress, CLASSIFIER).map_err(|err| failed(err.into(), ""))?;
-    if let Some(id) = old {
-        let (name, _) = program::open(id, &pin)?;
-        if !TC_FAMILY.contains(&name.as_str()) {
-            let why = format!("its place is taken by the filter {name} (id {id})");
-            let remedy = format!("remove it: tc filter del dev {dev} egress prio 1 handle 1 bpf");
-            return Err(failed(why.into(), &remedy));
+        .map_err(|err| failed(err.into(), "check that the kernel has the clsact qdisc"))?;
+    let attach = || {
+        let old = clsact.query(Hook::Egress, CLASSIFIER).map_err(|err| failed(err.into(), ""))?;
+        if let Some(id) = old {
+            let (name, _) = program::open(id, &pin)?;
+            if !TC_FAMILY.contains(&name.as_str()) {
+                let why = format!("its place is taken by the filter {name} (id {id})");
+                let remedy =
+                    format!("remove it: tc filter del dev {dev} egress prio 1 handle 1 bpf");
+                return Err(failed(why.into(), &remedy));
+            }
         }
-    }
-    let attached = clsact.attach(Hook::Egress, CLASSIFIER, fd, old.is_some());
+        let attached = clsact.attach(Hook::Egress, CLASSIFIER, fd, old.is_some());
+        attached.map_err(|err| failed(err.into(), ""))
+    };
+    let attached = attach();
     if attached.is_ok() {
         pin.set(fd);
     } else if created {
         clsact.destroy();
     }
-    attached.map_err(|err| failed(err.into(), ""))
+    attached
 }
 
-/// The filters of `pping`, for kernels without tcx. Dropping them removes them, and the clsact qdisc
-/// if it was made for them and holds no other filter. After a crash they stay until the next start
-/// replaces them, whose end removes them.
+/// The filters of `pping`, for kernels without tcx. Dropping the value removes the filters. It also
+/// removes the clsact qdisc if `pping` made it and no other filter is on it. After a crash the filters
+/// stay; the next start replaces them, and removes them when it ends.
 pub struct PpingFilters {
     clsact: Clsact,
     attached: Vec<Hook>,
-    /// This start made the qdisc, or a crashed start before it did.
+    /// This start made the qdisc, or an earlier start that crashed.
     own_qdisc: bool,
 }
 
 impl PpingFilters {
-    /// Attaches a program to each hook.
+    /// Attaches a program to each of the given hooks.
     ///
     /// # Errors
-    /// The kernel's number; the interface is then as it was.
+    /// The kernel's errno; the interface is then as it was.
     pub fn attach(ifindex: u32, programs: &[(Hook, BorrowedFd<'_>)]) -> KernelResult<Self> {
         let clsact = Clsact { ifindex };
         let mut filters = Self { clsact, attached: Vec::new(), own_qdisc: clsact.create()? };
         for (hook, program) in programs {
             filters.own_qdisc |= matches!(clsact.query(*hook, PPING), Ok(Some(_)));
-            // On failure, the drop of `filters` takes back what was attached.
+            // If this fails, dropping `filters` removes the filters attached so far.
             clsact.attach(*hook, PPING, *program, true)?;
             filters.attached.push(*hook);
         }

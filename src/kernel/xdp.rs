@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Attaching XDP programs through netlink, so that `ip link set dev X xdp off` detaches them. Other
-//! people's programs are left alone.
+//! Attaches XDP programs through netlink, so that `ip link set dev X xdp off` detaches them. Foreign
+//! programs stay in place unless the operator forces their removal.
 
 use std::ffi::c_int;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,32 +13,33 @@ use crate::abi::programs::XDP_FAMILY;
 use crate::domain::error::{Error, Result};
 use crate::domain::IfName;
 use crate::kernel::device;
+use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::hook::Hook;
 use crate::kernel::link::link;
 use crate::kernel::pin::PinDir;
 use crate::kernel::program::{self, Attached, AttachedMode};
 use crate::kernel::program_pin::ProgramPin;
 
-/// The mode of XDP that the operator asks for.
+/// The XDP mode that the operator asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native where the driver can, else generic.
+    /// Native if the driver supports it, else generic.
     #[default]
     Auto,
-    /// Generic, on socket buffers: works with every driver, costs more.
+    /// Generic, on socket buffers: works with every driver, but costs more per packet.
     Skb,
-    /// In the driver, or not at all.
+    /// In the driver; attaching fails if the driver does not support it.
     Native,
 }
 
-/// include/uapi/linux/if_link.h
+/// `XDP_FLAGS_*` of include/uapi/linux/if_link.h.
 mod flag {
     pub(super) const UPDATE_IF_NOEXIST: u32 = 1;
     pub(super) const SKB_MODE: u32 = 1 << 1;
     pub(super) const DRV_MODE: u32 = 1 << 2;
     pub(super) const REPLACE: u32 = 1 << 4;
 
-    /// The flag of a mode.
+    /// Returns the flag of a mode.
     pub(super) fn of(mode: super::AttachedMode) -> u32 {
         match mode {
             super::AttachedMode::Generic => SKB_MODE,
@@ -47,38 +48,32 @@ mod flag {
     }
 }
 
-/// How an attachment went.
+/// The result of an attachment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The mode in force.
+    /// The mode in which the program runs.
     pub mode: AttachedMode,
-    /// Why native mode was not possible, when [`XdpMode::Auto`] fell back to generic.
+    /// Why native mode failed, if [`XdpMode::Auto`] fell back to generic.
     pub fallback: Option<Errno>,
 }
 
-fn check(result: c_int) -> std::result::Result<(), Errno> {
-    if result < 0 {
-        return Err(Errno::from_raw(-result));
-    }
-    Ok(())
-}
-
-/// Returns the XDP program of an interface, if there is one.
+/// Returns the XDP program of an interface; `None` if there is none.
 ///
 /// # Errors
-/// [`Error::XdpAttach`]: the interface cannot be asked.
+/// [`Error::Usage`]: there is no such interface. [`Error::XdpAttach`]: the query fails.
 pub fn xdp_on(dir: &PinDir, dev: &IfName) -> Result<Option<Attached>> {
     let ifindex = device::ifindex(dev)?;
     let found = xdp_query(ifindex as c_int)
-        .map_err(|err| Error::xdp_attach(format!("ask for the XDP program of {dev}"), err, ""))?;
+        .map_err(|err| Error::xdp_attach(format!("query the XDP program of {dev}"), err, ""))?;
     let pin = ProgramPin::of(dir, Hook::Xdp, ifindex);
     Ok(found.map(|(id, mode)| Attached::new(id, Some(mode), &pin)))
 }
 
-fn xdp_query(ifindex: c_int) -> std::result::Result<Option<(u32, AttachedMode)>, Errno> {
+/// Returns id and mode of the XDP program. Of several, the first counts: native, generic, offloaded.
+fn xdp_query(ifindex: c_int) -> KernelResult<Option<(u32, AttachedMode)>> {
     let mut opts =
         bpf_xdp_query_opts { sz: size_of::<bpf_xdp_query_opts>() as u64, ..Default::default() };
-    // SAFETY: opts says its own size.
+    // SAFETY: opts states its own size.
     check(unsafe { libbpf_sys::bpf_xdp_query(ifindex, 0, &mut opts) })?;
     let modes = [
         (opts.drv_prog_id, AttachedMode::Native),
@@ -88,12 +83,14 @@ fn xdp_query(ifindex: c_int) -> std::result::Result<Option<(u32, AttachedMode)>,
     Ok(modes.into_iter().find(|(id, _)| *id != 0))
 }
 
+/// Attaches the program `new` in one mode, or detaches if `new` is `None`. The kernel refuses unless the
+/// attached program is `old`, or, if `old` is `None`, unless no program is attached.
 fn xdp_set(
     ifindex: c_int,
     new: Option<BorrowedFd<'_>>,
     mode: AttachedMode,
     old: Option<&OwnedFd>,
-) -> std::result::Result<(), Errno> {
+) -> KernelResult<()> {
     let mut opts =
         bpf_xdp_attach_opts { sz: size_of::<bpf_xdp_attach_opts>() as u64, ..Default::default() };
     let flags = match old {
@@ -104,12 +101,16 @@ fn xdp_set(
         None => flag::of(mode) | flag::UPDATE_IF_NOEXIST,
     };
     let fd = new.map_or(-1, |fd| fd.as_raw_fd());
-    // SAFETY: opts says its own size; the descriptors are open (-1: none).
+    // SAFETY: opts states its own size; the descriptors are open (-1 means none).
     check(unsafe { libbpf_sys::bpf_xdp_attach(ifindex, fd, flags, &opts) })
 }
 
-/// What stands in the way or is to be replaced: descriptor and mode.
-fn xdp_ours(
+/// Opens the XDP program that may be replaced: returns its descriptor and mode, or `None` if the
+/// interface has no program.
+///
+/// # Errors
+/// [`Error::XdpAttach`]: the program is foreign (unless `force`), or the query fails.
+fn xdp_replaceable(
     dir: &PinDir,
     dev: &IfName,
     ifindex: u32,
@@ -127,11 +128,12 @@ fn xdp_ours(
     Ok(Some((fd, mode)))
 }
 
-/// Attaches an XDP program, atomically in place of one of this family. With [`XdpMode::Auto`]
-/// generic mode is the fallback, and the outcome says so.
+/// Attaches an XDP program, and replaces one of this family in one step if the mode stays the same.
+/// [`XdpMode::Auto`] falls back to generic mode; the outcome says so. `force` also replaces a foreign
+/// program.
 ///
 /// # Errors
-/// [`Error::XdpAttach`]; the interface then has the program that it had before.
+/// [`Error::XdpAttach`], [`Error::Capabilities`]; the interface then has the program that it had before.
 pub fn xdp_attach(
     dir: &PinDir,
     dev: &IfName,
@@ -140,7 +142,7 @@ pub fn xdp_attach(
     force: bool,
 ) -> Result<Outcome> {
     let ifindex = device::ifindex(dev)?;
-    let old = xdp_ours(dir, dev, ifindex, force)?;
+    let old = xdp_replaceable(dir, dev, ifindex, force)?;
     let failed = |err: Errno, remedy: &str| {
         Error::xdp_attach(format!("attach XDP to {dev}"), err, remedy)
             .or_missing(&[Capability::CAP_NET_ADMIN])
@@ -153,7 +155,7 @@ pub fn xdp_attach(
     match mode {
         XdpMode::Skb => place(AttachedMode::Generic).map_err(|err| failed(err, "")),
         XdpMode::Native => place(AttachedMode::Native)
-            .map_err(|err| failed(err, "the driver has no native XDP for it: try --skb-mode")),
+            .map_err(|err| failed(err, "the driver cannot run it in native mode: try --skb-mode")),
         XdpMode::Auto => match place(AttachedMode::Native) {
             Ok(outcome) => Ok(outcome),
             Err(err @ (Errno::EPERM | Errno::EACCES | Errno::ENODEV)) => Err(failed(err, "")),
@@ -164,20 +166,21 @@ pub fn xdp_attach(
     }
 }
 
-/// One attempt in one mode. A program of ours in the other mode has to go first (the kernel allows
-/// one mode at a time) and comes back if the attempt fails; frames pass meanwhile.
+/// Tries to attach a program in one mode. The kernel allows one mode at a time, so an old program in
+/// another mode is detached first, and attached again if the attempt fails. In between, frames pass
+/// without a program.
 fn xdp_place(
     ifindex: c_int,
     fd: BorrowedFd<'_>,
     mode: AttachedMode,
     old: Option<&(OwnedFd, AttachedMode)>,
-) -> std::result::Result<Outcome, Errno> {
+) -> KernelResult<Outcome> {
     match old {
         Some((old, old_mode)) if *old_mode == mode => xdp_set(ifindex, Some(fd), mode, Some(old))?,
         Some((old, old_mode)) => {
             xdp_set(ifindex, None, *old_mode, Some(old))?;
             if let Err(err) = xdp_set(ifindex, Some(fd), mode, None) {
-                // The first error is the one to report.
+                // If this fails, too, the first error is still the one to report.
                 let _ = xdp_set(ifindex, Some(old.as_fd()), *old_mode, None);
                 return Err(err);
             }
@@ -187,13 +190,13 @@ fn xdp_place(
     Ok(Outcome { mode, fallback: None })
 }
 
-/// Detaches an XDP program of this family. False: there was none.
+/// Detaches the XDP program of an interface. Returns false if there was none.
 ///
 /// # Errors
-/// [`Error::XdpAttach`]: it is somebody else's (unless `force`), or the kernel refuses.
+/// [`Error::XdpAttach`]: the program is foreign (unless `force`), or the kernel refuses.
 pub fn xdp_detach(dir: &PinDir, dev: &IfName, force: bool) -> Result<bool> {
     let ifindex = device::ifindex(dev)?;
-    let Some((old, mode)) = xdp_ours(dir, dev, ifindex, force)? else { return Ok(false) };
+    let Some((old, mode)) = xdp_replaceable(dir, dev, ifindex, force)? else { return Ok(false) };
     xdp_set(ifindex as c_int, None, mode, Some(&old)).map_err(|err| {
         Error::xdp_attach(format!("detach XDP from {dev}"), err, "")
             .or_missing(&[Capability::CAP_NET_ADMIN])
@@ -202,10 +205,10 @@ pub fn xdp_detach(dir: &PinDir, dev: &IfName, force: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// Attaches an XDP program by a link: it is detached when the descriptor closes.
+/// Attaches an XDP program through a link: the kernel detaches it when the returned descriptor is closed.
 ///
 /// # Errors
-/// [`Error::XdpAttach`].
+/// [`Error::XdpAttach`], [`Error::Capabilities`].
 pub fn xdp_link(dev: &IfName, program: BorrowedFd<'_>, mode: XdpMode) -> Result<OwnedFd> {
     let ifindex = device::ifindex(dev)?;
     let attempt = |flags| link(program, ifindex, Hook::Xdp, flags);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The arithmetic of the RTT histogram: seven logarithmic buckets an octave, as `bpf/histogram.h`
-//! fills them. Pure.
+//! The RTT histogram, with the buckets that `bpf/histogram.h` fills: seven an octave, on a logarithmic
+//! scale. No I/O.
+//!
+//! Written by hand, because no crate has these buckets: a snapshot adds up the packed counters of the
+//! kernel's records, and a bucket here must be the kernel's bucket to the unit. Times in "slot units" are
+//! multiples of 8 ns (`SLOT_UNIT_BITS`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,34 +14,36 @@ use crate::abi::{
     HIST_WORDS, SLOT_UNIT_BITS,
 };
 
-/// Buckets: one below the range, [`HIST_BUCKETS`] − 2 within, one above.
+/// Number of buckets: one below the range, [`HIST_BUCKETS`] − 2 within it, one above.
 pub const BUCKETS: usize = HIST_BUCKETS as usize;
 
-/// Of every bucket: a snapshot asks hundreds of thousands of times.
+/// The representative of each bucket in ns. A table, because a snapshot reads it hundreds of thousands of
+/// times.
 static REPRESENTATIVES: LazyLock<[u64; BUCKETS]> =
     LazyLock::new(|| std::array::from_fn(|bucket| representative(bucket) as u64));
 
-/// Of every bucket: the least RTT in it, which is a whole number of slot units.
+/// The smallest RTT of each bucket in ns, a whole number of slot units.
 static EDGES: LazyLock<[u64; BUCKETS]> = LazyLock::new(|| {
     let unit = f64::from(1 << SLOT_UNIT_BITS);
     std::array::from_fn(|bucket| ((lower_edge(bucket) / unit).ceil() as u64) << SLOT_UNIT_BITS)
 });
 
-/// The least RTT of each bucket in ns; the last bucket has no end.
+/// Returns the smallest RTT of each bucket in ns. The last bucket has no upper end.
 pub fn lower_edges() -> &'static [u64] {
     &*EDGES
 }
 
-/// Words of an epoch.
+/// Number of 64-bit words of counters in an epoch.
 const WORDS: usize = HIST_WORDS as usize;
-/// Room for whole words of four buckets.
+/// Number of counters in these words, four in each. The last one belongs to no bucket.
 const ROOM: usize = WORDS * 4;
 
-/// Samples by RTT. Histograms add up, across sides, handles, CPUs and machines.
+/// Number of samples in each bucket. Histograms can be added up, across sides, handles, CPUs and
+/// machines.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     counts: [u64; ROOM],
-    /// Buckets outside are empty: samples lie close together.
+    /// Range of buckets that may hold samples. The others are skipped: samples lie close together.
     used: Range<usize>,
 }
 
@@ -47,7 +53,7 @@ impl Default for Histogram {
     }
 }
 
-/// Lower edge of a bucket in ns: bucket 1 starts at 0.195 ms.
+/// Returns the lower edge of a bucket in ns. Bucket 1 starts at 0.195 ms.
 fn lower_edge(bucket: usize) -> f64 {
     if bucket == 0 {
         return 0.0;
@@ -57,13 +63,13 @@ fn lower_edge(bucket: usize) -> f64 {
     (octave + SLOT_UNIT_BITS as f64).exp2()
 }
 
-/// Where the buckets of an octave after the first start, in a mantissa whose top bit is set:
-/// ⌈2^(31 + k/7)⌉, as `bpf/histogram.h` has them.
+/// The starts of the second to seventh bucket of an octave, as a mantissa whose top bit is set:
+/// ⌈2^(31 + k/7)⌉ for k from 1. They equal `MANTISSA_1` to `MANTISSA_6` of `bpf/histogram.h`.
 static MANTISSAS: LazyLock<[u32; 6]> = LazyLock::new(|| {
     std::array::from_fn(|k| (31.0 + (k as f64 + 1.0) / HIST_PER_OCTAVE as f64).exp2().ceil() as u32)
 });
 
-/// The bucket of an RTT in slot units (8 ns): the same as the packet path's, to the unit.
+/// Returns the bucket of an RTT in slot units, like `hist_bucket()` of `bpf/histogram.h`.
 pub fn bucket_of(units: u32) -> usize {
     let Some(octave) = units.checked_ilog2() else { return 0 };
     let mantissa = units << (31 - octave);
@@ -73,7 +79,9 @@ pub fn bucket_of(units: u32) -> usize {
     (bucket.saturating_sub(below) as usize).min(BUCKETS - 1)
 }
 
-/// Counts one RTT in an epoch's words, as the packet path does: a counter that overflows is carried.
+/// Counts one RTT (in slot units) in the words of an epoch, like `hist_add()` of `bpf/histogram.h`: a
+/// counter that overflows starts again at 0, and `carry` counts 65536 for its bucket. If all pairs of
+/// `carry` belong to other buckets, the sample is not counted.
 pub fn count_in(words: &mut [u64; WORDS], carry: &mut u64, units: u32) {
     let bucket = bucket_of(units);
     let word = abi::hist_word(bucket as u64) as usize;
@@ -93,8 +101,9 @@ pub fn count_in(words: &mut [u64; WORDS], carry: &mut u64, units: u32) {
     }
 }
 
-/// The value that is within 4.95 % of everything in the bucket: the harmonic middle of its edges.
-/// Outside the range, the edge next to it: the caller clamps to the exact minimum and maximum.
+/// Returns the value in ns that represents a bucket: the harmonic mean of its edges, which is within
+/// 4.95 % of every value in the bucket. The buckets below and above the range have only one edge, which
+/// represents them; callers clamp it to the exact minimum and maximum.
 fn representative(bucket: usize) -> f64 {
     let (low, high) = (lower_edge(bucket), lower_edge(bucket + 1));
     match bucket {
@@ -105,10 +114,10 @@ fn representative(bucket: usize) -> f64 {
 }
 
 impl Histogram {
-    /// Adds the counters of up to 65537 epochs: 16 bits each, four a word, and the carries of the
-    /// buckets that passed 65535.
+    /// Adds epochs, at most 65537. Each is given by its words, with four 16-bit counters a word, and its
+    /// carries, which count 65536 samples each.
     pub fn add_epochs<'a>(&mut self, epochs: impl Iterator<Item = (&'a [u64; WORDS], u64)>) {
-        // Two counters a word, with room for the sum.
+        // Spreads four counters over two words, so that each has 32 bits for its sum.
         const LANES: u64 = 0x0000_ffff_0000_ffff;
         let (mut even, mut odd) = ([0; WORDS], [0; WORDS]);
         for (words, carry) in epochs {
@@ -131,6 +140,7 @@ impl Histogram {
         }
     }
 
+    /// Adds the carries of an epoch (`rtt_epoch.carry` of include/abi.h).
     fn add_carries(&mut self, carry: u64) {
         for i in 0..HIST_CARRIES {
             let pair = carry >> (16 * i) & 0xffff;
@@ -142,6 +152,7 @@ impl Histogram {
         }
     }
 
+    /// Includes `buckets` in the used range.
     fn widen(&mut self, buckets: &Range<usize>) {
         self.used = match self.used.is_empty() {
             true => buckets.clone(),
@@ -149,14 +160,14 @@ impl Histogram {
         };
     }
 
-    /// Adds one sample.
+    /// Adds one sample, given in ns.
     pub fn add_sample(&mut self, ns: u64) {
         let bucket = bucket_of(u32::try_from(ns >> SLOT_UNIT_BITS).unwrap_or(u32::MAX));
         self.counts[bucket] += 1;
         self.widen(&(bucket..bucket + 1));
     }
 
-    /// Samples by bucket, up to the last bucket that has one.
+    /// Returns the number of samples in each bucket, up to the last bucket that is not empty.
     pub fn counts(&self) -> &[u64] {
         let used = self.counts[..self.used.end].iter().rposition(|count| *count > 0);
         &self.counts[..used.map_or(0, |last| last + 1)]
@@ -174,14 +185,14 @@ impl Histogram {
         }
     }
 
-    /// Samples in all.
+    /// Returns the number of samples.
     pub fn total(&self) -> u64 {
         self.counts[self.used.clone()].iter().sum()
     }
 
-    /// For each of the ascending `shares` (0 to 1) the RTT in ns that so many of the samples do not
-    /// exceed, within 5 % from 0.2 ms to 4 s and always within `min` and `max` (ns), the exact
-    /// extremes. 0 without samples.
+    /// Returns, for each of the ascending `shares` (0 to 1), the RTT in ns that this share of the samples
+    /// does not exceed. The error is below 5 % from 0.2 ms to 4 s. `min` and `max`, the exact extremes in
+    /// ns, limit the results. Returns zeroes if there are no samples.
     pub fn quantiles<const N: usize>(&self, shares: [f64; N], min: u64, max: u64) -> [u64; N] {
         let total = self.total();
         let ranks = shares.map(|share| rank(share, total));
@@ -198,7 +209,7 @@ impl Histogram {
     }
 }
 
-/// Which of the samples in ascending order, from 1.
+/// Returns the rank of the sample at `share`, from 1 in ascending order.
 fn rank(share: f64, total: u64) -> u64 {
     ((total as f64 * share).ceil() as u64).clamp(1, total.max(1))
 }
@@ -209,13 +220,13 @@ const _: () = assert!(HIST_WORDS * 4 >= HIST_BUCKETS);
 mod tests {
     use super::*;
 
-    /// One sample of `ns`, by the edges.
+    /// Returns the bucket of an RTT in ns, by the edges.
     fn bucket_of_ns(ns: f64) -> usize {
         (0..BUCKETS).rev().find(|&b| ns >= lower_edge(b)).unwrap_or(0)
     }
 
     #[test]
-    fn the_edges_are_those_of_the_c_side() {
+    fn mantissas_equal_those_of_the_c_side() {
         let source = include_str!("../../bpf/histogram.h");
         for (k, mantissa) in MANTISSAS.iter().enumerate() {
             let line = format!("#define MANTISSA_{} {mantissa:#x}U", k + 1);
@@ -224,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_falls_where_the_edges_say() {
+    fn bucket_of_agrees_with_the_edges() {
         assert_eq!((bucket_of(0), bucket_of(1), bucket_of(u32::MAX)), (0, 0, BUCKETS - 1));
         for units in (1..100_000).chain((100_000..1_300_000_000).step_by(9973)) {
             let ns = f64::from(units) * 8.0;
@@ -257,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles() {
+    fn quantiles_are_within_five_percent_and_the_extremes() {
         let mut hist = Histogram::default();
         assert_eq!(hist.quantiles([0.5], 0, 0)[0], 0);
         let mut words = [0; WORDS];
@@ -274,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn single_samples_fall_where_the_edges_are() {
+    fn single_samples_agree_with_the_edges() {
         let mut hist = Histogram::default();
         assert_eq!(hist.counts(), [0; 0]);
         for ns in [0, 1, 194_700, 5_000_000] {
@@ -305,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn full_counters_of_all_epochs() {
+    fn full_counters_of_all_epochs_add_up() {
         let mut hist = Histogram::default();
         let full = [u64::MAX; WORDS];
         hist.add_epochs([(&full, 0); 4].into_iter());
@@ -313,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_histograms() {
+    fn histograms_add_up() {
         let mut a = Histogram::default();
         let mut words = [0; WORDS];
         words[0] = 1 << 48;

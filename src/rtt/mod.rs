@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From the RTT records of the packet path to figures: the histogram, the window, the records.
+//! Computes figures from the RTT records of the packet path: histogram, window, records.
 
 pub mod histogram;
 pub mod records;

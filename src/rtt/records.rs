@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The RTT records as they would be if no sample were on its way: `cpp_rtt`, and what `cpp_rtt_recent`
-//! holds beside it.
+//! Reads the RTT records in `cpp_rtt`, and adds to each the samples that still wait in `cpp_rtt_recent`.
 //!
-//! A line of recent samples is flushed into its handle's record while we read. Whoever reads the
-//! line before and the record after would see its samples twice, so a line's number of flushes is
-//! compared after its record was read; if it moved, that handle is read again.
+//! A line of `cpp_rtt_recent` holds the latest samples of one handle on one CPU. The packet path flushes
+//! lines into the records while this module reads. If it flushes a line between the reading of the line
+//! and the reading of its record, the line's samples are counted twice (line read first) or not at all
+//! (record read first). So the number of flushes of each line is read before and after its record; if it
+//! has changed, the handle is read again.
 
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,32 +21,34 @@ use crate::kernel::memory::MappedArray;
 use crate::kernel::pin::PinDir;
 use crate::rtt::window;
 
-/// 64-bit words of a line.
+/// Number of 64-bit words of a line.
 const WORDS: usize = size_of::<RttRecent>() / 8;
-/// How often a handle is read again whose lines keep moving: a line is flushed after a dozen samples,
-/// a reading takes microseconds.
+/// Number of times that a handle is read again while its lines are flushed. A line is flushed after a
+/// dozen samples, and a reading takes microseconds, so a few readings are enough.
 const TRIES: usize = 100;
 
-/// The records of all tc handles.
+/// The RTT records of all tc handles, with the samples that wait.
 pub struct Records {
     records: Map<u32, RttHandle>,
     recent: MappedArray,
     cpus: usize,
-    /// Lines of each CPU, a power of two.
+    /// Number of lines of each CPU, a power of two.
     lines: usize,
 }
 
-/// A line as it was, and the number of flushes that it had seen.
-struct Line {
+/// A copy of a line, with its number of flushes at that time.
+struct RecentLine {
     index: usize,
     flushes: u32,
     content: RttRecent,
 }
 
-/// Whose a line was.
-struct Owner {
+/// The state of a line: the handle that used it last.
+struct LineOwner {
     handle: u32,
+    /// Number of flushes so far.
     flushes: u32,
+    /// Number of samples in the line.
     samples: u32,
 }
 
@@ -60,7 +63,7 @@ impl Records {
         Self::new(records, recent.handle(), possible_cpus()?)
     }
 
-    /// Takes open maps, made for so many CPUs.
+    /// Takes open maps, which were made for `cpus` CPUs.
     ///
     /// # Errors
     /// [`Error::Map`](crate::domain::error::Error::Map): the lines cannot be mapped into memory.
@@ -70,8 +73,8 @@ impl Records {
         Ok(Self { records, recent: MappedArray::open(recent)?, cpus, lines })
     }
 
-    /// Collects what `visit` makes of each handle's record, in no order. No handle is missed or
-    /// doubled, and no sample of a handle, while packets go on changing them.
+    /// Collects the results of `visit`, which is called once with the record of each handle, in no order.
+    /// Each record holds every sample exactly once, although packets go on changing it.
     ///
     /// # Errors
     /// [`Error::Map`](crate::domain::error::Error::Map) with the kernel's reason.
@@ -79,8 +82,8 @@ impl Records {
         &self,
         visit: impl Fn(u32, &RttHandle) -> Option<T> + Sync,
     ) -> Result<Vec<T>> {
-        // Before any record: who flushes from now on is read again.
-        let before: Vec<Owner> = (0..self.cpus * self.lines).map(|at| self.owner(at)).collect();
+        // Read before any record, so that every later flush is noticed.
+        let before: Vec<LineOwner> = (0..self.cpus * self.lines).map(|at| self.owner(at)).collect();
         let met: Vec<AtomicBool> = before.iter().map(|_| AtomicBool::new(false)).collect();
         let moved = Mutex::new(Vec::new());
         let mut found = self.records.collect(|&handle, record| {
@@ -100,7 +103,7 @@ impl Records {
             None
         })?;
         let mut again = moved.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Handles that had samples, but no record when the walk came by.
+        // Handles with samples in a line, whose record did not exist when the walk passed.
         let lines = before.iter().zip(&met);
         let unmet = lines.filter(|(line, met)| line.samples > 0 && !met.load(Ordering::Relaxed));
         again.extend(unmet.map(|(line, _)| line.handle));
@@ -112,8 +115,8 @@ impl Records {
         Ok(found)
     }
 
-    /// Returns the figures of every tc handle with samples, in the order of the handles; with the
-    /// sides apart if `sides_apart`, which takes twice as long.
+    /// Returns the figures of every tc handle with samples in the window, in the order of the handles.
+    /// `sides_apart` also gives the figures of each side, and takes twice as long.
     ///
     /// # Errors
     /// [`Error::Map`](crate::domain::error::Error::Map) with the kernel's reason.
@@ -121,14 +124,14 @@ impl Records {
         let now = ktime_ns()?;
         let report = if sides_apart { window::report } else { window::report_both };
         let mut reports = self.collect(|handle, record| report(handle, record, now))?;
-        // A report is large: its key is sorted, then each report moves once.
+        // A report is large: this sorts the keys, and moves each report once.
         reports.sort_by_cached_key(|report| report.tc_handle);
         Ok(reports)
     }
 
-    /// The lines that hold samples of a handle whose record was just read; `None` if one of them was
-    /// flushed since `before`: the record may hold its samples.
-    fn waiting(&self, handle: u32, before: &[Owner]) -> Option<Vec<Line>> {
+    /// Returns the lines with samples of a handle whose record has just been read. Returns `None` if one of
+    /// its lines was flushed since `before`, because the record may hold the samples of that line, too.
+    fn waiting(&self, handle: u32, before: &[LineOwner]) -> Option<Vec<RecentLine>> {
         let mut waiting = Vec::new();
         for index in self.lines_of(handle) {
             let now = self.owner(index);
@@ -143,11 +146,12 @@ impl Records {
         Some(waiting)
     }
 
-    /// One handle's record with its samples that are on their way.
+    /// Reads the record of one handle, and adds the samples that wait in its lines.
     fn one(&self, handle: u32) -> Result<RttHandle> {
         let mut record = RttHandle::default();
         for _ in 0..TRIES {
-            let before: Vec<Option<Line>> = self.lines_of(handle).map(|at| self.line(at)).collect();
+            let before: Vec<Option<RecentLine>> =
+                self.lines_of(handle).map(|at| self.line(at)).collect();
             record = self.records.get(&handle)?.unwrap_or_default();
             let lines = before.iter().flatten();
             let own = lines.clone().filter(|line| line.content.tc_handle == handle);
@@ -160,34 +164,35 @@ impl Records {
         Ok(record)
     }
 
-    /// Returns the line of each CPU in which a handle's samples wait.
+    /// Returns the indexes of the lines in which a handle's samples wait, one for each CPU.
     fn lines_of(&self, handle: u32) -> impl Iterator<Item = usize> {
         let lines = self.lines;
         let slot = abi::recent_slot(handle.into(), lines as u64) as usize;
         (0..self.cpus).map(move |cpu| cpu * lines + slot)
     }
 
-    /// `rtt_recent.state`, before whatever is read after it.
+    /// Reads `rtt_recent.state`. Later reads see memory at least as new.
     fn state(&self, line: usize) -> u32 {
         self.recent.load(line * WORDS + 1).map_or(0, |word| (word >> 32) as u32)
     }
 
-    /// The handle is read first: if it changes in between, so does the number of flushes.
-    fn owner(&self, line: usize) -> Owner {
+    /// Reads the state of a line. Reads the handle first: the packet path flushes a line before it changes
+    /// the handle, so a change in between also changes the number of flushes.
+    fn owner(&self, line: usize) -> LineOwner {
         let handle = self.recent.load(line * WORDS).unwrap_or(0) as u32;
         let state = self.state(line);
         let (flushes, samples) = (flushes_of(state), abi::recent_count(state.into()) as u32);
-        Owner { handle, flushes, samples }
+        LineOwner { handle, flushes, samples }
     }
 
-    /// After whatever was read before.
+    /// Reads the number of flushes of a line, after all earlier reads.
     fn flushes(&self, line: usize) -> u32 {
         fence(Ordering::Acquire);
         flushes_of(self.state(line))
     }
 
-    /// A line; `None` if it was flushed meanwhile.
-    fn line(&self, index: usize) -> Option<Line> {
+    /// Copies a line. Returns `None` if it was flushed meanwhile.
+    fn line(&self, index: usize) -> Option<RecentLine> {
         let flushes = self.flushes(index);
         let load = |word| self.recent.load(index * WORDS + word).unwrap_or(0);
         let words: [u64; WORDS] = std::array::from_fn(load);
@@ -206,10 +211,11 @@ impl Records {
             state: (second >> 32) as u32,
             sample,
         };
-        Some(Line { index, flushes, content })
+        Some(RecentLine { index, flushes, content })
     }
 }
 
+/// Returns the number of flushes in `rtt_recent.state`.
 fn flushes_of(state: u32) -> u32 {
     abi::recent_flushes(state.into()) as u32
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From the kernel's RTT records to figures: which epochs are in the window, and their sums. Pure.
+//! Computes figures from the kernel's RTT records: chooses the epochs in the window and adds them up. No
+//! I/O.
 
 use crate::abi::{
     self, RttEpoch, RttHandle, RttRecent, RTT_EPOCHS, RTT_TICK_BITS, RTT_WINDOW_NS, SLOT_UNIT_BITS,
@@ -8,22 +9,22 @@ use crate::domain::summary::{HandleReport, Summary};
 use crate::domain::TcHandle;
 use crate::rtt::histogram::{count_in, Histogram};
 
-/// Samples of one side, or of both, over the window.
+/// The samples of one side, or of both sides, in the window.
 #[derive(Clone, Debug, Default)]
 struct Window {
     histogram: Histogram,
     sum_ns: u64,
-    /// `None`: no sample.
+    /// Minimum and maximum in ns; `None` if there is no sample.
     range: Option<(u64, u64)>,
 }
 
 impl Window {
-    /// Adds the epochs of a side that hold a sample of the last 60 s: the current one, the three
-    /// before it, and none whose last sample is older.
+    /// Adds the epochs of one side that are in the window: the current one and the three before it, except
+    /// those whose last sample is older than 60 s. `now_ns` is a ktime.
     fn add_side(&mut self, epochs: &[RttEpoch], now_ns: u64) {
         let number = epoch_number(now_ns);
         let in_window = |epoch: &&RttEpoch| {
-            // An epoch that began since our clock reading is the current one.
+            // The saturation makes an epoch that began after `now_ns` count as the current one.
             let age = number.saturating_sub(epoch.epoch);
             let idle_ns = idle_ns(epoch.last_tick, now_ns);
             age < RTT_EPOCHS as u32 && idle_ns <= RTT_WINDOW_NS && epoch.min <= epoch.max
@@ -39,6 +40,7 @@ impl Window {
         self.histogram.add_epochs(epochs.map(|epoch| (&epoch.hist, epoch.carry)));
     }
 
+    /// Includes a minimum and a maximum, in ns.
     fn widen(&mut self, min: u64, max: u64) {
         self.range = Some(match self.range {
             Some((low, high)) => (low.min(min), high.max(max)),
@@ -54,6 +56,7 @@ impl Window {
         }
     }
 
+    /// Returns the figures; `None` if there is no sample.
     fn summary(&self) -> Option<Summary> {
         let (min_ns, max_ns) = self.range?;
         let count = self.histogram.total();
@@ -63,7 +66,7 @@ impl Window {
         let [median_ns, p95_ns] = self.histogram.quantiles([0.5, 0.95], min_ns, max_ns);
         Some(Summary {
             count,
-            // A sample that is being written while we read may be in one sum and not in the other.
+            // A sample that the packet path is adding meanwhile may be in one of the two numbers only.
             avg_ns: (self.sum_ns / count).clamp(min_ns, max_ns),
             min_ns,
             max_ns,
@@ -73,12 +76,13 @@ impl Window {
     }
 }
 
-/// The number of the epoch that `now_ns` (ktime) lies in, as the packet path counts them.
+/// Returns the number of the epoch at `now_ns` (ktime), as the packet path numbers epochs.
 fn epoch_number(now_ns: u64) -> u32 {
     abi::epoch_number(now_ns >> RTT_TICK_BITS) as u32
 }
 
-/// Time since a tick (2^24 ns, low 32 bits); a sample later than our own clock reading is new.
+/// Returns the time in ns since a tick, which is given by its low 32 bits (ticks of 2^24 ns). Returns 0
+/// for a tick after `now_ns`.
 fn idle_ns(tick: u32, now_ns: u64) -> u64 {
     let ticks = ((now_ns >> RTT_TICK_BITS) as u32).wrapping_sub(tick);
     if ticks > u32::MAX / 2 {
@@ -87,10 +91,10 @@ fn idle_ns(tick: u32, now_ns: u64) -> u64 {
     u64::from(ticks) << RTT_TICK_BITS
 }
 
-/// Adds the samples of a line that have not been flushed yet to their handle's record, as
-/// `recent_flush()` of `bpf/recent.h` would.
+/// Adds the samples of a line that has not been flushed yet to its handle's record, like
+/// `recent_flush()` of `bpf/recent.h`.
 pub fn add_recent(record: &mut RttHandle, line: &RttRecent) {
-    // 0: the place is free.
+    // A sample of 0 is a free place.
     for sample in line.sample.iter().map(|sample| u64::from(*sample)).filter(|s| *s != 0) {
         let side = abi::recent_sample_side(sample) as usize;
         let units = abi::recent_sample_rtt(sample) as u32;
@@ -99,7 +103,7 @@ pub fn add_recent(record: &mut RttHandle, line: &RttRecent) {
         record.total[side].sum_ns += ns;
         let epoch = &mut record.epoch[side][line.epoch as usize % RTT_EPOCHS as usize];
         if epoch.epoch > line.epoch {
-            continue; // The window has gone on.
+            continue; // The record has a later epoch in this place: the window has moved on.
         }
         if epoch.epoch != line.epoch || epoch.min == 0 || epoch.min > epoch.max {
             *epoch = RttEpoch { epoch: line.epoch, min: u32::MAX, ..RttEpoch::default() };
@@ -112,7 +116,8 @@ pub fn add_recent(record: &mut RttHandle, line: &RttRecent) {
     }
 }
 
-/// The figures of one tc handle at `now_ns` (ktime); `None` without a sample in the window.
+/// Returns the figures of one tc handle at `now_ns` (ktime). Returns `None` if there is no sample in the
+/// window.
 pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
     let [mut subscriber, mut internet] = [Window::default(), Window::default()];
     subscriber.add_side(&record.epoch[0], now_ns);
@@ -133,7 +138,8 @@ pub fn report(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleR
     })
 }
 
-/// The same without the sides apart, in half the time: what the contract's JSON needs.
+/// Like [`report`], but without the figures of each side, in half the time. The contract's JSON needs no
+/// more.
 pub fn report_both(tc_handle: u32, record: &RttHandle, now_ns: u64) -> Option<HandleReport> {
     let mut window = Window::default();
     window.add_side(&record.epoch[0], now_ns);
@@ -148,7 +154,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// `count` samples of `ms` at `at` seconds.
+    /// Adds `count` samples of `ms` milliseconds at the ktime of `at` seconds.
     fn add(side: &mut [RttEpoch; 4], at: u64, ms: u64, count: u64) {
         let number = epoch_number(at * SECOND);
         let index = (number % 4) as usize;
@@ -165,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_apart_and_together() {
+    fn sides_are_reported_apart_and_together() {
         let mut record = RttHandle::default();
         add(&mut record.epoch[0], 1000, 10, 3);
         add(&mut record.epoch[1], 1000, 20, 1);
@@ -180,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn sixty_seconds_and_not_one_more() {
+    fn the_window_is_sixty_seconds() {
         for start in [1000, 1007, 1013, 1019] {
             let mut record = RttHandle::default();
             add(&mut record.epoch[0], start, 10, 1);
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_on_their_way_count() {
+    fn samples_that_wait_in_a_line_count() {
         let number = epoch_number(1000 * SECOND);
         let mut line = RttRecent {
             tc_handle: 0x10005,
@@ -211,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_the_window_has_left_behind_count_in_the_totals_only() {
+    fn samples_older_than_the_window_count_in_the_totals_only() {
         let mut record = RttHandle::default();
         add(&mut record.epoch[0], 1000, 10, 1);
         let number = epoch_number(1000 * SECOND) - 4;
@@ -223,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_no_report() {
+    fn a_record_without_samples_gives_no_report() {
         assert!(report(1, &RttHandle::default(), 5 * SECOND).is_none());
         assert!(report(1, &RttHandle::default(), 1000 * SECOND).is_none());
     }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Many changes of the mapping at once: what a file of edits makes of the entries there are. Pure.
+//! Computes the changes that a file of edits makes to the mapping. No I/O.
 
 use std::cmp::Reverse;
 use std::fmt;
 
 use crate::domain::{Mapping, Prefix};
 
-/// One change that was asked for.
+/// A change that the operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// Add this entry, or replace the one of the same prefix.
+    /// Add this entry, or replace the entry of the same prefix.
     Add(Mapping),
     /// Delete the entry of exactly this prefix.
     Del(Prefix),
 }
 
 impl Edit {
-    /// Whose entry it is about.
+    /// Returns the prefix of the entry to change.
     pub fn prefix(&self) -> Prefix {
         match self {
             Self::Add(mapping) => mapping.prefix,
@@ -25,54 +25,56 @@ impl Edit {
     }
 }
 
-/// An edit and where it was asked for.
+/// An edit from one line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EditLine {
-    /// EditLine of the file, from 1.
+    /// Number of the line, from 1.
     pub number: usize,
-    /// What it says.
+    /// The edit.
     pub edit: Edit,
 }
 
-/// What has to be done to the mapping, in the order in which it has to be done.
+/// The changes to make to the mapping, in the order in which to make them: add entries from the longest
+/// prefix to the shortest, change entries, delete entries from the shortest prefix to the longest.
 ///
-/// In that order (entries added from the longest prefix to the shortest, then changed in place,
-/// then deleted from the shortest to the longest) the answer for any address goes from the old one
-/// to the new one in a single step: an added entry never hides behind it a longer one that is still
-/// to come, and a deleted one never uncovers another that is still to go.
+/// In this order, the look-up of any address changes from its old answer to its new answer in a single
+/// step. When an entry is added, every longer prefix that will cover the address is already there. When
+/// an entry is deleted, no shorter prefix that must be deleted, too, is left to answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// New prefixes, longest first.
+    /// New entries, longest prefix first.
     pub added: Vec<Mapping>,
-    /// Prefixes that stay, with another CPU or class.
+    /// Entries whose CPU or class changes.
     pub changed: Vec<Mapping>,
-    /// Prefixes that go, shortest first.
+    /// Prefixes to delete, shortest first.
     pub deleted: Vec<Prefix>,
-    /// Entries that stay as they are.
+    /// Number of entries that stay as they are.
     pub unchanged: usize,
 }
 
 impl Changes {
-    /// Entries to write or delete.
+    /// Returns the number of entries to write or delete.
     pub fn len(&self) -> usize {
         self.added.len() + self.changed.len() + self.deleted.len()
     }
 
-    /// Everything is as it should be already.
+    /// Tells whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Entries of the mapping when all is done.
+    /// Returns the number of entries in the mapping after all changes.
     pub fn entries_after(&self) -> usize {
         self.unchanged + self.changed.len() + self.added.len()
     }
 
-    /// Entries of the mapping before anything is deleted.
+    /// Returns the number of entries in the mapping after the additions and before the deletions, the
+    /// largest number that it has meanwhile.
     pub fn entries_at_most(&self) -> usize {
         self.entries_after() + self.deleted.len()
     }
 
+    /// Records what changes an entry from `old` to `new`; `None` means that there is no entry.
     fn push(&mut self, old: Option<&Mapping>, new: Option<&Mapping>) {
         match (old, new) {
             (Some(old), Some(new)) if old == new => self.unchanged += 1,
@@ -83,6 +85,7 @@ impl Changes {
         }
     }
 
+    /// Sorts the changes into the order in which to make them.
     fn in_order(mut self) -> Self {
         self.added.sort_by_key(|mapping| Reverse(mapping.prefix.prefixlen()));
         self.deleted.sort_by_key(Prefix::prefixlen);
@@ -98,20 +101,20 @@ impl fmt::Display for Changes {
     }
 }
 
-/// A line that deletes what is not there when its turn comes.
+/// A line that deletes a prefix which the mapping does not have at that point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Absent {
-    /// Its number.
+    /// Number of the line, from 1.
     pub line: usize,
-    /// What it would delete.
+    /// The prefix.
     pub prefix: Prefix,
 }
 
-/// What the lines amount to, each done after the one before it. `current` is in the order of its
-/// prefixes, each there once.
+/// Returns the changes that have the effect of the lines, executed one after another. `current` is sorted
+/// by prefix, without duplicates.
 ///
 /// # Errors
-/// The first line that deletes a prefix which neither the mapping nor a line before it has.
+/// The first line that deletes a prefix which the mapping does not have at that point.
 pub fn batch(current: &[Mapping], lines: Vec<EditLine>) -> Result<Changes, Absent> {
     let mut changes = Changes::default();
     let mut absent: Option<Absent> = None;
@@ -137,19 +140,19 @@ pub fn batch(current: &[Mapping], lines: Vec<EditLine>) -> Result<Changes, Absen
     }
 }
 
-/// A prefix that a file gives more than once: the last line counts.
+/// A prefix on more than one line of a file. The last line counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeated {
-    /// EditLine that counts.
+    /// Number of the line that counts, from 1.
     pub line: usize,
-    /// The one before it that does not.
+    /// Number of the line before it with the same prefix, from 1.
     pub before: usize,
-    /// What both are about.
+    /// The prefix.
     pub prefix: Prefix,
 }
 
-/// What makes the mapping exactly the added entries of `lines`, and which prefixes they give more
-/// than once. `current` is in the order of its prefixes, each there once.
+/// Returns the changes after which the mapping holds exactly the added entries of `lines`, and the
+/// prefixes that are on more than one line. `current` is sorted by prefix, without duplicates.
 pub fn replace(current: &[Mapping], lines: Vec<EditLine>) -> (Changes, Vec<Repeated>) {
     let mut changes = Changes::default();
     let mut repeated = Vec::new();
@@ -168,7 +171,8 @@ pub fn replace(current: &[Mapping], lines: Vec<EditLine>) -> (Changes, Vec<Repea
     (changes.in_order(), repeated)
 }
 
-/// Visits every prefix of either, with its entry and its lines.
+/// Visits every prefix of `current` and `lines`, with its entry and its lines, in the order of the
+/// prefixes.
 fn for_each_prefix<'a>(
     current: &'a [Mapping],
     mut lines: Vec<EditLine>,
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do() {
+    fn equal_mappings_need_no_change() {
         let same = current().into_iter().map(Edit::Add).zip(1..);
         let same = same.map(|(edit, number)| EditLine { number, edit }).collect();
         let (changes, _) = replace(&current(), same);
@@ -247,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_deletes_everything_the_shortest_prefix_first() {
+    fn an_empty_file_deletes_all_entries_shortest_prefix_first() {
         let (changes, _) = replace(&current(), vec![]);
         let order = ["2001:db8::/32", "10.0.0.0/24", "10.0.0.7"].map(prefix);
         assert_eq!(changes.deleted, order);
     }
 
     #[test]
-    fn the_last_line_of_a_prefix_counts_and_is_named() {
+    fn the_last_line_of_a_prefix_counts_and_is_reported() {
         let file = lines([
             add("10.0.0.7", 1),
             add("10.0.0.9", 1),
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_its_lines_one_after_another() {
+    fn a_batch_executes_its_lines_one_after_another() {
         let file = lines([
             del("10.0.0.7"),
             add("10.0.0.7", 7),
@@ -290,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_that_deletes_nothing_is_named() {
+    fn the_first_line_that_deletes_nothing_is_reported() {
         let table = [
             (lines([del("10.0.0.8"), del("1.1.1.1")]), 1, "10.0.0.8"),
             (lines([del("10.0.0.7"), del("10.0.0.7"), del("1.1.1.1")]), 2, "10.0.0.7"),
             (lines([add("10.0.0.8", 1), del("10.0.0.8"), del("10.0.0.8")]), 3, "10.0.0.8"),
-            // The prefix must be the same, not only cover it.
+            // A line deletes only an equal prefix, not one that covers it.
             (lines([del("10.0.0.0/25")]), 1, "10.0.0.0/25"),
         ];
         for (lines, line, cidr) in table {
@@ -303,7 +307,7 @@ mod tests {
         }
     }
 
-    /// The longest match, as the trie finds it.
+    /// Returns the longest match, as the trie finds it.
     fn answer(entries: &[Mapping], addr: Prefix) -> Option<Mapping> {
         let covers = |entry: &&Mapping| {
             let cut = Prefix::new(addr.addr(), entry.prefix.prefixlen());
@@ -312,9 +316,9 @@ mod tests {
         entries.iter().filter(covers).max_by_key(|entry| entry.prefix.prefixlen()).copied()
     }
 
-    /// Applies one change at a time and asks for every address in between.
+    /// Applies one change at a time, and looks up every address after each.
     #[test]
-    fn every_answer_goes_from_old_to_new_in_one_step() {
+    fn every_answer_changes_from_old_to_new_in_one_step() {
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
         let mut random = move |below: u64| {
             seed ^= seed << 13;

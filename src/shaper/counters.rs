@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The packet path's counters.
+//! Reads the counters of the packet path.
 
 use libbpf_rs::MapCore;
 
@@ -8,15 +8,15 @@ use crate::domain::error::Result;
 use crate::kernel::memory::MappedArray;
 use crate::kernel::pin::PinDir;
 
-/// One reading of the counters, a row for each CPU in the order of [`abi::COUNTERS`].
+/// The counters at one moment: a row for each CPU, in the order of [`abi::COUNTERS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters(Vec<Vec<u64>>);
 
 impl Counters {
-    /// Reads them all; empty where no map of ours is pinned.
+    /// Reads all counters. Returns no rows if the map is not pinned.
     ///
     /// # Errors
-    /// [`Error::Map`](crate::domain::error::Error::Map).
+    /// [`Error::Map`](crate::domain::error::Error::Map): the map cannot be opened or mapped into memory.
     pub fn read(dir: &PinDir) -> Result<Self> {
         let Some(handle) = dir.try_open(maps::STATS)? else { return Ok(Self::default()) };
         let memory = MappedArray::open(&handle)?;
@@ -27,7 +27,7 @@ impl Counters {
         Ok(Self((0..handle.max_entries() as usize).map(row).collect()))
     }
 
-    /// One counter over all CPUs.
+    /// Returns the sum over all CPUs of the counter with this index in [`abi::COUNTERS`].
     pub fn total(&self, counter: usize) -> u64 {
         self.0.iter().filter_map(|row| row.get(counter)).sum()
     }

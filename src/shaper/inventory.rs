@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What there is: interfaces with their programs, CPUs, maps and how full they are, counters, and
-//! what each device says of its queues. Reads, and judges nothing: that is [`crate::shaper::doctor`]'s.
+//! Reads the set-up: interfaces with their programs, CPUs, and maps with their fill. It does not judge
+//! them; [`crate::shaper::doctor`] does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ use crate::kernel::device;
 use crate::kernel::hook::Hook;
 use crate::kernel::map::Map;
 use crate::kernel::memory::MappedArray;
-use crate::kernel::netlink::{self, Link};
+use crate::kernel::netlink::{self, NetlinkInterface};
 use crate::kernel::pin::PinDir;
 use crate::kernel::program::Attached;
 use crate::kernel::program_pin::ProgramPin;
@@ -25,31 +25,33 @@ use crate::shaper::queues::QueueTable;
 /// An interface that has a direction or a program of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// `None`: gone, or in another network namespace.
+    /// Name; `None` if the interface no longer exists, or is in another network namespace.
     pub name: Option<IfName>,
-    /// Its index.
+    /// Index.
     pub ifindex: u32,
-    /// Its entry in `map_ifindex_type`.
+    /// Direction in `map_ifindex_type`.
     pub direction: Option<Direction>,
-    /// Its XDP program, whoever's.
+    /// XDP program, ours or foreign.
     pub xdp: Option<Attached>,
-    /// The filter in the classifier's place on its egress.
+    /// Filter in the classifier's place on egress, ours or foreign.
     pub classifier: Option<Attached>,
-    /// Its programs of ours use the maps that are pinned. `None`: unknown, or no such program.
+    /// Whether the programs of ours use the pinned maps. `None` if that is unknown, or if there is no
+    /// program of ours.
     pub pinned_maps: Option<bool>,
 }
 
 impl Interface {
-    /// The steering program. One whose name the process may not read counts.
+    /// Returns the steering program. A nameless program counts as one.
     pub fn steering(&self) -> Option<&Attached> {
         self.xdp.as_ref().filter(|xdp| xdp.steers() || xdp.is_nameless())
     }
 
-    /// The classifier. One whose name the process may not read counts.
+    /// Returns the classifier. A nameless program counts as one.
     pub fn classifying(&self) -> Option<&Attached> {
         self.classifier.as_ref().filter(|tc| tc.classifies() || tc.is_nameless())
     }
 
+    /// Tells whether the interface has a direction or a program of ours.
     fn concerns_us(&self) -> bool {
         let ours = |xdp: &Attached| xdp.steers() || xdp.passes();
         self.direction.is_some()
@@ -58,50 +60,51 @@ impl Interface {
     }
 }
 
-/// One CPU's part.
+/// The entries of one CPU in all tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
-    /// Its number.
+    /// Number, from 0.
     pub cpu: u32,
-    /// Its entry in `cpus_available`.
+    /// Whether frames may be redirected to it (`cpus_available`).
     pub available: bool,
-    /// Its entry in `cpu_map`.
+    /// Length of its queue in `cpu_map`, in frames; `None` without an entry.
     pub queue_size: Option<u32>,
-    /// Its TX queue, from 1; 0: none configured.
+    /// Number of its TX queue, from 1; 0 if none is configured.
     pub tx_queue: u16,
-    /// The major of that queue's HTB.
+    /// Major number of that queue's HTB.
     pub htb_major: u16,
-    /// Mappings that name it.
+    /// Number of mappings that name it.
     pub mappings: usize,
 }
 
-/// How full a map is.
+/// The fill of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
-    /// Entries in use.
+    /// Number of entries in use.
     pub used: usize,
-    /// Entries there can be.
+    /// Largest number of entries.
     pub limit: usize,
 }
 
 /// The whole set-up.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    /// By index.
+    /// Interfaces, in the order of their indexes.
     pub interfaces: Vec<Interface>,
-    /// Those that have an entry in any table, by number.
+    /// CPUs with an entry in any table, in the order of their numbers.
     pub cpus: Vec<Cpu>,
-    /// The maps that fill, by name; those that are not pinned are left out.
+    /// Fill of each pinned map, by name.
     pub maps: BTreeMap<&'static str, Fill>,
     /// The mapping.
     pub mappings: Vec<Mapping>,
 }
 
 impl Inventory {
-    /// Reads everything.
+    /// Reads the whole set-up.
     ///
     /// # Errors
-    /// [`Error::MapFile`](crate::domain::error::Error::MapFile): nothing is loaded. Else what could not be read, and why.
+    /// [`Error::MapFile`](crate::domain::error::Error::MapFile): nothing is loaded. Other errors: a map,
+    /// an interface or a program cannot be read.
     pub fn read(dir: &PinDir) -> Result<Self> {
         let source = Mappings::open(dir)?;
         let mappings = source.list()?;
@@ -126,18 +129,19 @@ impl Inventory {
         Ok(Self { interfaces: interfaces(dir, &directions)?, cpus, maps, mappings })
     }
 
-    /// The interfaces that are there, with their names.
+    /// Returns the interfaces that exist, with their names.
     pub fn present(&self) -> impl Iterator<Item = (&IfName, &Interface)> {
         self.interfaces.iter().filter_map(|interface| Some((interface.name.as_ref()?, interface)))
     }
 }
 
-/// The fill of the maps in which the packet path keeps its own state.
+/// Returns the fill of the maps in which the packet path keeps its own state.
 fn state_fills(dir: &PinDir) -> Result<BTreeMap<&'static str, Fill>> {
-    /// 64-bit words of an entry of `cpp_addr_cache`; the one that holds the state.
+    /// Number of 64-bit words in an entry of `cpp_addr_cache`.
     const CACHE_WORDS: usize = size_of::<abi::AddrCache>() / 8;
+    /// Index of the word with the state, which is 0 in an unused entry.
     const CACHE_STATE_WORD: usize = std::mem::offset_of!(abi::AddrCache, state) / 8;
-    /// The same of a flow; its tag is the first.
+    /// Number of 64-bit words in a flow. The first is the tag, which is 0 in an unused flow.
     const FLOW_WORDS: usize = size_of::<abi::FlowBucket>() / 8 / FLOW_WAYS as usize;
 
     let mut fills = BTreeMap::new();
@@ -158,14 +162,14 @@ fn state_fills(dir: &PinDir) -> Result<BTreeMap<&'static str, Fill>> {
     Ok(fills)
 }
 
-/// Entries of `stride` words each whose word number `offset` is not 0.
+/// Counts the entries whose word with index `offset` is not 0. An entry has `stride` words.
 fn words_set(handle: &MapHandle, stride: usize, offset: usize) -> Result<usize> {
     let memory = MappedArray::open(handle)?;
     let words = (offset..).step_by(stride).map_while(|index| memory.load(index));
     Ok(words.filter(|word| *word != 0).count())
 }
 
-/// `map_ifindex_type` without its zeroes.
+/// Reads `map_ifindex_type`, without the entries of 0.
 fn directions(dir: &PinDir) -> Result<BTreeMap<u32, Direction>> {
     let mut found = BTreeMap::new();
     if dir.try_open(maps::IFINDEX_TYPE)?.is_some() {
@@ -177,7 +181,7 @@ fn directions(dir: &PinDir) -> Result<BTreeMap<u32, Direction>> {
     Ok(found)
 }
 
-/// Every CPU that a table could have.
+/// Returns every CPU that a table has room for.
 fn cpus(dir: &PinDir, mappings: &[Mapping]) -> Result<Vec<Cpu>> {
     let mut cpus: BTreeMap<u32, Cpu> = BTreeMap::new();
     for mapping in mappings {
@@ -189,7 +193,6 @@ fn cpus(dir: &PinDir, mappings: &[Mapping]) -> Result<Vec<Cpu>> {
             (cpu.tx_queue, cpu.htb_major) = (row.queue_mapping, row.htb_major);
         }
     }
-    // One by one: a cpumap has no batches.
     for_each_value(dir, maps::CPU_MAP, |cpu, size| {
         cpus.entry(cpu).or_default().queue_size = Some(size).filter(|size| *size != 0);
     })?;
@@ -199,6 +202,8 @@ fn cpus(dir: &PinDir, mappings: &[Mapping]) -> Result<Vec<Cpu>> {
     Ok(cpus.into_iter().map(|(number, cpu)| Cpu { cpu: number, ..cpu }).collect())
 }
 
+/// Visits the values of an array or a cpumap, one system call each: a cpumap has no batch calls, and
+/// these maps have one entry per CPU, so the calls are few. Does nothing if the map is not pinned.
 fn for_each_value(dir: &PinDir, name: &'static str, mut visit: impl FnMut(u32, u32)) -> Result<()> {
     if dir.try_open(name)?.is_none() {
         return Ok(());
@@ -212,7 +217,7 @@ fn for_each_value(dir: &PinDir, name: &'static str, mut visit: impl FnMut(u32, u
     Ok(())
 }
 
-/// The interfaces that concern us, by index.
+/// Returns the interfaces with a direction or a program of ours, in the order of their indexes.
 fn interfaces(dir: &PinDir, directions: &BTreeMap<u32, Direction>) -> Result<Vec<Interface>> {
     let mut found: BTreeMap<u32, Interface> = BTreeMap::new();
     for (&ifindex, &direction) in directions {
@@ -239,7 +244,7 @@ fn interfaces(dir: &PinDir, directions: &BTreeMap<u32, Direction>) -> Result<Vec
     Ok(found.into_values().collect())
 }
 
-/// Names of the interfaces that have a program of ours, whatever is pinned.
+/// Returns the names of the interfaces with a program of ours, even if nothing is pinned.
 ///
 /// # Errors
 /// [`Error::Other`](crate::domain::error::Error::Other): the interfaces cannot be listed.
@@ -248,8 +253,8 @@ pub fn attached(dir: &PinDir) -> Result<Vec<IfName>> {
     Ok(found.into_iter().filter(Interface::concerns_us).filter_map(|i| i.name).collect())
 }
 
-/// Reads the programs of every interface of this network namespace, with one dump of the interfaces
-/// and one of the qdiscs. Directions are not known here.
+/// Reads the programs of every interface of this network namespace, with one dump of the interfaces and
+/// one of the qdiscs. Leaves the directions empty.
 fn programs_on_interfaces(dir: &PinDir) -> Result<Vec<Interface>> {
     let qdiscs = netlink::qdiscs()?;
     let with_clsact: BTreeSet<u32> =
@@ -258,7 +263,7 @@ fn programs_on_interfaces(dir: &PinDir) -> Result<Vec<Interface>> {
     for link in netlink::links()? {
         let Ok(name) = IfName::parse("interface", &link.name) else { continue };
         match programs_on(dir, &name, &link, with_clsact.contains(&link.ifindex)) {
-            // Gone since it was listed.
+            // The interface has disappeared since it was listed.
             Err(_) if device::ifindex(&name).is_err() => {}
             result => found.push(result?),
         }
@@ -266,7 +271,14 @@ fn programs_on_interfaces(dir: &PinDir) -> Result<Vec<Interface>> {
     Ok(found)
 }
 
-fn programs_on(dir: &PinDir, name: &IfName, link: &Link, clsact: bool) -> Result<Interface> {
+/// Reads the programs of one interface. `clsact` tells whether it has that qdisc: without it, there is no
+/// classifier to ask for.
+fn programs_on(
+    dir: &PinDir,
+    name: &IfName,
+    link: &NetlinkInterface,
+    clsact: bool,
+) -> Result<Interface> {
     let ifindex = link.ifindex;
     let pin = ProgramPin::of(dir, Hook::Xdp, ifindex);
     Ok(Interface {
@@ -279,13 +291,14 @@ fn programs_on(dir: &PinDir, name: &IfName, link: &Link, clsact: bool) -> Result
     })
 }
 
-/// Program → maps, by their numbers. Empty without CAP_SYS_ADMIN.
+/// Returns the ids of the maps of each loaded program, by the program's id. Returns nothing without
+/// CAP_SYS_ADMIN.
 fn maps_of_programs() -> HashMap<u32, Vec<u32>> {
     let options = ProgInfoQueryOptions::default().include_map_ids(true);
     ProgInfoIter::with_query_opts(options).map(|program| (program.id, program.map_ids)).collect()
 }
 
-/// Whether all programs of ours on `interface` use the map number `id`.
+/// Tells whether all programs of ours on `interface` use the map with this id; `None` if that is unknown.
 fn uses(interface: &Interface, id: u32, used: &HashMap<u32, Vec<u32>>) -> Option<bool> {
     let programs = [interface.steering(), interface.classifying()].into_iter().flatten();
     let maps: Vec<_> = programs.filter_map(|program| used.get(&program.id)).collect();

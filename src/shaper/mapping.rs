@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `map_ip_hash`: whose packets go where. Every change raises the generation in `cpp_control`, so
-//! that the packet path's caches end with it.
+//! Reads and changes the mapping, `map_ip_hash`. Each change raises the generation in `cpp_control`, which
+//! ends the packet path's caches.
 
 use std::sync::atomic::Ordering;
 
@@ -13,10 +13,10 @@ use crate::kernel::memory::WritableArray;
 use crate::kernel::pin::PinDir;
 use crate::shaper::changes::Changes;
 
-/// The pinned mapping, for readers and writers.
+/// The pinned mapping.
 pub struct Mappings {
     map: Map<IpPrefix, IpMapping>,
-    /// `None`: pinned by a predecessor whose programs keep no cache.
+    /// The map `cpp_control`. `None` if a predecessor pinned the mapping: its programs have no cache.
     control: Option<WritableArray>,
 }
 
@@ -28,11 +28,11 @@ fn value_of(mapping: &Mapping) -> IpMapping {
     IpMapping { cpu: mapping.cpu, tc_handle: mapping.tc_handle.0 }
 }
 
-/// Entries changed between two moves of the generation: some milliseconds of work.
+/// Number of entries that are changed before the generation is raised: a few milliseconds of work.
 const CHUNK: usize = 8192;
 
 impl Mappings {
-    /// Opens it.
+    /// Opens the mapping.
     ///
     /// # Errors
     /// [`Error::MapFile`]: nothing is loaded.
@@ -43,15 +43,15 @@ impl Mappings {
         Ok(Self { map, control })
     }
 
-    /// Upper limit of entries.
+    /// Returns the largest number of entries.
     pub fn max_entries(&self) -> u32 {
         self.map.max_entries()
     }
 
-    /// Adds an entry, or replaces the one of the same prefix.
+    /// Adds an entry, or replaces the entry of the same prefix.
     ///
     /// # Errors
-    /// [`Error::Map`]: full, or the kernel refuses.
+    /// [`Error::Map`]: the map is full. [`Error::MapKey`]: the kernel refuses the entry.
     pub fn set(&self, mapping: &Mapping) -> Result<()> {
         self.map.set(&key_of(&mapping.prefix), &value_of(mapping))?;
         self.end_caches();
@@ -61,7 +61,7 @@ impl Mappings {
     /// Deletes the entry of exactly this prefix.
     ///
     /// # Errors
-    /// [`Error::MapKey`]: there is none.
+    /// [`Error::MapKey`]: there is no such entry.
     pub fn remove(&self, prefix: &Prefix) -> Result<()> {
         if !self.map.remove(&key_of(prefix))? {
             let remedy = "xdp_iphash_to_cpu_cmdline --list shows what is mapped";
@@ -71,20 +71,20 @@ impl Mappings {
         Ok(())
     }
 
-    /// Deletes everything; the number of entries there were.
+    /// Deletes all entries. Returns their number.
     ///
     /// # Errors
-    /// [`Error::Map`].
+    /// [`Error::Map`] with the kernel's reason.
     pub fn clear(&self) -> Result<usize> {
         let removed = self.map.clear();
         self.end_caches();
         removed
     }
 
-    /// Every entry once, in the order of the prefixes: shortest prefix of the lowest address first.
+    /// Returns every entry once, sorted by prefix: by address, then by length.
     ///
     /// # Errors
-    /// [`Error::Map`].
+    /// [`Error::Map`] with the kernel's reason.
     pub fn list(&self) -> Result<Vec<Mapping>> {
         let mut found = Vec::new();
         self.map.walk(|key, value| {
@@ -97,7 +97,7 @@ impl Mappings {
             }
         })?;
         found.sort_by_key(|mapping| mapping.prefix);
-        // A walk that met a deletion has seen some twice; what it saw last is newest.
+        // A walk that starts again after a deletion sees entries twice. The last value is the newest.
         found.dedup_by(|later, first| {
             let same = later.prefix == first.prefix;
             if same {
@@ -108,10 +108,11 @@ impl Mappings {
         Ok(found)
     }
 
-    /// Makes many changes, in the order of [`Changes`], and tells `progress` how many entries each
-    /// step did. Whoever looks up meanwhile finds the old or the new entry, never none.
+    /// Makes many changes, in the order of [`Changes`], and calls `progress` with the number of entries of
+    /// each step. A look-up meanwhile finds the old or the new entry, never none.
     ///
-    /// `deletions_first` is for a map that has no room for both: then there is a gap.
+    /// `deletions_first` is for a map without room for old and new entries together: then look-ups may
+    /// find no entry for a moment.
     ///
     /// # Errors
     /// [`Error::Map`], [`Error::MapKey`]: the changes before the one that fails are made.
@@ -129,8 +130,8 @@ impl Mappings {
         if deletions_first || changes.deleted.is_empty() {
             return Ok(());
         }
-        // Without it, a look-up could pass the place of an added entry before it is there, and reach
-        // that of a deleted one after it is gone.
+        // Without the wait, a look-up that runs now could pass the place of an added entry before the
+        // addition, and reach the place of a deleted entry after the deletion, and so find neither.
         machine::wait_for_bpf_readers();
         self.remove_all(&changes.deleted, &mut progress)
     }
@@ -150,7 +151,7 @@ impl Mappings {
     fn remove_all(&self, prefixes: &[Prefix], progress: &mut impl FnMut(usize)) -> Result<()> {
         for chunk in prefixes.chunks(CHUNK) {
             let keys: Vec<_> = chunk.iter().map(key_of).collect();
-            // What somebody else has deleted meanwhile is as it should be.
+            // The number of removed keys does not matter: another process may have deleted some.
             let removed = self.map.remove_all(&keys);
             self.end_caches();
             removed?;
@@ -159,6 +160,7 @@ impl Mappings {
         Ok(())
     }
 
+    /// Raises the generation, so that the packet path looks up every cached address again.
     fn end_caches(&self) {
         const GENERATION: usize = std::mem::offset_of!(Control, generation) / 8;
         let word = self.control.as_ref().and_then(|control| control.word(GENERATION));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The shaper: its mapping, its queue table, its state, and the faults in it.
+//! The shaper: its mapping, its queue table, its state, and the faults of its set-up.
 
 pub mod changes;
 pub mod counters;

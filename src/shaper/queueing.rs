@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The queues and classes of one device: its TX queues, qdiscs and leaf classes.
+//! Reads the TX queues, qdiscs and leaf classes of one device.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,32 +8,32 @@ use crate::domain::IfName;
 use crate::kernel::device;
 use crate::kernel::netlink::{self, TcObject};
 
-/// The queues and classes of a device with the classifier.
+/// The queues and classes of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
-    /// Number of TX queues.
+    /// Number of TX queues; `None` if it is unknown.
     pub tx_queues: Option<usize>,
-    /// Some TX queue has an XPS mask.
+    /// Whether any TX queue has an XPS mask; `None` if that is unknown.
     pub xps: Option<bool>,
-    /// The NIC takes VLAN tags off.
+    /// Whether the NIC removes VLAN tags from received frames; `None` if that is unknown.
     pub rx_vlan_offload: Option<bool>,
-    /// Kind of the root qdisc.
+    /// Kind of the root qdisc; `None` if there is none.
     pub root: Option<String>,
-    /// The shapers: major → the queue they hang from, from 1; `None` for one that is the root or
-    /// deeper than that.
+    /// The shapers: the major number of each, and the queue of the root qdisc below which it is, from 1.
+    /// `None` for a shaper that is the root itself, or deeper in the tree.
     pub shapers: BTreeMap<u16, Option<u16>>,
-    /// The shapers' leaf classes.
+    /// Handles of the shapers' leaf classes.
     pub leaves: BTreeSet<u32>,
 }
 
-/// Qdiscs whose classes a packet's priority selects.
+/// Kinds of qdiscs that take a packet's class from its priority.
 const SHAPERS: [&str; 2] = ["htb", "hfsc"];
 
 impl Device {
-    /// Asks a device. `qdiscs` are those of all devices.
+    /// Reads the queues and classes of a device. `qdiscs` are those of all devices.
     ///
     /// # Errors
-    /// [`Error::Other`](crate::domain::error::Error::Other): its classes cannot be listed.
+    /// [`Error::Other`](crate::domain::error::Error::Other): the classes cannot be listed.
     pub fn read(name: &IfName, ifindex: u32, qdiscs: &[TcObject]) -> Result<Self> {
         let mut own = Self::of_qdiscs(qdiscs.iter().filter(|qdisc| qdisc.ifindex == ifindex));
         own.tx_queues = device::tx_queues(name);
@@ -45,6 +45,7 @@ impl Device {
         Ok(own)
     }
 
+    /// Returns the root and the shapers among the qdiscs of one device.
     fn of_qdiscs<'a>(qdiscs: impl Iterator<Item = &'a TcObject> + Clone) -> Self {
         let root = qdiscs.clone().find(|qdisc| qdisc.parent == netlink::ROOT);
         let queue_of = |qdisc: &TcObject| {
@@ -59,13 +60,13 @@ impl Device {
         }
     }
 
-    /// The root qdisc has a child for each TX queue.
+    /// Tells whether the root qdisc has a child for each TX queue.
     pub fn is_multiqueue(&self) -> bool {
         matches!(self.root.as_deref(), Some("mq" | "mqprio"))
     }
 }
 
-/// The classes of a shaper that no other class hangs from.
+/// Returns the handles of the shapers' classes without child classes. Only they take packets.
 fn leaves(classes: &[TcObject]) -> BTreeSet<u32> {
     let of_shapers = classes.iter().filter(|class| SHAPERS.contains(&class.kind.as_str()));
     let inner: BTreeSet<u32> = of_shapers.clone().map(|class| class.parent).collect();
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn shapers_under_mq_are_known_by_their_queue() {
+    fn shapers_below_mq_have_a_queue() {
         let qdiscs = [
             object(0x7fff_0000, netlink::ROOT, "mq"),
             object(0x1_0000, 0x7fff_0001, "htb"),
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_leaves_take_packets() {
+    fn inner_classes_are_no_leaves() {
         let classes = [
             object(0x7fff_0001, 0x7fff_0000, "mq"),
             object(0x1_0001, netlink::ROOT, "htb"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `map_txq_config`: which TX queue and HTB major belong to each CPU.
+//! Reads and changes the queue table, `map_txq_config`: the TX queue and the HTB major of each CPU.
 
 use crate::abi::{maps, TxqConfig};
 use crate::domain::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::kernel::pin::PinDir;
 pub struct QueueTable(Map<u32, TxqConfig>);
 
 impl QueueTable {
-    /// Opens it.
+    /// Opens the table.
     ///
     /// # Errors
     /// [`Error::MapFile`]: nothing is loaded.
@@ -19,10 +19,10 @@ impl QueueTable {
         dir.open(maps::TXQ_CONFIG).map(Self)
     }
 
-    /// Opens it, if there is one: the oldest predecessors had none.
+    /// Opens the table if it is pinned; the oldest predecessors had none.
     ///
     /// # Errors
-    /// [`Error::Map`]: it is there and cannot be opened.
+    /// [`Error::Map`]: the pin exists and cannot be opened.
     pub fn try_open(dir: &PinDir) -> Result<Option<Self>> {
         match dir.try_open(maps::TXQ_CONFIG)? {
             Some(_) => Self::open(dir).map(Some),
@@ -30,19 +30,19 @@ impl QueueTable {
         }
     }
 
-    /// The row of a CPU; zeroes if it is not configured.
+    /// Returns the row of a CPU. Its numbers are 0 if the CPU is not configured.
     ///
     /// # Errors
-    /// [`Error::Map`].
+    /// [`Error::Map`] with the kernel's reason.
     pub fn row(&self, cpu: u32) -> Result<TxqRow> {
         let row = self.0.get(&cpu)?.unwrap_or_default();
         Ok(TxqRow { cpu, queue_mapping: row.queue_mapping, htb_major: row.htb_major })
     }
 
-    /// All rows.
+    /// Returns all rows, in the order of the CPUs.
     ///
     /// # Errors
-    /// [`Error::Map`].
+    /// [`Error::Map`] with the kernel's reason.
     pub fn rows(&self) -> Result<Vec<TxqRow>> {
         (0..self.0.max_entries()).map(|cpu| self.row(cpu)).collect()
     }
@@ -56,26 +56,26 @@ impl QueueTable {
         self.0.set(&cpu, &TxqConfig { queue_mapping, htb_major })
     }
 
-    /// Nobody has written to it yet.
+    /// Tells whether no CPU is configured yet.
     ///
     /// # Errors
-    /// [`Error::Map`].
+    /// [`Error::Map`] with the kernel's reason.
     pub fn is_unset(&self) -> Result<bool> {
         Ok(self.rows()?.iter().all(|row| row.queue_mapping == 0 && row.htb_major == 0))
     }
 
-    /// The base setup: CPU n → queue n + 1, HTB major n + 1, for every CPU of the table.
+    /// Writes the base setup to the table.
     ///
     /// # Errors
-    /// [`Error::Map`]; [`Error::Other`] beyond 65534 CPUs.
+    /// [`Error::MapKey`]: the kernel refuses a row. [`Error::Other`]: the table has more than 65535 CPUs.
     pub fn base_setup(&self) -> Result<()> {
         self.base_rows()?.into_iter().try_for_each(|row| self.set(row))
     }
 
-    /// What the base setup makes of the table.
+    /// Returns the rows of the base setup: queue n + 1 and HTB major n + 1 for each CPU n of the table.
     ///
     /// # Errors
-    /// [`Error::Other`] beyond 65534 CPUs.
+    /// [`Error::Other`]: the table has more than 65535 CPUs.
     pub fn base_rows(&self) -> Result<Vec<TxqRow>> {
         let row = |cpu: u32| {
             let number = u16::try_from(cpu + 1)

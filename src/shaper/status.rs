@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The state of the set-up with the rates of its counters: what `cpumap-pping status` shows.
+//! Reads the state that `cpumap-pping status` shows: the set-up, and the rates of the counters.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -11,33 +11,33 @@ use crate::kernel::pin::PinDir;
 use crate::shaper::counters::Counters;
 use crate::shaper::inventory::{Cpu, Fill, Interface, Inventory};
 
-/// The state of the set-up.
+/// The state of the set-up, and the rates of the counters.
 #[derive(Clone, Debug)]
 pub struct StatusSnapshot {
-    /// By index.
+    /// Interfaces, in the order of their indexes.
     pub interfaces: Vec<Interface>,
-    /// Those that have an entry in any table, by number.
+    /// CPUs with an entry in any table, in the order of their numbers.
     pub cpus: Vec<Cpu>,
-    /// The maps that fill, by name.
+    /// Fill of each pinned map, by name.
     pub maps: BTreeMap<&'static str, Fill>,
-    /// Seconds between the two readings of the counters, to a tenth.
+    /// Time between the two readings of the counters in seconds, rounded to tenths.
     pub interval: f64,
-    /// In the order of include/counters.def.
+    /// Counters, in the order of include/counters.def.
     pub counters: Vec<CounterRate>,
-    /// Text shows the counters that are 0, too.
+    /// Show counters that are 0, too. Only the text format looks at this.
     pub with_zeroes: bool,
 }
 
 /// A counter of the packet path, summed over the CPUs.
 #[derive(Clone, Debug)]
 pub struct CounterRate {
-    /// Its name in include/counters.def.
+    /// Name in include/counters.def.
     pub name: &'static str,
-    /// The total.
+    /// Sum over the CPUs.
     pub count: u64,
-    /// Growth per second over the interval, to a tenth.
+    /// Growth per second during the interval, rounded to tenths.
     pub per_second: f64,
-    /// What it counts.
+    /// Description, from include/counters.def.
     pub help: &'static str,
 }
 
@@ -67,6 +67,7 @@ impl StatusSnapshot {
     }
 }
 
+/// Rounds to tenths.
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
