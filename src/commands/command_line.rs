@@ -23,8 +23,8 @@ pub trait CommandLine: TryFrom<Self::Args, Error = Error> {
     /// Reads the command line, program name included.
     ///
     /// # Errors
-    /// A [`CliExit`] that says what to print and how to exit: help (0), bad option (2), bad IP (30),
-    /// bad CPU (31).
+    /// A [`CliExit`] that says what to print and how to exit: help (0), bad option (2), bad IP
+    /// (30), bad CPU (31).
     fn parse<T>(args: impl IntoIterator<Item = T>) -> std::result::Result<Self, CliExit>
     where
         T: Into<OsString> + Clone,
@@ -130,8 +130,8 @@ where
     }
 }
 
-/// Returns the text below the options: example calls, and the exit codes among [`EXIT_CODES`] that the
-/// command can end with besides 0, 1 and 2.
+/// Returns the text below the options: example calls, and the exit codes among [`EXIT_CODES`] that
+/// the command can end with besides 0, 1 and 2.
 pub fn after_help(examples: &str, codes: &[u8]) -> String {
     let applies = |code: u8| code <= exit::USAGE || codes.contains(&code);
     let list: String = EXIT_CODES

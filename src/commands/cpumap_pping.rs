@@ -9,9 +9,9 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::command_line::{after_help, CommandLine};
 use crate::commands::options::parse_interval;
-use crate::commands::output::{print, print_line, print_record};
+use crate::commands::print::{print, print_line, print_record};
 use crate::domain::error::{exit, Error, Result};
-use crate::format::status;
+use crate::format::status_formats;
 use crate::kernel::capability::{missing_capabilities, LOAD_CAPABILITIES};
 use crate::kernel::pin::PinDir;
 use crate::kernel::{libbpf, netlink};
@@ -39,17 +39,17 @@ const CODES: [u8; 3] = [exit::MAP, exit::MAP_FILE, exit::BPFFS];
 )]
 pub struct CpumapPpingArgs {
     #[command(subcommand)]
-    command: Part,
+    command: Subcommands,
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum Part {
+enum Subcommands {
     /// Show what is attached where and in which mode, how full the maps are, counters and rates
     Status {
         /// Print one JSON object instead of text
         ///
-        /// Keys: "loaded" (false, and nothing else, when nothing is loaded); "interfaces", a list of
-        /// "name" (null: gone), "ifindex", "direction" ("lan", "wan" or null), "xdp" and
+        /// Keys: "loaded" (false, and nothing else, when nothing is loaded); "interfaces", a list
+        /// of "name" (null: gone), "ifindex", "direction" ("lan", "wan" or null), "xdp" and
         /// "classifier" ("id", "name", for XDP "mode"; or null), "pinned_maps" (false: its programs
         /// use other maps than the pinned ones); "cpus", a list of "cpu", "available", "queue_size"
         /// (null: not in cpu_map), "tx_queue", "htb_major", "mappings"; "maps", by name, "used" and
@@ -108,8 +108,8 @@ impl TryFrom<CpumapPpingArgs> for CpumapPpingRequest {
 
     fn try_from(args: CpumapPpingArgs) -> Result<Self> {
         match args.command {
-            Part::Check => Ok(Self::Check),
-            Part::Status { json, all, interval } => {
+            Subcommands::Check => Ok(Self::Check),
+            Subcommands::Status { json, all, interval } => {
                 let read = |text: &str| parse_interval("--interval", text);
                 let interval = interval.as_deref().map(read).transpose()?;
                 let interval = interval.unwrap_or(StatusRequest::default().interval);
@@ -147,8 +147,8 @@ fn explain_missing_maps(dir: &PinDir, err: Error) -> Error {
     Error::map_file(detail.what, why, remedy)
 }
 
-/// Shows the state. Also before anything is loaded: a JSON reader gets `{"loaded":false}`, and every
-/// caller the exit code.
+/// Shows the state. Also before anything is loaded: a JSON reader gets `{"loaded":false}`, and
+/// every caller the exit code.
 fn show(dir: &PinDir, how: &StatusRequest, inventory: Result<Inventory>) -> Result<ExitCode> {
     let inventory = match inventory {
         Err(err @ Error::MapFile(_)) if how.json => {
@@ -158,7 +158,7 @@ fn show(dir: &PinDir, how: &StatusRequest, inventory: Result<Inventory>) -> Resu
         result => result?,
     };
     let state = StatusSnapshot::read(dir, inventory, how.interval, how.all)?;
-    print_record(if how.json { &status::JSON } else { &status::TEXT }, &state)?;
+    print_record(if how.json { &status_formats::JSON } else { &status_formats::TEXT }, &state)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The commands, one module each: its arguments, the checked request made of them, and its run.
 //!
-//! [`COMMANDS`] is the one list of them: man pages, completions, the package check, the README's table
-//! and the tests follow from it. `src/bin/` has three lines for each.
+//! [`COMMANDS`] is the one list of them: man pages, completions, the package check, the README's
+//! table and the tests follow from it. `src/bin/` has three lines for each.
 
 use std::process::ExitCode;
 
@@ -10,11 +10,11 @@ use crate::commands::command_line::{main_exit, CommandLine};
 
 pub mod command_line;
 pub mod cpumap_pping;
-mod event_options;
+mod event_args;
 mod options;
-mod output;
 pub mod pping;
-mod rtt_options;
+mod print;
+mod rtt_args;
 pub mod tc_classify;
 pub mod xdp_iphash_to_cpu;
 pub mod xdp_iphash_to_cpu_cmdline;

@@ -6,8 +6,8 @@ use clap::Parser;
 
 use crate::commands::command_line::{after_help, CommandLine};
 use crate::commands::options::{missing, required};
-use crate::commands::output::{print, report, warn};
-use crate::commands::rtt_options::RttArgs;
+use crate::commands::print::{print, report, warn};
+use crate::commands::rtt_args::RttArgs;
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::number::{check_cpu, parse_cpu, parse_number, parse_u16_hex};
 use crate::domain::{IfName, TxqRow};

@@ -5,7 +5,7 @@ use clap::Parser;
 
 use crate::commands::command_line::{after_help, CommandLine};
 use crate::commands::options::{exclusive, required};
-use crate::commands::output::report;
+use crate::commands::print::report;
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::IfName;
 use crate::kernel::device;

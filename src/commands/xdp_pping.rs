@@ -10,24 +10,24 @@ use clap::Parser;
 
 use crate::abi::StreamConfig;
 use crate::commands::command_line::{after_help, CommandLine};
-use crate::commands::event_options::EventArgs;
+use crate::commands::event_args::EventArgs;
 use crate::commands::options::{exclusive, one_of, parse_interval, Choice};
-use crate::commands::output::{print, print_record, warn};
+use crate::commands::print::{print, print_record, warn};
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::format::NamedFormat;
 use crate::domain::summary::{HandleReport, Snapshot};
 use crate::domain::{Side, Sides};
-use crate::format::{snapshot, stream};
+use crate::format::{snapshot_formats, stream_formats};
 use crate::kernel::pin::PinDir;
 use crate::rtt::records::Records;
 use crate::stream::clock::Clock;
-use crate::stream::options::EventOptions;
+use crate::stream::event_options::EventOptions;
+use crate::stream::output::{Output, StreamFormat};
 use crate::stream::session::{self, Product};
 use crate::stream::signals::ProcessSignals;
-use crate::stream::source::follow::{self, Following};
+use crate::stream::source::following::{self, Following};
 use crate::stream::source::live::Live;
-use crate::stream::source::programs::{StreamProgram, StreamPrograms, StreamSetup};
-use crate::stream::writer::{Output, StreamFormat};
+use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms, StreamSetup};
 
 const EXAMPLES: &str = "
   What shapers read:
@@ -91,9 +91,9 @@ pub struct XdpPpingArgs {
 
 /// Returns a parser that takes the names of the snapshot's and the stream's formats, each once.
 fn formats() -> PossibleValuesParser {
-    let snapshot = snapshot::FORMATS.iter().map(|format| (format.name, format.help));
-    let stream = stream::FORMATS.iter().map(|format| (format.name, format.help));
-    let new = stream.filter(|(name, _)| !snapshot::FORMATS.iter().any(|f| f.name == *name));
+    let snapshot = snapshot_formats::FORMATS.iter().map(|format| (format.name, format.help));
+    let stream = stream_formats::FORMATS.iter().map(|format| (format.name, format.help));
+    let new = stream.filter(|(name, _)| !snapshot_formats::FORMATS.iter().any(|f| f.name == *name));
     let all = snapshot.chain(new).map(|(name, help)| PossibleValue::new(name).help(help));
     PossibleValuesParser::new(all.collect::<Vec<_>>())
 }
@@ -155,8 +155,9 @@ impl XdpPpingArgs {
         if let Some(option) = self.events.given() {
             return only(option);
         }
-        let name = self.format.as_deref().unwrap_or(snapshot::FORMATS[0].name);
-        let Some(format) = snapshot::FORMATS.into_iter().find(|format| format.name == name) else {
+        let name = self.format.as_deref().unwrap_or(snapshot_formats::FORMATS[0].name);
+        let Some(format) = snapshot_formats::FORMATS.into_iter().find(|format| format.name == name)
+        else {
             return only(&format!("--format {name}"));
         };
         let read = |text: &str| parse_interval("--watch", text);
@@ -165,9 +166,10 @@ impl XdpPpingArgs {
     }
 
     fn follow(self) -> Result<FollowRequest> {
-        let name = self.format.as_deref().unwrap_or(stream::FORMATS[0].name);
-        let Some(format) = stream::FORMATS.into_iter().find(|format| format.name == name) else {
-            let [first @ .., last] = stream::FORMATS.map(|format| format.name);
+        let name = self.format.as_deref().unwrap_or(stream_formats::FORMATS[0].name);
+        let Some(format) = stream_formats::FORMATS.into_iter().find(|format| format.name == name)
+        else {
+            let [first @ .., last] = stream_formats::FORMATS.map(|format| format.name);
             let what = format!("--follow with --format {name}");
             let remedy = format!("give {} or {last}", first.join(", "));
             return Err(Error::usage(what, format!("a stream has no {name}"), remedy));
@@ -198,18 +200,18 @@ fn watch(request: &SnapshotRequest) -> Result<()> {
     Ok(())
 }
 
-/// Tells whether the figures of each side are needed. The contract's JSON, which must be quick, does
-/// without.
+/// Tells whether the figures of each side are needed. The contract's JSON, which must be quick,
+/// does without.
 fn needs_sides(request: &SnapshotRequest) -> bool {
-    request.sides != Sides::Both || request.format != &snapshot::JSON
+    request.sides != Sides::Both || request.format != &snapshot_formats::JSON
 }
 
 fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
     Records::open(dir)?.reports(sides_apart)
 }
 
-/// Prints the snapshot. Also before anything is loaded: the caller's JSON parser gets an empty list,
-/// and the exit code.
+/// Prints the snapshot. Also before anything is loaded: the caller's JSON parser gets an empty
+/// list, and the exit code.
 fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<()> {
     let write = |reports| print_record(request.format, &Snapshot { reports, sides: request.sides });
     match found {
@@ -237,7 +239,7 @@ fn follower(request: &FollowRequest) -> Result<Live<Following>> {
         stream,
         handshake: false,
         replay: false,
-        flows: follow::flow_places(&dir)?,
+        flows: following::flow_places(&dir)?,
     })?;
     Ok(Live::new(Following::begin(&dir, &programs)?, programs))
 }
@@ -249,7 +251,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_for() {
-        let plain = SnapshotRequest { sides: Sides::Both, format: &snapshot::JSON, watch: None };
+        let plain =
+            SnapshotRequest { sides: Sides::Both, format: &snapshot_formats::JSON, watch: None };
         let seconds = |s| Some(Duration::from_secs_f64(s));
         let table = [
             ("", plain),
@@ -259,13 +262,13 @@ mod tests {
                 "--si=internet --form=jsonl",
                 SnapshotRequest {
                     sides: Sides::One(Side::Internet),
-                    format: &snapshot::JSONL,
+                    format: &snapshot_formats::JSONL,
                     ..plain
                 },
             ),
             (
                 "--format table --watch 5",
-                SnapshotRequest { format: &snapshot::TABLE, watch: seconds(5.0), ..plain },
+                SnapshotRequest { format: &snapshot_formats::TABLE, watch: seconds(5.0), ..plain },
             ),
             ("--watch 9 --watch 0.5", SnapshotRequest { watch: seconds(0.5), ..plain }),
         ];
@@ -282,7 +285,7 @@ mod tests {
     fn following() {
         let plain = FollowRequest {
             sides: Sides::Both,
-            format: &stream::STANDARD,
+            format: &stream_formats::STANDARD,
             events: EventOptions::default(),
             file: None,
         };
@@ -290,18 +293,21 @@ mod tests {
         let file = Some("a.jsonl".into());
         let table = [
             ("--follow", plain.clone()),
-            ("--foll --format ppviz", FollowRequest { format: &stream::PPVIZ, ..plain.clone() }),
+            (
+                "--foll --format ppviz",
+                FollowRequest { format: &stream_formats::PPVIZ, ..plain.clone() },
+            ),
             (
                 "--follow --side internet --format=json",
                 FollowRequest {
                     sides: Sides::One(Side::Internet),
-                    format: &stream::JSON,
+                    format: &stream_formats::JSON,
                     ..plain.clone()
                 },
             ),
             (
                 "--format jsonl --rate-limit 0 --follow --write a.jsonl",
-                FollowRequest { format: &stream::JSONL, events, file, ..plain },
+                FollowRequest { format: &stream_formats::JSONL, events, file, ..plain },
             ),
         ];
         for (line, request) in table {

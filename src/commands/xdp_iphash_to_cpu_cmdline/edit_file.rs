@@ -8,14 +8,14 @@
 use clap::CommandFactory;
 
 use crate::commands::xdp_iphash_to_cpu_cmdline::args::MappingArgs;
-use crate::commands::xdp_iphash_to_cpu_cmdline::call::Call;
+use crate::commands::xdp_iphash_to_cpu_cmdline::edit_options::EditOptions;
 use crate::domain::error::{Error, Result};
 use crate::domain::number::check_cpu;
 use crate::shaper::changes::{Edit, EditLine};
 
 /// What a file may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowed {
+pub enum AllowedEdits {
     /// `--add` and `--del`.
     AddAndDel,
     /// `--add`: the file is the whole mapping.
@@ -25,8 +25,14 @@ pub enum Allowed {
 /// Reads all lines, or refuses the first bad one by its number. `name` names the file in messages.
 ///
 /// # Errors
-/// [`Error::Usage`], [`Error::BadIp`] or [`Error::BadCpu`], as the same options on the command line.
-pub fn read(name: &str, text: &str, allowed: Allowed, possible_cpus: u32) -> Result<Vec<EditLine>> {
+/// [`Error::Usage`], [`Error::BadIp`] or [`Error::BadCpu`], as the same options on the command
+/// line.
+pub fn read(
+    name: &str,
+    text: &str,
+    allowed: AllowedEdits,
+    possible_cpus: u32,
+) -> Result<Vec<EditLine>> {
     let options = OptionNames::new();
     let mut lines = Vec::new();
     for (line, number) in text.lines().zip(1..) {
@@ -40,11 +46,11 @@ pub fn read(name: &str, text: &str, allowed: Allowed, possible_cpus: u32) -> Res
     Ok(lines)
 }
 
-fn checked(edit: Edit, allowed: Allowed, possible_cpus: u32) -> Result<Edit> {
+fn checked(edit: Edit, allowed: AllowedEdits, possible_cpus: u32) -> Result<Edit> {
     match (edit, allowed) {
         (Edit::Add(mapping), _) => check_cpu(mapping.cpu, possible_cpus).map(|()| edit),
-        (Edit::Del(_), Allowed::AddAndDel) => Ok(edit),
-        (Edit::Del(_), Allowed::AddOnly) => {
+        (Edit::Del(_), AllowedEdits::AddAndDel) => Ok(edit),
+        (Edit::Del(_), AllowedEdits::AddOnly) => {
             let remedy = "leave the prefix out of the file, or use --batch";
             Err(Error::usage("--del", "--replace deletes what the file does not add", remedy))
         }
@@ -97,7 +103,7 @@ impl OptionNames {
         if words.peek().is_none() {
             return Ok(None);
         }
-        let mut call = Call::default();
+        let mut call = EditOptions::default();
         while let Some(word) = words.next() {
             if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) {
                 let (name, value) = match name.split_once('=') {
@@ -135,7 +141,7 @@ impl OptionNames {
     /// `-ai10.0.0.1`: flags, then perhaps an option whose value is the rest or the next word.
     fn short_options<'a>(
         &self,
-        call: &mut Call<'a>,
+        call: &mut EditOptions<'a>,
         cluster: &'a str,
         word: &str,
         mut next: impl FnMut() -> Option<&'a str>,
@@ -164,7 +170,7 @@ fn unknown(word: &str) -> Error {
 
 /// Sets one option of `call`; `next` gives the word that follows.
 fn set<'a>(
-    call: &mut Call<'a>,
+    call: &mut EditOptions<'a>,
     kind: OptionKind,
     word: &str,
     value: Option<&'a str>,
@@ -201,7 +207,7 @@ mod tests {
     use crate::commands::xdp_iphash_to_cpu_cmdline::MappingRequest;
 
     fn lines(text: &str) -> Result<Vec<EditLine>> {
-        read("FILE", text, Allowed::AddAndDel, 64)
+        read("FILE", text, AllowedEdits::AddAndDel, 64)
     }
 
     /// What the command line makes of the same options: the edit, or the exit code.
@@ -289,7 +295,7 @@ mod tests {
         let lines = lines(text).unwrap();
         assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [4, 6, 7]);
         assert_eq!(command_line("--del --ip ::1"), Ok(lines[1].edit));
-        assert_eq!(read("FILE", "", Allowed::AddOnly, 1).unwrap(), []);
+        assert_eq!(read("FILE", "", AllowedEdits::AddOnly, 1).unwrap(), []);
     }
 
     #[test]
@@ -315,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_whole_mapping_deletes_nothing_by_name() {
-        let err = read("FILE", "\n-xi ::1", Allowed::AddOnly, 1).unwrap_err();
+        let err = read("FILE", "\n-xi ::1", AllowedEdits::AddOnly, 1).unwrap_err();
         assert!(err.to_string().starts_with("FILE line 2: --del: "), "{err}");
         assert_eq!(err.exit_code(), 2);
     }

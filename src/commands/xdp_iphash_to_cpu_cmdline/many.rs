@@ -7,8 +7,8 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::commands::output::{print_line, warn};
-use crate::commands::xdp_iphash_to_cpu_cmdline::edit_file::{self, Allowed};
+use crate::commands::print::{print_line, warn};
+use crate::commands::xdp_iphash_to_cpu_cmdline::edit_file::{self, AllowedEdits};
 use crate::commands::xdp_iphash_to_cpu_cmdline::queue_setup::{mismatch, set_up_queues};
 use crate::domain::error::{Error, Result};
 use crate::domain::{Mapping, TxqRow};
@@ -80,7 +80,7 @@ fn read(request: &ManyRequest) -> Result<Vec<EditLine>> {
     .map_err(|err| Error::other(format!("read {}", request.source), err, ""))?;
     // What is not UTF-8 ends up in a message about its line.
     let text = String::from_utf8_lossy(&bytes);
-    let allowed = if request.replace { Allowed::AddOnly } else { Allowed::AddAndDel };
+    let allowed = if request.replace { AllowedEdits::AddOnly } else { AllowedEdits::AddAndDel };
     edit_file::read(&request.source.to_string(), &text, allowed, possible_cpus()?)
 }
 
@@ -123,12 +123,12 @@ fn check_room(request: &ManyRequest, changes: &Changes, room: usize) -> Result<(
 }
 
 fn apply(request: &ManyRequest, mappings: &Mappings, changes: &Changes) -> Result<()> {
-    let mut progress = Progress::new(changes.len());
+    let mut progress = ProgressLine::new(changes.len());
     let deletions_first = changes.entries_at_most() > mappings.max_entries() as usize;
     let applied = mappings.apply(changes, deletions_first, |count| progress.step(count));
     progress.end();
     applied.map_err(|err| {
-        let Progress { done, total, .. } = progress;
+        let ProgressLine { done, total, .. } = progress;
         err.at(format_args!(
             "apply {} (of {total} changes, {done} or more are made)",
             request.source
@@ -187,14 +187,14 @@ fn warn_some<I: Iterator<Item = String>>(count: usize, what: &str, warnings: imp
 }
 
 /// How far it is, for whoever watches on a terminal.
-struct Progress {
+struct ProgressLine {
     total: usize,
     done: usize,
     shown: Option<Instant>,
     terminal: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Short enough to look alive, long enough not to cost anything.
     const PAUSE: Duration = Duration::from_millis(100);
 
