@@ -4,38 +4,38 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::commands::options::{one_of, parse_real, Choice, WEEK};
+use crate::commands::options::{first_given, one_of, parse_real, Choice, WEEK};
 use crate::domain::error::{Error, Result};
 use crate::stream::event_options::{fixed_point, EventOptions, RttType};
 
 const HEADING: &str = "Event options";
 
 const RTT_TYPES: [Choice<RttType>; 2] = [
-    ("min", "The least of the flow so far", RttType::Min),
-    ("smoothed", "The smoothed one, as TCP calculates it", RttType::Smoothed),
+    ("min", "The smallest RTT of the flow so far", RttType::Min),
+    ("smoothed", "The smoothed RTT, as TCP calculates it", RttType::Smoothed),
 ];
 
 /// Options that say which RTTs become events, and where they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct EventArgs {
-    /// Milliseconds between two RTT events of a flow, at least; 0: every RTT [default: 100]
+    /// Shortest time between two RTT events of a flow, in milliseconds; 0: every RTT [default: 100]
     #[arg(long, short = 'r', value_name = "MS", allow_hyphen_values = true)]
     #[arg(help_heading = HEADING)]
     rate_limit: Option<String>,
 
-    /// RTTs of a flow between two of its RTT events, at least, in the place of --rate-limit once
-    /// the flow has one: 0.5 is two events each RTT; 0: off [default: 0]
+    /// Shortest time between two RTT events of a flow, as a multiple of its RTT: 0.5 allows two
+    /// events each RTT. Replaces --rate-limit once the flow has an RTT; 0: off [default: 0]
     #[arg(long, short = 'R', value_name = "F", allow_hyphen_values = true)]
     #[arg(help_heading = HEADING)]
     rtt_rate: Option<String>,
 
-    /// The RTT that --rtt-rate counts in: min or smoothed [default: min]
+    /// RTT of the flow that --rtt-rate multiplies: min or smoothed [default: min]
     #[arg(long, short = 't', value_name = "TYPE", hide_possible_values = true)]
     #[arg(value_parser = one_of(&RTT_TYPES))]
     #[arg(help_heading = HEADING)]
     rtt_type: Option<RttType>,
 
-    /// Write to FILE, not to standard output: appended to, but begun anew with --format json;
+    /// Write to FILE, not to standard output. Appends to it, but --format json overwrites it. On
     /// SIGHUP opens it again
     #[arg(long, short = 'w', value_name = "FILE", allow_hyphen_values = true)]
     #[arg(help_heading = HEADING)]
@@ -43,7 +43,7 @@ pub struct EventArgs {
 }
 
 impl EventArgs {
-    /// The first option that was given.
+    /// Returns the first of these options that was given.
     pub fn given(&self) -> Option<&'static str> {
         let group = [
             ("--rate-limit", self.rate_limit.is_some()),
@@ -51,12 +51,10 @@ impl EventArgs {
             ("--rtt-type", self.rtt_type.is_some()),
             ("--write", self.write.is_some()),
         ];
-        group.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+        first_given(&group)
     }
-}
 
-impl EventArgs {
-    /// Returns the file to write; `None` is standard output.
+    /// Returns the file to write; `None` is standard output, which `-` names too.
     pub fn file(&self) -> Option<PathBuf> {
         self.write.clone().filter(|path| path.as_os_str() != "-")
     }

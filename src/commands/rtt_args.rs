@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The options that switch the RTT measurement.
+//! The options of the RTT measurement, which `xdp_iphash_to_cpu` and `tc_classify` share.
 
 use crate::commands::options::exclusive;
 use crate::domain::error::{Error, Result};
 use crate::domain::number::parse_number;
 use crate::kernel::load::RttOptions;
 
-/// Options that switch the RTT measurement.
+/// Options that configure the RTT measurement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct RttArgs {
-    /// Flows whose RTT can be followed at once, 1024 to 16777216, rounded up to a power of two
-    /// [default: 262144, or what the running set-up has]
+    /// Number of flows whose RTT can be measured at once: 1024 to 16777216, rounded up to a power
+    /// of two [default: that of the loaded programs, else 262144]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = RTT_HEADING)]
     flows: Option<String>,
 
-    /// Count the RTT of SYN and SYN-ACK as well [default: only of segments that carry data]
+    /// Also measure the RTT of SYN and SYN-ACK [default: only of segments that carry data]
     #[arg(long, help_heading = RTT_HEADING)]
     handshake: bool,
 
@@ -23,7 +23,7 @@ pub struct RttArgs {
     no_rtt: bool,
 }
 
-const RTT_HEADING: &str = "RTT options (in force from this load on)";
+const RTT_HEADING: &str = "RTT options (they apply from this load on)";
 
 impl TryFrom<RttArgs> for RttOptions {
     type Error = Error;
@@ -46,7 +46,7 @@ mod tests {
     use crate::domain::error::exit;
 
     #[test]
-    fn rtt_options() {
+    fn rtt_options_are_checked_and_rounded() {
         let args = |flows: Option<&str>, handshake, no_rtt| RttArgs {
             flows: flows.map(str::to_owned),
             handshake,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `xdp_pping`: prints the RTTs of the last 60 seconds, or follows the events of every flow.
+//! `xdp_pping`: prints the RTTs of the last 60 seconds, or streams the events of every flow.
 
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -30,17 +30,17 @@ use crate::stream::source::live::Live;
 use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms, StreamSetup};
 
 const EXAMPLES: &str = "
-  What shapers read:
+  For a program that shapes traffic:
     xdp_pping
-  Who suffers most, and on which side, renewed every 5 seconds:
+  The classes with the highest RTT, and the side it comes from, every 5 seconds:
     xdp_pping --format table --watch 5
   xdp_pping --format jsonl --side subscriber | jq -c 'select(.p95 > 100)'
   Every RTT of every flow as it is measured, with its class and side:
     xdp_pping --follow --rate-limit 0 --format jsonl --write /var/log/rtt.jsonl
 
-The hook sits before the queueing discipline: the shaper's own queue is inside the RTT of the
-direction that it delays. In the JSON formats a class is written in decimal, in the table in
-hexadecimal as tc writes it.";
+RTTs are measured before the queueing discipline, so the shaper's own queue is part of the RTT of
+the direction that it delays. Classes are in decimal in the JSON formats, and in hexadecimal, as tc
+writes them, in the table.";
 
 const SIDES: [Choice<Sides>; 3] = [
     ("subscriber", "From the shaper to the subscriber and back", Sides::One(Side::Subscriber)),
@@ -49,7 +49,7 @@ const SIDES: [Choice<Sides>; 3] = [
         "From the shaper to the host on the internet and back",
         Sides::One(Side::Internet),
     ),
-    ("both", "The samples of both taken together", Sides::Both),
+    ("both", "The samples of both sides taken together", Sides::Both),
 ];
 
 const CODES: [u8; 4] = [exit::MAP, exit::MAP_FILE, exit::BPFFS, exit::BPF_LOAD];
@@ -77,7 +77,7 @@ pub struct XdpPpingArgs {
     #[arg(long, value_name = "FORMAT", value_parser = formats(), hide_possible_values = true)]
     format: Option<String>,
 
-    /// Print again every so many seconds until interrupted: 0.1 to 86400
+    /// Print again every SECONDS, 0.1 to 86400, until interrupted
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     watch: Option<String>,
 
@@ -107,18 +107,18 @@ pub enum XdpPpingRequest {
     Follow(FollowRequest),
 }
 
-/// What to print of the last 60 seconds.
+/// How to print the RTTs of the last 60 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotRequest {
     /// The samples to show.
     pub sides: Sides,
     /// The format to print in.
     pub format: &'static NamedFormat<Snapshot>,
-    /// Print again after this long, 0.1 s to one day; `None`: once.
+    /// Time between two snapshots, 0.1 s to one day; `None`: print one.
     pub watch: Option<Duration>,
 }
 
-/// Which events to print.
+/// The events to print, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowRequest {
     /// The side whose events to print, or both.
@@ -190,6 +190,7 @@ pub fn run(request: XdpPpingRequest) -> Result<()> {
     }
 }
 
+/// Prints one snapshot, or one after another.
 fn watch(request: &SnapshotRequest) -> Result<()> {
     loop {
         show(request, reports(&PinDir::default(), needs_sides(request)))?;
@@ -200,8 +201,8 @@ fn watch(request: &SnapshotRequest) -> Result<()> {
     Ok(())
 }
 
-/// Tells whether the figures of each side are needed. The contract's JSON, which must be quick,
-/// does without.
+/// Tells whether the figures of each side are needed. The contract's JSON does not need them, and
+/// it must be quick.
 fn needs_sides(request: &SnapshotRequest) -> bool {
     request.sides != Sides::Both || request.format != &snapshot_formats::JSON
 }
@@ -210,8 +211,8 @@ fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
     Records::open(dir)?.reports(sides_apart)
 }
 
-/// Prints the snapshot. Also before anything is loaded: the caller's JSON parser gets an empty
-/// list, and the exit code.
+/// Prints the snapshot. If nothing is loaded, prints an empty one before it returns the error, so
+/// that a caller's JSON parser does not fail.
 fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<()> {
     let write = |reports| print_record(request.format, &Snapshot { reports, sides: request.sides });
     match found {
@@ -221,6 +222,7 @@ fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<(
     }
 }
 
+/// Streams the events of the shaper's flows.
 fn follow(request: &FollowRequest) -> Result<()> {
     let output = Output::open(request.file.as_deref(), request.format, true)?;
     let mut signals = ProcessSignals::block()?;
@@ -229,7 +231,7 @@ fn follow(request: &FollowRequest) -> Result<()> {
     session::run(&mut source, &mut signals, output, Clock::live()?, product, &warn)
 }
 
-/// Loads the follower's program and puts it behind the classifiers of the shaper.
+/// Loads the follower's program and puts it behind the shaper's classifiers.
 fn follower(request: &FollowRequest) -> Result<Live<Following>> {
     let dir = PinDir::default();
     let mut stream = StreamConfig { events: 1, ..StreamConfig::default() };
@@ -250,7 +252,7 @@ mod tests {
     use crate::commands::command_line::words;
 
     #[test]
-    fn what_is_asked_for() {
+    fn options_become_snapshot_requests() {
         let plain =
             SnapshotRequest { sides: Sides::Both, format: &snapshot_formats::JSON, watch: None };
         let seconds = |s| Some(Duration::from_secs_f64(s));
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn following() {
+    fn options_become_follow_requests() {
         let plain = FollowRequest {
             sides: Sides::Both,
             format: &stream_formats::STANDARD,
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn bad_command_lines_are_refused() {
         let table = [
             ("--side lan", "'lan'"),
             ("--format xml", "'xml'"),

@@ -14,8 +14,7 @@ use crate::format::push::{push_ms, push_number};
 pub enum Layout {
     /// No white space.
     Compact,
-    /// A line for each member. The number is the level of the object: its members are indented by
-    /// two spaces more than two spaces a level.
+    /// A line for each member, indented by two spaces a level. The number is the level of the object itself; its members are one level deeper.
     Indented(usize),
 }
 
@@ -102,19 +101,19 @@ impl<'a> JsonObject<'a> {
         self.field(name).extend_from_slice(b"null");
     }
 
-    /// Writes a string that `text` appends. It must need no escapes.
-    pub fn text(&mut self, name: &str, text: impl FnOnce(&mut Vec<u8>)) {
+    /// Writes a string that `push_text` appends. It must need no escapes.
+    pub fn unescaped_string(&mut self, name: &str, push_text: impl FnOnce(&mut Vec<u8>)) {
         let out = self.field(name);
         out.push(b'"');
-        text(out);
+        push_text(out);
         out.push(b'"');
     }
 
     /// Writes a string with the escapes that it needs.
-    pub fn word(&mut self, name: &str, word: &str) {
+    pub fn string(&mut self, name: &str, text: &str) {
         let out = self.field(name);
         // Writing to a Vec cannot fail.
-        let _ = serde_json::to_writer(out, word);
+        let _ = serde_json::to_writer(out, text);
     }
 
     /// Writes an object whose members `fields` writes.
@@ -183,7 +182,7 @@ mod tests {
         let mut out = Vec::new();
         JsonObject::write(&mut out, layout, |object| {
             object.number("n", 7);
-            object.word("name", "a\"b\n");
+            object.string("name", "a\"b\n");
             object.float("rate", 1.0);
             object.flag("on", true);
             object.objects("list", [1, 2], |object, n| object.number("n", n));
@@ -192,7 +191,7 @@ mod tests {
             object.optional("gone", None::<u64>, |object, n| object.number("n", n));
             object.optional("there", Some(3), |object, n| object.number("n", n));
             object.ms("time", 1_234_567);
-            object.text("handle", |out| out.extend_from_slice(b"1:5"));
+            object.unescaped_string("handle", |out| out.extend_from_slice(b"1:5"));
             object.numbers("bins", &[0, u64::MAX]);
             object.float("infinite", f64::INFINITY);
         });

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
+use std::time::Duration;
+
 use super::*;
 use crate::commands::command_line::words;
 use crate::stream::event_options::RttType;
@@ -24,7 +26,7 @@ fn limit(ms: u64) -> EventOptions {
 }
 
 #[test]
-fn what_is_asked_for() {
+fn options_become_requests() {
     let capture = PacketSource::Capture("a.pcap".into());
     let table = [
         ("-i eth0", plain()),
@@ -49,7 +51,7 @@ fn what_is_asked_for() {
 }
 
 #[test]
-fn rtt_rate_and_file() {
+fn the_rate_is_fixed_point_and_a_dash_is_standard_output() {
     let request = PpingRequest::parse(words("-i eth0 -R 0.5 -t smoothed -w out.json")).unwrap();
     assert_eq!(request.events.rtt_rate, 32_768);
     assert_eq!(request.events.rtt_type, RttType::Smoothed);
@@ -58,7 +60,7 @@ fn rtt_rate_and_file() {
 }
 
 #[test]
-fn aggregates() {
+fn aggregate_options_become_parameters() {
     let default = AggregateOptions::default();
     let one = AggregateOptions { interval: Duration::from_secs(1), ..default };
     let all = AggregateOptions {
@@ -85,7 +87,7 @@ fn aggregates() {
 }
 
 #[test]
-fn the_programs_get_what_was_asked_for() {
+fn options_are_written_into_the_configuration() {
     let mut config = StreamConfig::default();
     PpingRequest::parse(words("-i eth0 -C -l -r 5 -a 1 -4 20 -6 56")).unwrap().apply(&mut config);
     assert_eq!((config.tcp, config.icmp, config.include_local), (0, 1, 1));
@@ -94,7 +96,7 @@ fn the_programs_get_what_was_asked_for() {
 }
 
 #[test]
-fn refusals() {
+fn bad_command_lines_are_refused() {
     let table = [
         ("", "missing --interface, --read"),
         ("-i eth0 --read x", "--interface with --read"),

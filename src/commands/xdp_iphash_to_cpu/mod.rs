@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use nix::unistd::{Gid, Uid, User};
+
 use crate::abi::maps;
-use crate::commands::command_line::{after_help, CommandLine};
+use crate::commands::command_line::CommandLine;
 use crate::commands::options::{exactly_one, exclusive, required};
-use crate::commands::print::{report, warn};
-use crate::commands::rtt_args::RttArgs;
-use crate::domain::error::{exit, Error, Result};
+use crate::commands::print::{print_unless_quiet, warn};
+use crate::commands::xdp_iphash_to_cpu::args::SteerArgs;
+use crate::domain::error::{Error, Result};
 use crate::domain::number::{check_cpu, parse_cpu, parse_number};
 use crate::domain::{Direction, IfName};
 use crate::kernel::device;
@@ -17,145 +19,57 @@ use crate::kernel::machine::possible_cpus;
 use crate::kernel::map::Map;
 use crate::kernel::pin::PinDir;
 use crate::kernel::xdp::{xdp_attach, xdp_detach, Outcome, XdpMode};
-use clap::{ArgAction, Parser};
-use nix::unistd::{Gid, Uid, User};
 
-/// Frames that a CPU's queue holds unless `--qsize` says otherwise.
+mod args;
+
+/// Length of a CPU's queue in frames unless `--qsize` says otherwise.
 pub const DEFAULT_QSIZE: u32 = 2048;
-/// The kernel's limit for a cpumap queue, in frames.
+/// Largest length of a cpumap queue in frames (kernel/bpf/cpumap.c).
 pub const MAX_QSIZE: u32 = 16384;
 
-const USAGE: &str = "xdp_iphash_to_cpu --dev IF {--lan|--wan} [OPTIONS]
-       xdp_iphash_to_cpu --dev IF --remove";
-
-const EXAMPLES: &str = "
-  The two NICs of a shaper:
-    xdp_iphash_to_cpu --dev eth0 --lan
-    xdp_iphash_to_cpu --dev eth1 --wan
-  Only CPUs 2 and 3, in generic mode:
-    xdp_iphash_to_cpu --dev eth0 --lan --cpu 2 --cpu 3 --skb-mode
-  Detach (`ip link set dev eth0 xdp off` does it too, but leaves the direction set):
-    xdp_iphash_to_cpu --dev eth0 --remove";
-
-const CODES: [u8; 7] = [
-    exit::XDP_ATTACH,
-    exit::MAP,
-    exit::MAP_KEY,
-    exit::MAP_FILE,
-    exit::BPFFS,
-    exit::BAD_CPU,
-    exit::BPF_LOAD,
-];
-
-/// Steer each subscriber's packets to one CPU
-///
-/// Loads the steering program and attaches it to the receive side of an interface. Mounts the BPF
-/// file system and creates the maps if they are not there; those that are there are used as they
-/// are, so loading again loses neither packets nor mappings.
-#[derive(Clone, Debug, Parser)]
-#[command(
-    name = "xdp_iphash_to_cpu",
-    version,
-    override_usage = USAGE,
-    after_help = after_help(EXAMPLES, &CODES),
-    infer_long_args = true,
-    args_override_self = true,
-    disable_help_flag = true
-)]
-pub struct SteerArgs {
-    /// Interface to attach to
-    #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
-    dev: Option<String>,
-
-    /// The interface faces the internet: a packet's destination is the subscriber
-    #[arg(long, short)]
-    wan: bool,
-
-    /// The interface faces the subscribers: a packet's source is the subscriber
-    #[arg(long, short)]
-    lan: bool,
-
-    /// Steer to this CPU; repeat for more. From 0; decimal, 0x hexadecimal or 0 octal
-    #[arg(long, short, value_name = "N", allow_hyphen_values = true)]
-    #[arg(action = ArgAction::Append, overrides_with = "all_cpus")]
-    cpu: Vec<String>,
-
-    /// Steer to every possible CPU [default]
-    #[arg(long, short)]
-    all_cpus: bool,
-
-    /// Queue towards each CPU, in frames: 1 to 16384 [default: 2048]
-    #[arg(long, short = 's', value_name = "N", allow_hyphen_values = true)]
-    qsize: Option<String>,
-
-    /// SteerAttach in generic (skb) mode [default: native where the driver can, else generic]
-    #[arg(long, short = 'S')]
-    skb_mode: bool,
-
-    /// Give the pinned mapping to this user, who may then edit it
-    #[arg(long, short, value_name = "USER", allow_hyphen_values = true)]
-    owner: Option<String>,
-
-    /// Detach the program and clear the interface's direction
-    #[arg(long, short)]
-    remove: bool,
-
-    /// Print errors and warnings only
-    #[arg(long, short)]
-    quiet: bool,
-
-    /// Print this help
-    // `--h` is an unambiguous prefix in the predecessor; `--handshake` must not change that.
-    #[arg(long, short, alias = "h", action = ArgAction::Help)]
-    help: Option<bool>,
-
-    #[command(flatten)]
-    rtt: RttArgs,
-}
-
-/// The CPUs that get subscribers.
+/// The CPUs to steer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cpus {
     /// Every possible CPU.
     All,
-    /// These, never empty; not yet checked against the machine (see [`SteerRequest::check_cpus`]).
+    /// These CPUs, at least one. [`SteerRequest::check_cpus`] checks that the machine has them.
     Only(BTreeSet<u32>),
 }
 
-/// What to attach.
+/// How to attach the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteerAttach {
-    /// Which side of the shaper the interface is on.
+    /// The side that the interface faces.
     pub direction: Direction,
-    /// CPUs for `cpu_map` and `cpus_available`.
+    /// The CPUs to steer to.
     pub cpus: Cpus,
     /// Length of each CPU's queue in frames, 1 to [`MAX_QSIZE`].
     pub qsize: u32,
-    /// User who shall own the pinned mapping; see [`resolve_owner`].
+    /// The user to give the pinned maps to; see [`resolve_owner`].
     pub owner: Option<String>,
-    /// How RTTs are measured.
+    /// How to measure RTTs.
     pub rtt: RttOptions,
 }
 
 /// What to do with the interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SteerAction {
-    /// Load, attach, configure.
+    /// Load, attach and configure the program.
     Attach(SteerAttach),
-    /// Detach and clear the direction.
+    /// Detach the program and clear the interface's direction.
     Remove,
 }
 
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteerRequest {
-    /// The interface; whether it exists is not known yet.
+    /// The interface, which need not exist yet.
     pub dev: IfName,
     /// What to do with it.
     pub action: SteerAction,
-    /// [`XdpMode::Auto`] or [`XdpMode::Skb`].
+    /// The mode to attach in: [`XdpMode::Auto`] or [`XdpMode::Skb`].
     pub mode: XdpMode,
-    /// Say nothing but errors and warnings.
+    /// Print errors and warnings only.
     pub quiet: bool,
 }
 
@@ -163,7 +77,7 @@ impl SteerRequest {
     /// Checks the CPUs asked for against the number of possible CPUs.
     ///
     /// # Errors
-    /// [`Error::BadCpu`] for the first that the machine does not have.
+    /// [`Error::BadCpu`] for the first CPU that the machine does not have.
     pub fn check_cpus(&self, possible_cpus: u32) -> Result<()> {
         match &self.action {
             SteerAction::Attach(SteerAttach { cpus: Cpus::Only(cpus), .. }) => {
@@ -257,9 +171,13 @@ fn attach_to(dir: &PinDir, request: &SteerRequest, attach: &SteerAttach) -> Resu
         Direction::Lan => "LAN: faces the subscribers",
         Direction::Wan => "WAN: faces the internet",
     };
-    report(request.quiet, format_args!("{dev}: XDP attached ({}), {side}", outcome.mode))
+    print_unless_quiet(
+        request.quiet,
+        format_args!("{dev}: XDP attached ({}), {side}", outcome.mode),
+    )
 }
 
+/// Warns about a slow mode, and about an offload that hides VLAN tags.
 fn warn_about(dev: &IfName, outcome: &Outcome) {
     if let Some(why) = outcome.fallback {
         warn(format_args!(
@@ -274,8 +192,8 @@ fn warn_about(dev: &IfName, outcome: &Outcome) {
     }
 }
 
-/// Fills `cpu_map` and `cpus_available`. Entries that are right are not written: writing one
-/// restarts that CPU's thread and loses what is in its queue.
+/// Fills `cpu_map` and `cpus_available`. Does not write entries of `cpu_map` that are right
+/// already: writing one restarts that CPU's kernel thread, which loses the frames in its queue.
 fn fill_cpus(dir: &PinDir, attach: &SteerAttach) -> Result<()> {
     let cpu_map: Map<u32, u32> = dir.open(maps::CPU_MAP)?;
     let available: Map<u32, u32> = dir.open(maps::CPUS_AVAILABLE)?;
@@ -295,7 +213,7 @@ fn fill_cpus(dir: &PinDir, attach: &SteerAttach) -> Result<()> {
     Ok(())
 }
 
-/// Sets the interface's direction for `attach`, and puts the old one back when that fails.
+/// Sets the interface's direction, then calls `attach`. Restores the old direction if that fails.
 fn with_direction<T>(
     dir: &PinDir,
     dev: &IfName,
@@ -312,7 +230,7 @@ fn with_direction<T>(
     let before = map.get(&ifindex)?.unwrap_or(Direction::NONE);
     map.set(&ifindex, &wanted.to_abi())?;
     attach().inspect_err(|_| {
-        // The attach error is the one to report.
+        // Ignore this error: the one of `attach` is reported.
         let _ = map.set(&ifindex, &before);
     })
 }
@@ -328,7 +246,7 @@ fn remove_from(dir: &PinDir, request: &SteerRequest) -> Result<()> {
         }
     }
     let what = if detached { "XDP detached" } else { "no XDP program of ours" };
-    report(request.quiet, format_args!("{dev}: {what}, direction cleared"))
+    print_unless_quiet(request.quiet, format_args!("{dev}: {what}, direction cleared"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ fn refused(line: &str) -> CliExit {
 }
 
 #[test]
-fn calls_in_the_field() {
+fn calls_of_libreqos_are_understood() {
     let lan = SteerRequest::parse(words("--dev eth0 --lan")).unwrap();
     let plain = SteerAttach {
         direction: Direction::Lan,
@@ -36,7 +36,7 @@ fn calls_in_the_field() {
 }
 
 #[test]
-fn getopt_manners() {
+fn options_are_read_as_getopt_long_reads_them() {
     let expected = SteerRequest::parse(words("--dev eth0 --lan --qsize 512 --skb-mode")).unwrap();
     let same = [
         "--dev=eth0 --lan --qsize=512 --skb-mode",
@@ -63,7 +63,7 @@ fn getopt_manners() {
 }
 
 #[test]
-fn cpus_replace_all_and_the_last_word_wins() {
+fn cpus_replace_all_cpus_and_the_last_option_wins() {
     let only = |cpus: &[u32]| Cpus::Only(cpus.iter().copied().collect());
     let table = [
         ("", Cpus::All),
@@ -92,7 +92,7 @@ fn cpus_are_checked() {
 }
 
 #[test]
-fn refusals() {
+fn bad_command_lines_are_refused() {
     let table = [
         ("", "--dev"),
         ("--lan", "--dev"),
@@ -129,14 +129,14 @@ fn remove_needs_no_direction() {
 }
 
 #[test]
-fn an_option_takes_the_next_word_whatever_it_looks_like() {
+fn a_value_may_look_like_an_option() {
     let request = SteerRequest::parse(words("--lan --dev -x")).unwrap();
     assert_eq!(request.dev.as_str(), "-x");
     assert_eq!(attach("-l -d eth0 --owner --wan").owner.as_deref(), Some("--wan"));
 }
 
 #[test]
-fn rtt_switches() {
+fn rtt_options_reach_the_request() {
     let rtt = attach("-d eth0 -l --flows 300000 --handshake").rtt;
     assert_eq!(rtt, RttOptions { enabled: true, handshake: true, flows: Some(524_288) });
     assert!(!attach("-d eth0 -l --no-rtt").rtt.enabled);

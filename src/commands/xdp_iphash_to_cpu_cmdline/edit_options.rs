@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The options of one change, on the command line or on a line of a file, and their check.
+//! Checks the options of one edit, from the command line or from a line of a file.
 
 use crate::commands::options::{exactly_one, required};
 use crate::domain::error::Result;
@@ -9,7 +9,7 @@ use crate::domain::prefix::parse_cidr;
 use crate::domain::Mapping;
 use crate::shaper::changes::Edit;
 
-/// The options of one change, on the command line or on a line of a file.
+/// The options of one edit, not yet checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EditOptions<'a> {
     pub add: bool,
@@ -20,11 +20,16 @@ pub struct EditOptions<'a> {
 }
 
 impl EditOptions<'_> {
-    /// Checks it.
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::domain::error::Error::Usage),
+    /// [`BadIp`](crate::domain::error::Error::BadIp) or
+    /// [`BadCpu`](crate::domain::error::Error::BadCpu).
     pub fn edit(&self) -> Result<Edit> {
         match exactly_one(&[("--add", self.add), ("--del", self.del)])? {
             "--add" => self.mapping().map(Edit::Add),
-            // Callers pass --cpu and --classid here too; only the prefix matters.
+            // Callers also pass --cpu and --classid with --del; only the prefix is used.
             _ => parse_cidr(required("--ip", self.ip)?).map(Edit::Del),
         }
     }

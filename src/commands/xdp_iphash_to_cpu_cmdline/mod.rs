@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `xdp_iphash_to_cpu_cmdline`: edits and lists the mapping from prefix to CPU and class.
+//! `xdp_iphash_to_cpu_cmdline`: edits and lists the mapping of prefixes to CPU and class.
 
 use crate::commands::command_line::CommandLine;
 use crate::commands::options::{exactly_one, exclusive};
@@ -32,12 +32,12 @@ pub enum MappingRequest {
     List,
     /// Delete all entries.
     Clear,
-    /// Do what a file says.
+    /// Apply a file of edits.
     Many(ManyRequest),
 }
 
 impl MappingRequest {
-    /// Checks the CPU of an added entry against the number of possible CPUs.
+    /// Checks the CPU of an added entry against the number of possible CPUs. Files check their own.
     ///
     /// # Errors
     /// [`Error::BadCpu`] if the machine does not have it.
@@ -94,7 +94,7 @@ fn many_request(args: MappingArgs) -> ManyRequest {
     ManyRequest { source, replace, dry_run: args.dry_run }
 }
 
-/// Refuses `--clear --ip X`: whoever writes that means to delete one entry, not all.
+/// Refuses calls such as `--clear --ip X`, which probably mean to delete one entry and not all.
 fn takes_nothing(action: &str, args: &MappingArgs) -> Result<()> {
     let given = [
         ("--ip", args.ip.is_some()),
@@ -120,6 +120,7 @@ pub fn run(request: MappingRequest) -> Result<()> {
     }
 }
 
+/// Adds or replaces an entry. Warns if its class belongs to another queue than that of its CPU.
 fn add(dir: &PinDir, mapping: &Mapping) -> Result<()> {
     let mappings = Mappings::open(dir)?;
     if let Some(queues) = set_up_queues(dir, false)? {
@@ -131,8 +132,8 @@ fn add(dir: &PinDir, mapping: &Mapping) -> Result<()> {
     mappings.set(mapping)
 }
 
-/// Prints the mapping. Also before anything is loaded: the caller's JSON parser gets an empty
-/// object, and the exit code.
+/// Prints the mapping. If nothing is loaded, prints an empty object before it returns the error, so
+/// that a caller's JSON parser does not fail.
 fn list(dir: &PinDir) -> Result<()> {
     let write = |mappings| {
         let mut text = Vec::new();

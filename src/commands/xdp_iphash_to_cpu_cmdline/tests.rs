@@ -9,7 +9,7 @@ fn mapping(cidr: &str, cpu: u32, tc_handle: u32) -> Mapping {
 }
 
 #[test]
-fn calls_in_the_field() {
+fn calls_of_libreqos_and_bracketqos_are_understood() {
     let table = [
         (
             "--add --ip 100.64.1.0/24 --cpu 0x0 --classid 0x1:0x8",
@@ -36,7 +36,7 @@ fn calls_in_the_field() {
 }
 
 #[test]
-fn getopt_manners() {
+fn options_are_read_as_getopt_long_reads_them() {
     let expected = MappingRequest::Edit(Edit::Add(mapping("10.0.0.1", 1, 0x2_0005)));
     let same = [
         "--add --ip=10.0.0.1 --cpu=1 --classid=2:5",
@@ -65,7 +65,7 @@ fn getopt_manners() {
 }
 
 #[test]
-fn exit_codes() {
+fn bad_command_lines_have_their_exit_code() {
     let table = [
         ("", 2, "--add, --del, --list, --clear, --batch, --replace"),
         ("--batch f --replace f", 2, "--batch with --replace"),
@@ -105,7 +105,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn files() {
+fn files_become_requests() {
     let bulk =
         |source, replace, dry_run| MappingRequest::Many(ManyRequest { source, replace, dry_run });
     let file = EditSource::File("some/file".into());
@@ -122,7 +122,7 @@ fn files() {
 }
 
 #[test]
-fn beginnings_that_callers_may_use_stay_unambiguous() {
+fn prefixes_of_del_stay_unambiguous() {
     for line in ["--d --i 10.0.0.1", "--de --ip 10.0.0.1"] {
         assert_eq!(
             MappingRequest::parse(words(line)),
@@ -133,7 +133,7 @@ fn beginnings_that_callers_may_use_stay_unambiguous() {
 }
 
 #[test]
-fn empty_words_are_values() {
+fn empty_values_are_refused() {
     let empty = |ip: &str, classid: &str, cpu: &str| {
         MappingRequest::parse(["prog", "--add", "--ip", ip, "--classid", classid, "--cpu", cpu])
             .unwrap_err()

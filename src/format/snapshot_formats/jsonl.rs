@@ -25,8 +25,8 @@ impl Format<Snapshot> for SnapshotLines {
 }
 
 fn line(object: &mut JsonObject<'_>, report: &HandleReport, summary: &Summary, sides: Sides) {
-    object.text("tc", |out| push_decimal_handle(out, report.tc_handle));
-    object.word("side", sides.name());
+    object.unescaped_string("tc", |out| push_decimal_handle(out, report.tc_handle));
+    object.string("side", sides.name());
     figures(object, summary);
     if sides == Sides::Both {
         for side in Side::ALL {

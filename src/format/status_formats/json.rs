@@ -30,7 +30,7 @@ impl Format<StatusSnapshot> for StatusObject {
                     counters.object(counter.name, |object| {
                         object.number("count", counter.count);
                         object.float("per_second", counter.per_second);
-                        object.word("help", counter.help);
+                        object.string("help", counter.help);
                     });
                 }
             });
@@ -41,12 +41,12 @@ impl Format<StatusSnapshot> for StatusObject {
 
 fn interface(object: &mut JsonObject<'_>, interface: &Interface) {
     match &interface.name {
-        Some(name) => object.word("name", name.as_str()),
+        Some(name) => object.string("name", name.as_str()),
         None => object.null("name"),
     }
     object.number("ifindex", interface.ifindex.into());
     match interface.direction {
-        Some(direction) => object.word("direction", direction.option()),
+        Some(direction) => object.string("direction", direction.option()),
         None => object.null("direction"),
     }
     object.optional("xdp", interface.xdp.as_ref(), program);
@@ -59,9 +59,9 @@ fn interface(object: &mut JsonObject<'_>, interface: &Interface) {
 
 fn program(object: &mut JsonObject<'_>, program: &Attached) {
     object.number("id", program.id.into());
-    object.word("name", &program.name);
+    object.string("name", &program.name);
     if let Some(mode) = program.mode {
-        object.word("mode", &mode.to_string());
+        object.string("mode", &mode.to_string());
     }
 }
 

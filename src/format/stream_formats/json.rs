@@ -69,22 +69,22 @@ fn write_object(out: &mut Vec<u8>, record: &StreamRecord) {
 
 fn write_event(object: &mut JsonObject<'_>, event: &Event, on_shaper: bool) {
     let flow = &event.flow;
-    object.text("src_ip", |out| push_address(out, flow.src));
+    object.unescaped_string("src_ip", |out| push_address(out, flow.src));
     object.number("src_port", flow.src_port.into());
-    object.text("dest_ip", |out| push_address(out, flow.dst));
+    object.unescaped_string("dest_ip", |out| push_address(out, flow.dst));
     object.number("dest_port", flow.dst_port.into());
-    object.text("protocol", |out| push_protocol(out, flow.protocol));
+    object.unescaped_string("protocol", |out| push_protocol(out, flow.protocol));
     if let EventKind::Rtt(rtt) = &event.kind {
         rtt_fields(object, rtt);
     }
     if let Some((what, reason, trigger)) = flow_event(&event.kind) {
-        object.word("flow_event", what);
-        object.word("reason", reason);
-        object.word("triggered_by", trigger);
+        object.string("flow_event", what);
+        object.string("reason", reason);
+        object.string("triggered_by", trigger);
     }
     if on_shaper {
-        object.text("tc", |out| push_decimal_handle(out, event.tc_handle));
-        object.word("side", event.side.name());
+        object.unescaped_string("tc", |out| push_decimal_handle(out, event.tc_handle));
+        object.string("side", event.side.name());
     }
 }
 
@@ -104,7 +104,7 @@ fn write_metadata(object: &mut JsonObject<'_>, metadata: &Metadata) {
     object.number("timeout_interval_ns", metadata.timeout.as_nanos() as u64);
     object.number("ipv4_prefix_len", metadata.subnet_v4.into());
     object.number("ipv6_prefix_len", metadata.subnet_v6.into());
-    object.word("aggregated_by", if metadata.reverse { "dest" } else { "src" });
+    object.string("aggregated_by", if metadata.reverse { "dest" } else { "src" });
     object.number("bins", metadata.edges_ns.len() as u64);
     object.numbers("bin_edges_ns", metadata.edges_ns);
 }
@@ -112,7 +112,7 @@ fn write_metadata(object: &mut JsonObject<'_>, metadata: &Metadata) {
 /// Writes the record of a subnet. The names are those of the eBPF pping, which sees from the
 /// shaper: `rx` are the packets that the subnet sent.
 fn write_subnet(object: &mut JsonObject<'_>, record: &SubnetRecord) {
-    object.text("ip_prefix", |out| push_text(out, format_args!("{}", record.subnet)));
+    object.unescaped_string("ip_prefix", |out| push_text(out, format_args!("{}", record.subnet)));
     object.object("rx_stats", |object| traffic(object, &record.sent));
     object.object("tx_stats", |object| traffic(object, &record.received));
     if let Some(rtt) = &record.rtt {
