@@ -3,6 +3,7 @@
 //! [`session`] turns them into records, and [`output`] writes the text of a format.
 
 pub mod aggregate;
+pub mod aggregate_records;
 pub mod capture;
 pub mod clock;
 pub mod counters;

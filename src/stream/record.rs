@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The records of a stream, as formats write them.
 
-use crate::stream::aggregate::{GlobalRecord, Metadata, SubnetRecord};
+use crate::stream::aggregate_records::{GlobalRecord, Metadata, SubnetRecord};
 use crate::stream::event::Event;
 
 /// One record of a stream: what it reports, and when.

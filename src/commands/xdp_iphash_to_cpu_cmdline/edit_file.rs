@@ -22,11 +22,11 @@ pub enum AllowedEdits {
     AddOnly,
 }
 
-/// Reads all lines, or refuses the first bad one by its number. `name` names the file in messages.
+/// Reads all lines. `name` names the file in messages.
 ///
 /// # Errors
-/// [`Error::Usage`], [`Error::BadIp`] or [`Error::BadCpu`], as the same options on the command
-/// line.
+/// That of the first bad line, with its number: [`Error::Usage`], [`Error::BadIp`] or
+/// [`Error::BadCpu`], the same as for these options on the command line.
 pub fn read(
     name: &str,
     text: &str,

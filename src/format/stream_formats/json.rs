@@ -6,7 +6,7 @@ use crate::domain::format::Format;
 use crate::format::json::{JsonObject, Layout};
 use crate::format::push::{push_address, push_decimal_handle, push_text};
 use crate::format::stream_formats::words::{flow_event, push_protocol};
-use crate::stream::aggregate::{
+use crate::stream::aggregate_records::{
     EcnCounts, GlobalRecord, Metadata, PacketCount, SubnetRecord, Traffic,
 };
 use crate::stream::event::{Event, EventKind, Rtt};

@@ -7,7 +7,7 @@ use crate::domain::format::Format;
 use crate::format::push::{push_decimal, push_decimal_handle, push_fraction, push_text};
 use crate::format::stream_formats::words::{flow_event, push_flow, push_protocol};
 use crate::kernel::machine::local_time;
-use crate::stream::aggregate::{
+use crate::stream::aggregate_records::{
     EcnCounts, GlobalRecord, Metadata, PacketCount, SubnetRecord, Traffic,
 };
 use crate::stream::event::{Event, EventKind};

@@ -2,8 +2,8 @@
 use super::*;
 use crate::abi::{StreamCount, StreamSubnet, StreamSubnetKey};
 use crate::domain::format::Format;
-use crate::stream::aggregate::Metadata;
 use crate::stream::aggregate::{AggregateOptions, Aggregator};
+use crate::stream::aggregate_records::Metadata;
 use crate::stream::counters::tests::stats;
 use crate::stream::counters::{StreamCounter, StreamCounters};
 use crate::stream::event::tests::{opening_record, rtt_record};

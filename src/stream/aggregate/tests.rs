@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 use super::*;
+use crate::abi::StreamCount;
+use crate::stream::aggregate_records::PacketCount;
 use crate::stream::counters::tests::stats;
+use crate::stream::counters::StreamCounter;
 use crate::stream::event::tests::rtt_record;
 use crate::stream::event::Rtt;
 
