@@ -137,7 +137,7 @@ pub struct PpingArgs {
 /// The source of the packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PacketSource {
-    /// An interface, which need not exist yet.
+    /// An interface. Whether it exists is checked when the command runs.
     Interface(IfName),
     /// A capture; `-` is standard input.
     Capture(PathBuf),

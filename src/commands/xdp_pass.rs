@@ -71,7 +71,7 @@ pub enum PassAction {
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassRequest {
-    /// The interface; whether it exists is not known yet.
+    /// The interface. Whether it exists is checked when the command runs.
     pub dev: IfName,
     /// The mode to attach in.
     pub mode: XdpMode,

@@ -14,7 +14,8 @@ use crate::format::push::{push_ms, push_number};
 pub enum Layout {
     /// No white space.
     Compact,
-    /// A line for each member, indented by two spaces a level. The number is the level of the object itself; its members are one level deeper.
+    /// A line for each member, indented by two spaces a level. The number is the level of the
+    /// object itself; its members are one level deeper.
     Indented(usize),
 }
 

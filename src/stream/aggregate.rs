@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Turns RTT events and traffic counts into records of an interval: one for each subnet, one for
-//! all traffic. Pure.
+//! all traffic. Does no I/O.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The flows that are open, so that each gets a closing event: a flow that no FIN or RST closes
-//! ends by a time-out. Pure: the packet path itself notes when it last saw a flow, and nothing here
-//! blocks it.
+//! ends by a time-out. Does no I/O: the packet path itself notes when it last saw a flow, and
+//! nothing here blocks it.
 //!
 //! A flow is one direction of a connection. The time-outs are those of the eBPF pping: a flow ends
 //! 300 s after the opener's last packet, an ICMP flow after 30 s. (The eBPF pping's third time-out,

@@ -63,7 +63,7 @@ pub enum SteerAction {
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteerRequest {
-    /// The interface, which need not exist yet.
+    /// The interface. Whether it exists is checked when the command runs.
     pub dev: IfName,
     /// What to do with it.
     pub action: SteerAction,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Lines for people.
+//! The lines of `--format standard`, for people: local time of day, RTTs in milliseconds.
 
 use std::fmt;
 

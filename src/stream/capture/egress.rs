@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Decides whether a packet of a capture leaves or arrives. Pure.
+//! Decides whether a packet of a capture leaves or arrives. Does no I/O.
 //!
 //! The programs match packets that leave with packets that arrive. If the capture says who sent a
 //! packet (the flags of pcapng, the packet type of a cooked header), that decides. Otherwise a
