@@ -2,8 +2,9 @@
 //! Steering, classification and passive RTT for ISP traffic shapers.
 //!
 //! The packet path is BPF (`bpf/`, `include/`). This library loads it, keeps its pinned maps, and
-//! prints their content. Its modules are floors: each imports only those below it. The table in
-//! docs/ARCHITECTURE.md says which, and tests/architecture.rs holds the code to it.
+//! prints their content. Its modules are floors: each imports only modules further down this list.
+//! The table in docs/ARCHITECTURE.md says which ones, and tests/architecture/ checks the code
+//! against the table.
 
 pub mod commands;
 

@@ -41,7 +41,7 @@ fn talk(lab: &Lab, server: &Server, ipv6: bool) {
 fn followed(lab: &Lab) -> usize {
     libbpf_rs::set_print(None); // what libbpf says of interfaces without clsact
     lab.shaper()
-        .run(|| cpumap_pping::stream::source::follow::followed(&Default::default()))
+        .run(|| cpumap_pping::stream::source::following::followed(&Default::default()))
         .unwrap()
         .unwrap()
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# build.sh BUILD VERSION: makes BUILD/cpumap-pping_VERSION_ARCH.deb of what `make install PREFIX=/usr` staged in
-# BUILD/deb-root.new, and checks it with lintian. The same sources give the same bytes.
+# build.sh BUILD VERSION: builds BUILD/cpumap-pping_VERSION_ARCH.deb from the files that `make install PREFIX=/usr`
+# staged in BUILD/deb-root.new, and checks it with lintian. The same sources give the same bytes.
 set -euo pipefail
 export LC_ALL=C
 umask 022
@@ -13,11 +13,11 @@ arch=$(dpkg --print-architecture)
 root=$build/deb-root
 deb=$build/cpumap-pping_${version}_$arch.deb
 doc=usr/share/doc/cpumap-pping
-# The day of the sources: of the last commit, or given.
+# The time of every file in the package: that of the last commit, unless the caller sets it.
 : "${SOURCE_DATE_EPOCH:=$(git -C "$here" log -1 --format=%ct 2>/dev/null || date +%s)}"
 export SOURCE_DATE_EPOCH
 
-# fill SOURCE TARGET NAME=VALUE...: a file with its @NAME@s replaced
+# fill SOURCE TARGET NAME=VALUE...: copies a file and replaces each @NAME@ in it.
 fill() {
 	local text pair
 	text=$(<"$1")
@@ -27,7 +27,7 @@ fill() {
 	printf '%s\n' "$text" >"$2"
 }
 
-# Debian's places and forms for what install put in the general ones.
+# Moves and compresses the installed files as Debian's policy demands.
 arrange() {
 	mkdir -p "$root/usr/share/zsh" "$root/usr/share/lintian/overrides"
 	mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
@@ -41,7 +41,7 @@ arrange() {
 		-exec strip --strip-unneeded --remove-section=.comment --remove-section=.note {} +
 }
 
-# What the binaries link to, in Debian's terms. dpkg-shlibdeps wants a debian/control to speak for.
+# Prints the packages whose libraries the binaries need. dpkg-shlibdeps needs a debian/control to run.
 depends() {
 	local scratch
 	scratch=$(mktemp -d)

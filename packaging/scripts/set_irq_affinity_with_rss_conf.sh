@@ -1,47 +1,49 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The XDP program runs on the CPU that takes the NIC's interrupt. This script puts the interrupts of the RX queues on a
-# few chosen CPUs, so that the others are free for the subscribers, and limits RSS to as many queues.
+# The XDP program runs on the CPU that takes the NIC's interrupt. This script assigns the interrupts of the RX queues to
+# a few CPUs, so that the others are free for the subscribers, and limits RSS to the same number of queues.
 set -euo pipefail
 export LC_ALL=C
 
 readonly PROG=${0##*/}
 readonly DEFAULT_CONF=/etc/smp_affinity_rss.conf
-# Tests point these at a stand-in tree and command.
+# Tests set these to a made-up tree and command.
 readonly SYS=${SYSFS:-/sys} PROC=${PROCFS:-/proc} ETHTOOL=${ETHTOOL:-ethtool}
 
 usage() {
 	cat <<USAGE
 Usage: $PROG [-v] [-f CONF] [-c CPULIST] [-n QUEUES] {-i IF | IF}
 
-Spreads the RX queue interrupts of IF over the CPUs of a list, in turn: the CPU
-that takes the interrupt runs the XDP program, which only hands packets on, so a
-few CPUs do for many subscribers.
+Spreads the RX queue interrupts of IF over the CPUs of a list, in turn. The CPU
+that takes the interrupt runs the XDP program, which only passes packets on to
+other CPUs, so a few CPUs are enough for many subscribers.
 
-  -i IF        the device; else the argument, else the environment variable IFACE
-               (as ifupdown sets it)
+  -i IF        the device; without it the argument, without both the environment
+               variable IFACE (which ifupdown sets)
   -c CPULIST   CPUs for the interrupts, such as 0-3,8
   -n QUEUES    spread received flows over the first QUEUES RX queues only
-               (ethtool --set-rxfh-indir IF equal QUEUES). The number of TX
-               queues, on which the shaper's HTBs stand, stays as it is
+               (ethtool --set-rxfh-indir IF equal QUEUES). Does not change the
+               number of TX queues, which the shaper's HTBs are attached to
   -f CONF      configuration file, default $DEFAULT_CONF
-  -v           say on stderr what is set
-  -h           this text
+  -v           print on stderr what is set
+  -h           print this text
 
-The configuration file has lines NAME=VALUE, and # comments. The options win.
+The configuration file has lines NAME=VALUE, and # comments. Options override
+it.
 
-  CPU_LIST="4-5"                as -c
-  RSS_INDIR_EQUAL_QUEUES=3      as -n
+  CPU_LIST="4-5"                the same as -c
+  RSS_INDIR_EQUAL_QUEUES=3      the same as -n
   DISABLE_VLAN_OFFLOAD_RX=yes   switch hardware VLAN stripping off: XDP cannot
-                                see a tag that the NIC has taken away
+                                see a tag that the NIC has removed
 
-Stop irqbalance first, or exclude these interrupts from it: it moves them back.
+Stop irqbalance first, or exclude these interrupts from it: it would move them
+back.
 
 Exit status: 0 done, 1 something could not be set or IF has no interrupts of its
-own (veth, bridge, VLAN), 2 bad option or no such device. Called by ifupdown (IF
-from the environment), a device or configuration that is not there is a warning
-and the status is 0, so that the interface still comes up.
+own (veth, bridge, VLAN), 2 bad option or no such device. If ifupdown calls the
+script (IF from the environment), a missing device or configuration is only a
+warning and the status is 0, so that the interface still comes up.
 USAGE
 }
 
@@ -61,7 +63,8 @@ bad_usage() {
 	exit 2
 }
 
-# Nothing to work on: an error for who asked for this device, a remark for ifupdown, which asks for every device.
+# Ends the script because there is nothing to set: with an error if the caller named the device, with a warning if
+# ifupdown did, which calls the script for every device.
 not_applicable() {
 	[[ -z $from_ifupdown ]] || {
 		warn "$2, nothing set"
@@ -70,7 +73,7 @@ not_applicable() {
 	fail "$1" "$2"
 }
 
-# "0-3,8" -> "0 1 2 3 8"
+# Expands a list of CPUs: "0-3,8" -> "0 1 2 3 8". Fails if it is malformed.
 expand_list() {
 	local range first last
 	local -a ranges numbers=()
@@ -86,7 +89,7 @@ expand_list() {
 	printf '%s' "${numbers[*]}"
 }
 
-# Takes the three known settings out of a file; the file is read, not run.
+# Reads the three settings from a file. Does not source it: nothing in it is executed.
 read_conf() {
 	local file=$1 line name value number=0
 	while IFS= read -r line || [[ -n $line ]]; do
@@ -105,7 +108,8 @@ read_conf() {
 	done <"$file"
 }
 
-# The interrupts of a PCI function are listed at the function; a virtio device is one level below it.
+# Prints the numbers of the device's MSI interrupts. sysfs lists them in the folder of the PCI function; a virtio device
+# is one level below that.
 list_msi_irqs() {
 	local dir
 	for dir in "$SYS/class/net/$iface/device/msi_irqs" "$SYS/class/net/$iface/device/../msi_irqs"; do
@@ -115,12 +119,12 @@ list_msi_irqs() {
 	done
 }
 
-# The name that the driver gave an interrupt: the last word of its line. Empty if the vector is not in use.
+# Prints the name that the driver gave an interrupt: the last word of its line. Prints nothing for an unused vector.
 irq_name() {
 	awk -v irq="$1:" '$1 == irq { print $NF }' "$PROC/interrupts"
 }
 
-# Drivers name their vectors: eth0-TxRx-0, eth0-rx-0, mlx5_comp0@pci:…, virtio0-input.0 receive; the others do not.
+# True if the name of a vector is that of an RX queue: eth0-TxRx-0, eth0-rx-0, mlx5_comp0@pci:…, virtio0-input.0.
 receives() {
 	local name=${1,,}
 	case $name in
@@ -128,11 +132,12 @@ receives() {
 	*txrx* | *rxtx* | *tx-rx* | *rx-tx*) return 0 ;;
 	*-tx* | *_tx* | *.tx* | *output*) return 1 ;;
 	esac
-	# A vector named after the device alone is its link interrupt, where there are others.
+	# If a device has several vectors, the one named after the device alone is its link interrupt.
 	[[ $1 != "$iface" ]]
 }
 
-# Lines "NAME IRQ", in the order of the queues.
+# Prints a line "NAME IRQ" for each RX interrupt, in the order of the queues. If no vector is named after an RX queue,
+# the device has one vector for everything: that of its own name.
 list_rx_irqs() {
 	local irq name
 	local -a queues=() others=()
@@ -151,6 +156,7 @@ list_rx_irqs() {
 	printf '%s\n' "${queues[@]}" | sort -V
 }
 
+# Assigns the interrupts on stdin, lines "NAME IRQ", to the CPUs of $1 in turn.
 pin_irqs() {
 	local name irq cpu file reason turn=0
 	local -a targets
@@ -209,7 +215,7 @@ fi
 if [[ -z $iface && -n ${IFACE:-} ]]; then
 	iface=$IFACE from_ifupdown=yes
 fi
-[[ -n $iface ]] || bad_usage "which device? Give -i IF"
+[[ -n $iface ]] || bad_usage "no device given: give -i IF"
 [[ $iface != */* && $iface != .* && -d $SYS/class/net/$iface ]] || not_applicable 2 "no such device: $iface"
 
 if [[ -n $conf ]]; then
@@ -220,7 +226,7 @@ elif [[ -r $DEFAULT_CONF ]]; then
 fi
 : "${cpu_list:=$conf_cpu_list}" "${rss_queues:=$conf_rss_queues}"
 
-[[ -n $cpu_list ]] || not_applicable 2 "which CPUs? Give -c CPULIST, or CPU_LIST in $DEFAULT_CONF"
+[[ -n $cpu_list ]] || not_applicable 2 "no CPUs given: give -c CPULIST, or CPU_LIST in $DEFAULT_CONF"
 cpus=$(expand_list "$cpu_list") || bad_usage "not a list of CPUs such as 0-3,8: '$cpu_list'"
 online=$(expand_list "$(<"$SYS/devices/system/cpu/online")")
 for cpu in $cpus; do

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # One HTB for the whole device means one lock for all CPUs. mq gives every TX queue a qdisc of its own, so that each CPU
-# shapes its own subscribers: this script builds such a tree, with one subscriber as an example.
+# shapes its own subscribers without contention. This script builds such a tree, with one subscriber as an example.
 set -euo pipefail
 export LC_ALL=C
 
@@ -17,14 +17,14 @@ Replaces the root qdisc of IF by mq (handle 7FFF:) with one HTB per TX queue:
 queue q (from 1, in hexadecimal) carries the HTB q:, with
 
   q:1   root class, the limit of the queue
-  q:2   default class: everything that no mapping claims
+  q:2   default class: packets without a mapping
   q:3   the shaper's own traffic (tc_classify puts it there)
   2:2a  an example subscriber, on the second queue (CPU 1)
 
-Leaves are fq_codel where the kernel has it, else pfifo. Rates are as tc writes
-them. Running it again builds the same tree anew; the classifier on clsact stays.
+Leaves are fq_codel if the kernel has it, else pfifo. Rates are written as for
+tc. Running the script again replaces the tree; the classifier on clsact stays.
 
-  -d, --dev IF            the device (or as the argument, or in DEV)
+  -d, --dev IF            the device (or the argument, or the variable DEV)
       --root-rate RATE    rate of each queue            (ROOT_RATE, 2500mbit)
       --root-ceil RATE    ceiling of each queue         (ROOT_CEIL, 3000mbit)
       --def-rate RATE     rate of the default class     (DEF_RATE,  100mbit)
@@ -32,11 +32,11 @@ them. Running it again builds the same tree anew; the classifier on clsact stays
       --sub-rate RATE     rate of the example           (SUB_RATE,  2mbit)
       --sub-ceil RATE     ceiling of the example        (SUB_CEIL,  3mbit)
   -n, --dry-run           print the commands, change nothing
-  -v, --verbose           print the commands as well
-  -h, --help              this text
+  -v, --verbose           print the commands and run them
+  -h, --help              print this text
 
-The names in capitals are environment variables with the default. TC and IP name
-the commands to use.
+In parentheses are the environment variable of each option and its default. The
+variables TC and IP name the commands to use.
 
 Exit status: 0 done, 1 the tree cannot be built (one TX queue: mq needs more),
              2 bad option or no such device.
@@ -56,14 +56,15 @@ bad_usage() {
 	exit 2
 }
 
-# Runs tc, or shows what would run. Its own message is passed on in one line, without the words that callers scan for.
+# Runs tc, or only prints the command. Reports an error of tc in one line, without the words "RTNETLINK answers", which
+# callers scan for.
 call_tc() {
 	local reason
 	[[ -z $show ]] || printf '%s %s\n' "$TC" "$*"
 	[[ -z $dry_run ]] || return 0
 	if ! reason=$("$TC" "$@" 2>&1); then
 		reason=${reason%%$'\n'*}
-		# Half a tree shapes wrongly: back to the kernel's default.
+		# Half a tree shapes wrongly: restore the kernel's default.
 		"$TC" qdisc del dev "$dev" root >/dev/null 2>&1 || :
 		fail 1 "$TC $*: ${reason#RTNETLINK answers: }"
 	fi
@@ -77,7 +78,7 @@ count_tx_queues() {
 	printf '%d' "$count"
 }
 
-# The leaf is chosen once, by trying it where it will stand.
+# Chooses the qdisc of the leaves, by trying to add it to the first one.
 choose_leaf() {
 	leaf=fq_codel
 	[[ -n $dry_run ]] && return
@@ -85,8 +86,8 @@ choose_leaf() {
 	"$TC" qdisc del dev "$dev" parent 1:2 >/dev/null 2>&1 || :
 }
 
-# add_class PARENT CLASSID RATE CEIL: a class, and its queue unless it is a root class. The quantum is stated because HTB
-# otherwise derives one from the rate and complains in the kernel log about large ones.
+# add_class PARENT CLASSID RATE CEIL: adds a class. It sets the quantum, because HTB would otherwise derive it from the
+# rate and warn about large ones in the kernel log.
 add_class() {
 	call_tc class add dev "$dev" parent "$1" classid "$2" htb rate "$3" ceil "$4" quantum 3000
 }
@@ -104,7 +105,7 @@ build_queue() {
 
 build_tree() {
 	local queue
-	# Absent or the kernel's default: either way nothing to delete.
+	# This fails if there is no root qdisc or only the kernel's default: then there is nothing to delete.
 	[[ -n $dry_run ]] || "$TC" qdisc del dev "$dev" root >/dev/null 2>&1 || :
 	call_tc qdisc add dev "$dev" root handle 7fff: mq
 	for ((queue = 1; queue <= queue_count; queue++)); do
@@ -154,7 +155,7 @@ def_rate=${DEF_RATE:-100mbit} def_ceil=${DEF_CEIL:-150mbit}
 sub_rate=${SUB_RATE:-2mbit} sub_ceil=${SUB_CEIL:-3mbit}
 parse_options "$@"
 
-[[ -n $dev ]] || bad_usage "which device? Give it as the argument"
+[[ -n $dev ]] || bad_usage "no device given: give it as the argument"
 "$IP" link show dev "$dev" >/dev/null 2>&1 || fail 2 "no such device: $dev"
 queue_count=$(count_tx_queues)
 ((queue_count > 1)) ||

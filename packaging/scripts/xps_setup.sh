@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# XPS (Transmit Packet Steering) decides which TX queue a CPU sends on and, when it is on, overrides the queue that the
-# classifier chose. A shaper needs it off. This script switches it off, sets it one to one, or shows it.
+# XPS (Transmit Packet Steering) decides which TX queue a CPU sends on. When it is on, it overrides the queue that the
+# classifier chose, so a shaper needs it off. This script switches it off, sets it one to one, or shows it.
 set -euo pipefail
 export LC_ALL=C
 
 readonly PROG=${0##*/}
-# Tests point this at a stand-in tree.
+# Tests set this to a made-up tree.
 readonly SYS=${SYSFS:-/sys}
 
 usage() {
@@ -16,21 +16,22 @@ Usage: $PROG --dev IF ACTION...
 
 Shows or sets which CPU sends on which TX queue of a network device, through
 /sys/class/net/IF/queues/tx-*/xps_cpus. An active XPS overrides the queue that
-tc_classify chooses: a shaper runs with it disabled.
+tc_classify chooses, so a shaper needs it disabled.
 
-  -d, --dev IF          the device (else the environment variable DEV)
+  -d, --dev IF          the device (without it the environment variable DEV)
 
       --default         one to one: queue 0 to CPU 0, queue 1 to CPU 1, ...
-                        (queues without a CPU of their own get none)
-      --disable         no mapping: write the mask 0 for every queue, or for the
-                        one of --txq; with --default it means every queue
+                        (a queue whose number is no CPU's gets none)
+      --disable         no CPU: write the mask 0 for every queue, or for the one
+                        of --txq; together with --default for every queue
       --txq N --cpu M   let CPU M, and only it, select queue N (from 0)
   -l, --list            print the queues and their CPUs, after any change
 
-  -v, --verbose         say on stderr what is written and what is skipped
-  -h, --help            this text
+  -v, --verbose         print on stderr what is written and what is skipped
+  -h, --help            print this text
 
-A device with one queue, or without XPS, has nothing to set: that is no error.
+It is no error if the device has only one queue or no XPS: there is nothing to
+set.
 
 Exit status: 0 done or nothing to do, 1 a mask could not be written,
              2 bad option or no such device.
@@ -58,7 +59,7 @@ need_number() {
 	[[ $2 =~ ^(0|[1-9][0-9]{0,5})$ ]] || bad_usage "$1 takes a number from 0, not '$2'"
 }
 
-# The kernel's notation of "this CPU only": 32-bit hexadecimal words, the highest first, separated by commas.
+# Prints the mask of one CPU as the kernel writes it: 32-bit hexadecimal words, the highest first, with commas.
 cpu_to_mask() {
 	local cpu=$1 words mask
 	mask=$(printf '%x' $((1 << (cpu % 32))))
@@ -68,7 +69,7 @@ cpu_to_mask() {
 	printf '%s' "$mask"
 }
 
-# The inverse: "3,00000000" -> "32 33". Prints nothing for an empty mask.
+# Prints the CPUs of a mask: "3,00000000" -> "32 33". Prints nothing for an empty mask.
 mask_to_cpus() {
 	local -a words cpus=()
 	local i bit value
@@ -82,7 +83,7 @@ mask_to_cpus() {
 	printf '%s' "${cpus[*]-}"
 }
 
-# True if the kernel knows this CPU number; "0-3,8" is its notation.
+# True if the machine has this CPU. The kernel writes its list as "0-3,8".
 cpu_possible() {
 	local cpu=$1 range
 	local -a ranges
@@ -93,7 +94,8 @@ cpu_possible() {
 	return 1
 }
 
-# The file is there but reading it fails (ENOENT on a one-queue device, EOPNOTSUPP, ...): no XPS, hence no mask.
+# Prints a queue's mask. Fails if the queue has no XPS: then the file exists but cannot be read (ENOENT on a device with
+# one queue, EOPNOTSUPP and others).
 read_mask() { cat "$1" 2>/dev/null; }
 
 write_mask() {
@@ -103,7 +105,7 @@ write_mask() {
 	fi
 }
 
-# Sets one queue, unless it has no XPS.
+# Sets the mask of one queue. Does nothing if it has no XPS.
 set_queue() {
 	local queue=$1 mask=$2 dir=$queues/tx-$1 rxqs
 	if ! read_mask "$dir/xps_cpus" >/dev/null; then
@@ -112,7 +114,7 @@ set_queue() {
 	fi
 	note "$dev: queue $queue: xps_cpus = $mask"
 	write_mask "$dir/xps_cpus" "$mask"
-	# The map by RX queue wins over the one by CPU: "disabled" means both.
+	# The kernel prefers the map by RX queue to the map by CPU, so disabling XPS means clearing both.
 	if [[ $mask == 0 ]] && rxqs=$(read_mask "$dir/xps_rxqs") && [[ $rxqs =~ [1-9a-f] ]]; then
 		note "$dev: queue $queue: xps_rxqs = 0"
 		write_mask "$dir/xps_rxqs" 0
@@ -127,14 +129,14 @@ set_all_queues() {
 			if cpu_possible "$queue"; then
 				mask=$(cpu_to_mask "$queue")
 			else
-				note "$dev: queue $queue: there is no CPU $queue, left without one"
+				note "$dev: queue $queue: there is no CPU $queue, so the queue gets none"
 			fi
 		fi
 		set_queue "$queue" "$mask"
 	done
 }
 
-# One line a queue. The class of mq that stands for a queue counts from 1, in hexadecimal.
+# Prints a line for each queue. The classes of mq are numbered from 1, in hexadecimal.
 list_queues() {
 	local queue mask cpus text
 	for ((queue = 0; queue < queue_count; queue++)); do
@@ -178,7 +180,7 @@ parse_options() {
 }
 
 check_options() {
-	[[ -n $dev ]] || bad_usage "which device? Give --dev IF"
+	[[ -n $dev ]] || bad_usage "no device given: give --dev IF"
 	[[ -n $default$disable$txq$list ]] || bad_usage "nothing to do: give --default, --disable, --txq or --list"
 	[[ -z $txq || -z $default ]] || bad_usage "--txq sets one queue and --default all of them: give one"
 	[[ -z $txq || -n $cpu$disable ]] || bad_usage "--txq needs --cpu N or --disable"

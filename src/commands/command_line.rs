@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From the words of a command line to a checked request, and from the outcome to the exit code.
-//! Nothing here touches a map or a device.
+//! Turns the words of a command line into a checked request, and the outcome of the command into an
+//! exit code. Nothing here touches a map or a device.
 //!
-//! Options are read as GNU getopt_long reads them: `--dev X`, `--dev=X`, unambiguous prefixes,
-//! `-deth0`, any order, the last one wins, and an option that takes a value takes the next word
-//! whatever it looks like.
+//! Options are read as GNU getopt_long(3) reads them: `--dev X`, `--dev=X`, unambiguous prefixes,
+//! `-deth0`, in any order. Of repeated options the last wins. An option with a value takes the next
+//! word, also if that begins with `-`.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,16 +15,16 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::domain::error::{exit, Error, Result, EXIT_CODES};
 
-/// A checked command line, made from what clap read.
+/// A checked command line, made from the arguments that clap has read.
 pub trait CommandLine: TryFrom<Self::Args, Error = Error> {
-    /// What clap reads.
+    /// The arguments that clap reads.
     type Args: Parser;
 
-    /// Reads the command line, program name included.
+    /// Reads and checks a command line, whose first word is the program's name.
     ///
     /// # Errors
-    /// A [`CliExit`] that says what to print and how to exit: help (0), bad option (2), bad IP (30),
-    /// bad CPU (31).
+    /// A [`CliExit`] with the text to print and the exit code: help (0), bad option (2), bad IP
+    /// (30), bad CPU (31).
     fn parse<T>(args: impl IntoIterator<Item = T>) -> std::result::Result<Self, CliExit>
     where
         T: Into<OsString> + Clone,
@@ -36,13 +36,13 @@ pub trait CommandLine: TryFrom<Self::Args, Error = Error> {
         Self::try_from(read).map_err(|err| CliExit::from_error(&err, Self::command()))
     }
 
-    /// The command's definition.
+    /// Returns the command's definition.
     fn command() -> clap::Command {
         Self::Args::command()
     }
 }
 
-/// Where a text belongs.
+/// The stream that a text belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StdStream {
     /// Results and help.
@@ -51,21 +51,22 @@ pub enum StdStream {
     Stderr,
 }
 
-/// Why a command ends without doing anything: help was asked for, or the command line is wrong.
+/// The end of a command that does nothing: it prints help, or an error of its command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CliExit {
-    /// What to print; ends with a newline.
+    /// The text to print; ends with a newline.
     pub text: String,
-    /// Where to print it.
+    /// The stream to print it to.
     pub stream: StdStream,
     /// The process exit code.
     pub code: u8,
 }
 
-/// How clap ends an error message.
+/// The end of clap's error messages.
 const HINT: &str = "\nFor more information, try '--help'.\n";
 
 impl CliExit {
+    /// Converts an error of clap, or its request for help or version.
     pub(crate) fn from_clap(err: &clap::Error, command: clap::Command) -> Self {
         let text = err.render().to_string();
         if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -73,7 +74,7 @@ impl CliExit {
         }
         let mut text = match text.strip_prefix("error: ") {
             Some(message) => format!("ERR: {message}"),
-            // All that clap prints when a subcommand is missing is the help.
+            // If a subcommand is missing, clap prints only the help.
             None => format!("ERR: no command given\n\n{text}"),
         };
         if !text.contains("Usage:") {
@@ -82,6 +83,7 @@ impl CliExit {
         Self { text, stream: StdStream::Stderr, code: exit::USAGE }
     }
 
+    /// Converts an error of a command. Adds the usage if the error is about the command line.
     fn from_error(err: &Error, command: clap::Command) -> Self {
         let mut text = format!("ERR: {err}\n");
         if matches!(err, Error::Usage(_)) {
@@ -90,7 +92,7 @@ impl CliExit {
         Self { text, stream: StdStream::Stderr, code: err.exit_code() }
     }
 
-    /// Prints the text and hands back the code. A reader that went away is no error.
+    /// Prints the text and returns the code. It is no error if the reader has closed its end.
     pub fn emit(&self) -> ExitCode {
         let written = match self.stream {
             StdStream::Stdout => io::stdout().write_all(self.text.as_bytes()),
@@ -109,11 +111,11 @@ fn usage(mut command: clap::Command) -> String {
     format!("\n{}\n{HINT}", command.render_usage())
 }
 
-/// The whole of a command's `main`: reads the process's arguments, calls `run`, reports the result.
+/// Runs a command as its `main` does: reads the process's arguments, calls `run`, prints the error.
 ///
-/// `run` returns `()`, or an [`ExitCode`] of its own. An error is printed on stderr as `ERR: …`,
-/// with the usage if it is about the command line. When the reader of stdout went away the command
-/// ends silently and with success, as `… | head` expects.
+/// `run` returns `()`, or an [`ExitCode`] of its own. An error is printed to stderr as `ERR: …`,
+/// with the usage if it is about the command line. If the reader of stdout has closed its end, the
+/// command ends without a message and with success, as `… | head` expects.
 pub fn main_exit<R, O>(run: impl FnOnce(R) -> Result<O>) -> ExitCode
 where
     R: CommandLine,
@@ -130,8 +132,8 @@ where
     }
 }
 
-/// Returns the text below the options: example calls, and the exit codes among [`EXIT_CODES`] that the
-/// command can end with besides 0, 1 and 2.
+/// Returns the text below the options: example calls, and the exit codes among [`EXIT_CODES`] that
+/// the command can end with besides 0, 1 and 2.
 pub fn after_help(examples: &str, codes: &[u8]) -> String {
     let applies = |code: u8| code <= exit::USAGE || codes.contains(&code);
     let list: String = EXIT_CODES
@@ -142,7 +144,7 @@ pub fn after_help(examples: &str, codes: &[u8]) -> String {
     format!("Examples:\n{}\n\nExit codes:{list}", examples.trim_matches('\n'))
 }
 
-/// A command line for tests, from words with spaces between them.
+/// Splits a line into the words of a command line, for tests.
 #[cfg(test)]
 pub(crate) fn words(line: &str) -> Vec<&str> {
     std::iter::once("prog").chain(line.split_whitespace()).collect()

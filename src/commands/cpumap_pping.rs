@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cpumap-pping`: the command for people. Shows the state of the set-up and finds its faults.
+//! `cpumap-pping`: shows the status of the set-up, and finds its faults.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -9,9 +9,9 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::command_line::{after_help, CommandLine};
 use crate::commands::options::parse_interval;
-use crate::commands::output::{print, print_line, print_record};
+use crate::commands::print::{print, print_line, print_record};
 use crate::domain::error::{exit, Error, Result};
-use crate::format::status;
+use crate::format::status_formats;
 use crate::kernel::capability::{missing_capabilities, LOAD_CAPABILITIES};
 use crate::kernel::pin::PinDir;
 use crate::kernel::{libbpf, netlink};
@@ -23,11 +23,11 @@ use crate::shaper::status::StatusSnapshot;
 const EXAMPLES: &str = "
   cpumap-pping status
   cpumap-pping status --json | jq '.counters.tc_wrong_cpu.per_second'
-  cpumap-pping check || echo 'traffic is being mis-shaped'";
+  cpumap-pping check || echo 'traffic is shaped wrongly'";
 
 const CODES: [u8; 3] = [exit::MAP, exit::MAP_FILE, exit::BPFFS];
 
-/// Show what is attached and how it does; find what is set up wrongly
+/// Show the status of the set-up; find its faults
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "cpumap-pping",
@@ -39,17 +39,17 @@ const CODES: [u8; 3] = [exit::MAP, exit::MAP_FILE, exit::BPFFS];
 )]
 pub struct CpumapPpingArgs {
     #[command(subcommand)]
-    command: Part,
+    command: Subcommands,
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum Part {
-    /// Show what is attached where and in which mode, how full the maps are, counters and rates
+enum Subcommands {
+    /// Show the attached programs and their mode, how full the maps are, counters and rates
     Status {
         /// Print one JSON object instead of text
         ///
-        /// Keys: "loaded" (false, and nothing else, when nothing is loaded); "interfaces", a list of
-        /// "name" (null: gone), "ifindex", "direction" ("lan", "wan" or null), "xdp" and
+        /// Keys: "loaded" (false, and nothing else, when nothing is loaded); "interfaces", a list
+        /// of "name" (null: gone), "ifindex", "direction" ("lan", "wan" or null), "xdp" and
         /// "classifier" ("id", "name", for XDP "mode"; or null), "pinned_maps" (false: its programs
         /// use other maps than the pinned ones); "cpus", a list of "cpu", "available", "queue_size"
         /// (null: not in cpu_map), "tx_queue", "htb_major", "mappings"; "maps", by name, "used" and
@@ -57,37 +57,37 @@ enum Part {
         #[arg(long)]
         json: bool,
 
-        /// Show the counters that are 0 as well (JSON has them always)
+        /// Also show the counters that are 0 (JSON always has them)
         #[arg(long)]
         all: bool,
 
-        /// Time over which rates are measured: 0.1 to 86400 [default: 1]
+        /// Time over which rates are measured, in seconds: 0.1 to 86400 [default: 1]
         #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
         interval: Option<String>,
     },
-    /// Look for faults and say how to mend each; exits 1 if traffic is being mis-shaped
+    /// Find faults and say how to mend each; exits 1 if traffic is shaped wrongly
     ///
-    /// One line a finding: an error where packets are not steered or shaped as the mapping says, a
-    /// warning where they are but should not stay so; what is wrong; how to mend it. Warnings alone
-    /// exit 0.
+    /// Prints one line for each fault: ERROR if packets are not steered or shaped as the mapping
+    /// says, WARN if they are but the set-up should be changed; what is wrong; how to mend it.
+    /// Exits 0 if there are only warnings.
     Check,
 }
 
 /// A checked command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpumapPpingRequest {
-    /// Show the state of the set-up.
+    /// Show the status.
     Status(StatusRequest),
     /// Look for faults.
     Check,
 }
 
-/// How to show the state.
+/// How to show the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRequest {
-    /// As one JSON object.
+    /// Whether to print JSON, not tables.
     pub json: bool,
-    /// With the counters that are 0.
+    /// Whether the tables have the counters that are 0.
     pub all: bool,
     /// Time between the two readings of the counters.
     pub interval: Duration,
@@ -108,8 +108,8 @@ impl TryFrom<CpumapPpingArgs> for CpumapPpingRequest {
 
     fn try_from(args: CpumapPpingArgs) -> Result<Self> {
         match args.command {
-            Part::Check => Ok(Self::Check),
-            Part::Status { json, all, interval } => {
+            Subcommands::Check => Ok(Self::Check),
+            Subcommands::Status { json, all, interval } => {
                 let read = |text: &str| parse_interval("--interval", text);
                 let interval = interval.as_deref().map(read).transpose()?;
                 let interval = interval.unwrap_or(StatusRequest::default().interval);
@@ -133,8 +133,8 @@ pub fn run(request: CpumapPpingRequest) -> Result<ExitCode> {
     }
 }
 
-/// Programs without pins: bpffs was mounted over, or is not the one that they were loaded in. That
-/// is what `ip netns exec` does.
+/// Explains a missing pin if programs are attached: then bpffs is mounted over, or it is not the
+/// one in which the programs were loaded. `ip netns exec` mounts a new one.
 fn explain_missing_maps(dir: &PinDir, err: Error) -> Error {
     let Error::MapFile(detail) = err else { return err };
     let devices = inventory::attached(dir).unwrap_or_default();
@@ -147,8 +147,8 @@ fn explain_missing_maps(dir: &PinDir, err: Error) -> Error {
     Error::map_file(detail.what, why, remedy)
 }
 
-/// Shows the state. Also before anything is loaded: a JSON reader gets `{"loaded":false}`, and every
-/// caller the exit code.
+/// Shows the status. If nothing is loaded, returns that error; with `--json` it first prints
+/// `{"loaded":false}`, so that a caller's JSON parser does not fail.
 fn show(dir: &PinDir, how: &StatusRequest, inventory: Result<Inventory>) -> Result<ExitCode> {
     let inventory = match inventory {
         Err(err @ Error::MapFile(_)) if how.json => {
@@ -158,11 +158,11 @@ fn show(dir: &PinDir, how: &StatusRequest, inventory: Result<Inventory>) -> Resu
         result => result?,
     };
     let state = StatusSnapshot::read(dir, inventory, how.interval, how.all)?;
-    print_record(if how.json { &status::JSON } else { &status::TEXT }, &state)?;
+    print_record(if how.json { &status_formats::JSON } else { &status_formats::TEXT }, &state)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Looks for faults: success unless a finding is an error.
+/// Finds and prints faults. Returns the failure code if one of them is an error.
 fn check(inventory: &Inventory) -> Result<ExitCode> {
     let findings = diagnose(&Facts {
         inventory,
@@ -185,7 +185,7 @@ fn check(inventory: &Inventory) -> Result<ExitCode> {
     Ok(ExitCode::from(if errors > 0 { exit::FAILURE } else { exit::SUCCESS }))
 }
 
-/// What the devices of the set-up say, in the order of the interfaces.
+/// Reads the devices of the set-up, in the order of the interfaces.
 fn devices(inventory: &Inventory) -> Result<Vec<(u32, Device)>> {
     let qdiscs = netlink::qdiscs()?;
     let read = |(name, interface): (&_, &inventory::Interface)| {
@@ -200,7 +200,7 @@ mod tests {
     use crate::commands::command_line::{words, StdStream};
 
     #[test]
-    fn what_is_asked_for() {
+    fn options_become_requests() {
         let plain = StatusRequest::default();
         let json = StatusRequest { json: true, ..plain };
         let half = StatusRequest { all: true, interval: Duration::from_millis(500), ..plain };
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn bad_command_lines_are_refused() {
         for line in ["", "bogus", "--bogus", "check --json", "status extra", "status --interval -1"]
         {
             let exit = CpumapPpingRequest::parse(words(line)).unwrap_err();

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The commands, one module each: its arguments, the checked request made of them, and its run.
+//! The commands. Each module has the command's arguments, the request that is made of them and
+//! checked, and its `run`.
 //!
-//! [`COMMANDS`] is the one list of them: man pages, completions, the package check, the README's table
-//! and the tests follow from it. `src/bin/` has three lines for each.
+//! [`COMMANDS`] lists them: man pages, completions, the package check, the README's table and the
+//! tests follow from this list. `src/bin/` has a file of three lines for each.
 
 use std::process::ExitCode;
 
 use crate::commands::command_line::{main_exit, CommandLine};
 
+mod aggregate_args;
 pub mod command_line;
 pub mod cpumap_pping;
-mod event_options;
+mod event_args;
 mod options;
-mod output;
 pub mod pping;
-mod rtt_options;
+mod print;
+mod rtt_args;
 pub mod tc_classify;
 pub mod xdp_iphash_to_cpu;
 pub mod xdp_iphash_to_cpu_cmdline;
@@ -29,7 +31,7 @@ pub struct CommandEntry {
     pub summary: &'static str,
     /// Its options, for help, man page and completions.
     pub definition: fn() -> clap::Command,
-    /// The whole of its `main`.
+    /// Its `main`.
     pub main: fn() -> ExitCode,
 }
 
@@ -79,7 +81,8 @@ pub const COMMANDS: [CommandEntry; 7] = [
     },
 ];
 
-/// Runs the command of that name; each binary's `main`.
+/// Runs the command `name`, for the `main` of its binary. A test checks that every binary is in
+/// [`COMMANDS`], so the failure code is never returned.
 pub fn main(name: &str) -> ExitCode {
     match COMMANDS.into_iter().find(|command| command.name == name) {
         Some(command) => (command.main)(),
@@ -102,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn help_serves_an_operator() {
+    fn help_has_examples_exit_codes_and_short_lines() {
         for CommandEntry { name, definition: command, .. } in COMMANDS {
             let help = command().render_long_help().to_string();
             for part in ["Usage:", "Examples:", "Exit codes:", "  0   success"] {
@@ -139,7 +142,7 @@ mod tests {
         }
     }
 
-    /// A command without a binary, or a binary without a command, would go unseen.
+    /// The compiler finds neither a command without a binary nor a binary without a command.
     #[test]
     fn every_command_has_its_binary() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin");

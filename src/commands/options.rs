@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Helpers that read options: which may stand together, and values that no command owns.
+//! Helpers that check options: which ones exclude each other, and values that several commands
+//! take.
 
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use crate::domain::error::{Error, Result};
 use crate::domain::format::NamedFormat;
 
-/// Seconds of the longest period that the eBPF pping takes: seven days.
+/// The longest time in seconds that the eBPF pping accepts: seven days.
 pub const WEEK: f64 = 604_800.0;
 
-/// A value of an option that takes one of several words: the word, its help, the value.
+/// A value of an option that takes one of several words: the word, its help text, the value.
 pub type Choice<T> = (&'static str, &'static str, T);
 
-/// Returns a parser that takes one of the words of `choices`.
+/// Returns a clap parser that accepts the words of `choices`.
 pub fn one_of<T: Copy + Send + Sync + 'static>(
     choices: &'static [Choice<T>],
 ) -> impl TypedValueParser<Value = T> {
@@ -25,7 +26,7 @@ pub fn one_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
-/// Returns a parser that takes the name of one of `formats`.
+/// Returns a clap parser that accepts the names of `formats`.
 pub fn format_of<R: 'static>(
     formats: &'static [&'static NamedFormat<R>],
 ) -> impl TypedValueParser<Value = &'static NamedFormat<R>> {
@@ -35,7 +36,10 @@ pub fn format_of<R: 'static>(
     })
 }
 
-/// Refuses two options that exclude each other, naming both.
+/// Refuses two options that exclude each other. Each is its name, and whether it was given.
+///
+/// # Errors
+/// [`Error::Usage`] that names both.
 pub fn exclusive(a: (&str, bool), b: (&str, bool)) -> Result<()> {
     if a.1 && b.1 {
         let what = format!("{} with {}", a.0, b.0);
@@ -44,7 +48,10 @@ pub fn exclusive(a: (&str, bool), b: (&str, bool)) -> Result<()> {
     Ok(())
 }
 
-/// The one option of `group` that was given; refuses none and the first two of several.
+/// Returns the option of `group` that was given. Each is its name, and whether it was given.
+///
+/// # Errors
+/// [`Error::Usage`] if none was given, or with the first two if several were.
 pub fn exactly_one<'a>(group: &[(&'a str, bool)]) -> Result<&'a str> {
     let mut given = group.iter().filter(|(_, given)| *given);
     match (given.next(), given.next()) {
@@ -57,27 +64,37 @@ pub fn exactly_one<'a>(group: &[(&'a str, bool)]) -> Result<&'a str> {
     }
 }
 
-/// The value of an option that must be there.
+/// Returns the first option of `group` that was given.
+pub fn first_given<'a>(group: &[(&'a str, bool)]) -> Option<&'a str> {
+    group.iter().find(|(_, given)| *given).map(|(name, _)| *name)
+}
+
+/// Returns the value of an option that must be given.
+///
+/// # Errors
+/// [`Error::Usage`] if it is not.
 pub fn required<T>(option: &str, value: Option<T>) -> Result<T> {
     value.ok_or_else(|| missing(option, "required option"))
 }
 
+/// Makes the error of an option that is missing.
 pub fn missing(option: &str, why: &str) -> Error {
     Error::usage(format!("missing {option}"), why, "see --help for examples")
 }
 
-/// Reads a time in seconds, 0.1 to one day; `option` names it in the error.
+/// Reads a time in seconds from 0.1 to 86400, one day. `option` names it in the error.
+///
+/// # Errors
+/// [`Error::Usage`].
 pub fn parse_interval(option: &str, text: &str) -> Result<Duration> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let seconds = text.parse().ok().filter(|s| plain && (0.1..=86_400.0).contains(s));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| {
-        let what = format!("{option} '{text}'");
-        Error::usage(what, "not an interval", "give seconds from 0.1 to 86400")
-    })
+    parse_real(option, text, 0.1, 86_400.0, "seconds").map(Duration::from_secs_f64)
 }
 
-/// Reads a decimal number, with or without a fraction, that must lie within `min..=max`; `option`
-/// and `unit` name it in the error.
+/// Reads a decimal number from `min` to `max`, with or without a fraction, without sign or
+/// exponent. `option` and `unit`, a plural, name it in the error.
+///
+/// # Errors
+/// [`Error::Usage`].
 pub fn parse_real(option: &str, text: &str, min: f64, max: f64, unit: &str) -> Result<f64> {
     let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let bad = |why: &str| {
@@ -106,6 +123,17 @@ mod tests {
             err.to_string(),
             "missing --wan, --lan: one of them is required; see --help for examples"
         );
+    }
+
+    #[test]
+    fn intervals_are_a_tenth_of_a_second_to_one_day() {
+        for (text, seconds) in [("0.1", 0.1), ("5", 5.0), ("86400", 86_400.0)] {
+            let interval = parse_interval("--watch", text).unwrap();
+            assert_eq!(interval, Duration::from_secs_f64(seconds), "{text}");
+        }
+        let err = parse_interval("--watch", "86401").unwrap_err();
+        let text = "--watch '86401': out of range; give seconds from 0.1 to 86400";
+        assert_eq!(err.to_string(), text);
     }
 
     #[test]

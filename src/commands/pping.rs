@@ -1,60 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `pping`: streams the RTTs of the flows that pass one interface, or that a capture holds.
+//! `pping`: streams the RTTs of the flows on one interface or in a capture.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Parser;
 
 use crate::abi::{StreamConfig, DEFAULT_FLOWS};
+use crate::commands::aggregate_args::AggregateArgs;
 use crate::commands::command_line::{after_help, CommandLine};
-use crate::commands::event_options::EventArgs;
+use crate::commands::event_args::EventArgs;
 use crate::commands::options::{
     exactly_one, format_of, one_of, parse_real, required, Choice, WEEK,
 };
-use crate::commands::output::warn;
+use crate::commands::print::warn;
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::{IfName, Sides};
-use crate::format::stream;
+use crate::format::stream_formats;
 use crate::kernel::device;
 use crate::kernel::hook::Hook;
 use crate::kernel::xdp::XdpMode;
 use crate::stream::aggregate::AggregateOptions;
 use crate::stream::capture::Capture;
 use crate::stream::clock::Clock;
-use crate::stream::options::EventOptions;
+use crate::stream::event_options::EventOptions;
+use crate::stream::output::{Output, StreamFormat};
 use crate::stream::session::{self, Product};
 use crate::stream::signals::ProcessSignals;
 use crate::stream::source::live::Live;
-use crate::stream::source::programs::{StreamProgram, StreamPrograms, StreamSetup};
 use crate::stream::source::replay::Replay;
-use crate::stream::source::watch::Watching;
+use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms, StreamSetup};
+use crate::stream::source::watching::Watching;
 use crate::stream::source::Source;
-use crate::stream::writer::{Output, StreamFormat};
 
 const EXAMPLES: &str = "
-  Every flow's RTT, at most ten times a second:
+  The RTT of every flow, at most ten times a second each:
     pping -i eth0
-  All of them, for a program to read:
+  Every RTT, for a program to read:
     pping -i eth0 -r 0 -F jsonl -w /var/log/pping.jsonl
-  What a capture holds:
+  Every RTT in a capture:
     pping --read capture.pcapng.gz -r 0
   A histogram of each /24 and /48 every ten seconds:
     pping -i eth0 -a 10 -F jsonl
 
-An RTT event names the host that answered first, then the host whose packet it answered: the RTT is
-that from here to the first and back. JSON holds times in nanoseconds. With --write, SIGHUP opens
-FILE again: move the old one first. A capture does not always say which packets left: then each
-direction of a connection counts as one, and match_on_egress means nothing.";
+An RTT event names the host that answered, then the host whose packet was answered. The RTT is the
+time from here to the host that answered and back. Times in JSON are in nanoseconds. With --write,
+move FILE and send SIGHUP to start a new one. Some captures do not say which packets left the
+machine: then the two directions of a connection are told apart by the addresses, and
+match_on_egress means nothing.";
 
 const INGRESS_HOOKS: [Choice<Hook>; 2] = [
-    ("tc", "After the kernel made a socket buffer of them", Hook::Ingress),
-    ("xdp", "In the driver, or right after it", Hook::Xdp),
+    ("tc", "At TC, after the kernel has made a socket buffer", Hook::Ingress),
+    ("xdp", "At XDP, in the driver or directly after it", Hook::Xdp),
 ];
 
-/// The names that the eBPF pping has for the modes.
+/// The XDP modes by their names in the eBPF pping.
 const XDP_MODES: [Choice<XdpMode>; 3] = [
-    ("unspecified", "Native where the driver can, else generic", XdpMode::Auto),
+    ("unspecified", "Native if the driver supports it, else generic", XdpMode::Auto),
     ("native", "In the driver", XdpMode::Native),
     ("generic", "On socket buffers", XdpMode::Skb),
 ];
@@ -63,7 +64,7 @@ const CODES: [u8; 4] = [exit::XDP_ATTACH, exit::MAP, exit::MAP_KEY, exit::BPF_LO
 
 /// Stream the RTT of every flow
 ///
-/// Measures passively, by TCP timestamps and ICMP echoes: nothing is sent, nothing is delayed.
+/// Measures passively, by TCP timestamps and ICMP echoes: it sends and delays no packets.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "pping",
@@ -78,14 +79,14 @@ pub struct PpingArgs {
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     interface: Option<String>,
 
-    /// Replay a capture with its own clock: pcap or pcapng, also gzipped; -: standard input
+    /// Read a capture instead: pcap or pcapng, plain or gzipped; - is standard input
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     read: Option<PathBuf>,
 
     /// How to print: standard, ppviz (RTTs only), json (one array) or jsonl (an object a line)
     /// [default: standard]
-    #[arg(long, short = 'F', value_name = "FORMAT", default_value = stream::FORMATS[0].name)]
-    #[arg(value_parser = format_of(&stream::FORMATS))]
+    #[arg(long, short = 'F', value_name = "FORMAT", default_value = stream_formats::FORMATS[0].name)]
+    #[arg(value_parser = format_of(&stream_formats::FORMATS))]
     #[arg(hide_possible_values = true, hide_default_value = true)]
     format: StreamFormat,
 
@@ -97,7 +98,7 @@ pub struct PpingArgs {
     #[arg(long, short = 'C')]
     icmp: bool,
 
-    /// Include the RTTs of this host's own answers
+    /// Include the RTTs of answers that this host itself sends
     #[arg(long, short = 'l')]
     include_local: bool,
 
@@ -111,7 +112,7 @@ pub struct PpingArgs {
     #[arg(hide_possible_values = true, hide_default_value = true)]
     ingress_hook: Hook,
 
-    /// Mode of --ingress-hook xdp: unspecified (native where the driver can), native or generic
+    /// Mode of --ingress-hook xdp: unspecified (native if the driver supports it), native, generic
     /// [default: unspecified]
     #[arg(long, short = 'x', value_name = "MODE", default_value = "unspecified")]
     #[arg(value_parser = one_of(&XDP_MODES))]
@@ -124,48 +125,19 @@ pub struct PpingArgs {
     #[command(flatten)]
     aggregate: AggregateArgs,
 
-    /// Accepted for eBPF pping's callers: nothing needs cleaning
+    /// Accepted for callers of the eBPF pping, and ignored: no state needs cleaning up
     #[arg(long, short = 'c', value_name = "S", allow_hyphen_values = true)]
     cleanup_interval: Option<String>,
 
-    /// Accepted for eBPF pping's callers: other programs are always left alone
+    /// Accepted for callers of the eBPF pping, and ignored: other programs are never removed
     #[arg(long, short = 'f')]
     force: bool,
 }
 
-const AGGREGATES: &str = "Aggregates";
-
-#[derive(Clone, Debug, clap::Args)]
-struct AggregateArgs {
-    /// Print figures of each subnet every S seconds, not single events
-    #[arg(long = "aggregate", short = 'a', value_name = "S", allow_hyphen_values = true)]
-    #[arg(help_heading = AGGREGATES)]
-    interval: Option<String>,
-
-    /// Prefix length of IPv4 subnets, 0 to 32 [default: 24]
-    #[arg(long = "aggregate-subnets-v4", short = '4', value_name = "N")]
-    #[arg(allow_hyphen_values = true, help_heading = AGGREGATES)]
-    subnets_v4: Option<String>,
-
-    /// Prefix length of IPv6 subnets, 0 to 128 [default: 48]
-    #[arg(long = "aggregate-subnets-v6", short = '6', value_name = "N")]
-    #[arg(allow_hyphen_values = true, help_heading = AGGREGATES)]
-    subnets_v6: Option<String>,
-
-    /// Count an RTT for the subnet of the host that was answered, not of the one that answered
-    #[arg(long = "aggregate-reverse", help_heading = AGGREGATES)]
-    reverse: bool,
-
-    /// Forget subnets without traffic after S seconds; 0: never [default: 30]
-    #[arg(long = "aggregate-timeout", value_name = "S", allow_hyphen_values = true)]
-    #[arg(help_heading = AGGREGATES)]
-    timeout: Option<String>,
-}
-
-/// Where the packets come from.
+/// The source of the packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PacketSource {
-    /// An interface; whether it exists is not known yet.
+    /// An interface. Whether it exists is checked when the command runs.
     Interface(IfName),
     /// A capture; `-` is standard input.
     Capture(PathBuf),
@@ -174,27 +146,27 @@ pub enum PacketSource {
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PpingRequest {
-    /// Where the packets come from.
+    /// The source of the packets.
     pub input: PacketSource,
     /// Which RTTs become events.
     pub events: EventOptions,
     /// The file to write; `None`: standard output.
     pub file: Option<PathBuf>,
-    /// How to print.
+    /// The format to print in.
     pub format: StreamFormat,
-    /// Measure TCP.
+    /// Whether to measure TCP.
     pub tcp: bool,
-    /// Measure ICMP echoes.
+    /// Whether to measure ICMP echoes.
     pub icmp: bool,
-    /// Also the RTTs of this host's own answers.
+    /// Whether answers that this host sends give RTTs.
     pub include_local: bool,
-    /// SYN and SYN-ACK count.
+    /// Whether SYN and SYN-ACK give RTTs.
     pub include_syn: bool,
-    /// Where arriving packets are seen.
+    /// The hook for arriving packets: [`Hook::Ingress`] or [`Hook::Xdp`].
     pub ingress: Hook,
     /// The mode of [`Hook::Xdp`].
     pub xdp_mode: XdpMode,
-    /// Figures by subnet in the place of single events.
+    /// The parameters of aggregates; `None`: single events.
     pub aggregate: Option<AggregateOptions>,
 }
 
@@ -211,7 +183,7 @@ impl TryFrom<PpingArgs> for PpingRequest {
             parse_real("--cleanup-interval", &text, 0.0, WEEK, "seconds")?;
         }
         let aggregate = args.aggregate.read()?;
-        if aggregate.is_some() && args.format == &stream::PPVIZ {
+        if aggregate.is_some() && args.format == &stream_formats::PPVIZ {
             let remedy = "give --format standard, json or jsonl";
             let why = "the format has no aggregates";
             return Err(Error::usage("--aggregate with --format ppviz", why, remedy));
@@ -232,6 +204,7 @@ impl TryFrom<PpingArgs> for PpingRequest {
     }
 }
 
+/// Checks that exactly one source is given.
 fn input(interface: Option<String>, capture: Option<PathBuf>) -> Result<PacketSource> {
     exactly_one(&[("--interface", interface.is_some()), ("--read", capture.is_some())])?;
     let capture = capture.map(PacketSource::Capture);
@@ -240,59 +213,8 @@ fn input(interface: Option<String>, capture: Option<PathBuf>) -> Result<PacketSo
     required("--interface", interface.transpose()?.or(capture))
 }
 
-impl AggregateArgs {
-    fn read(self) -> Result<Option<AggregateOptions>> {
-        let Some(interval) = self.interval else {
-            return match self.given() {
-                Some(option) => {
-                    let remedy = "give --aggregate SECONDS";
-                    Err(Error::usage(option, "means nothing without --aggregate", remedy))
-                }
-                None => Ok(None),
-            };
-        };
-        let seconds = |option, text: &str, min| {
-            parse_real(option, text, min, WEEK, "seconds").map(Duration::from_secs_f64)
-        };
-        let default = AggregateOptions::default();
-        let length = |option, text: Option<String>, default, max| {
-            text.map_or(Ok(default), |text| parse_length(option, &text, max))
-        };
-        let timeout = match self.timeout {
-            Some(text) => seconds("--aggregate-timeout", &text, 0.0)?,
-            None => default.timeout,
-        };
-        Ok(Some(AggregateOptions {
-            interval: seconds("--aggregate", &interval, 0.1)?,
-            subnet_v4: length("--aggregate-subnets-v4", self.subnets_v4, default.subnet_v4, 32)?,
-            subnet_v6: length("--aggregate-subnets-v6", self.subnets_v6, default.subnet_v6, 128)?,
-            reverse: self.reverse,
-            timeout,
-        }))
-    }
-
-    fn given(&self) -> Option<&'static str> {
-        let group = [
-            ("--aggregate-subnets-v4", self.subnets_v4.is_some()),
-            ("--aggregate-subnets-v6", self.subnets_v6.is_some()),
-            ("--aggregate-reverse", self.reverse),
-            ("--aggregate-timeout", self.timeout.is_some()),
-        ];
-        group.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
-    }
-}
-
-/// Reads a prefix length in decimal.
-fn parse_length(option: &str, text: &str, max: u8) -> Result<u8> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|length| plain && *length <= max).ok_or_else(|| {
-        let what = format!("{option} '{text}'");
-        Error::usage(what, "not a prefix length", format!("give a number from 0 to {max}"))
-    })
-}
-
 impl PpingRequest {
-    /// What these options decide in the programs' configuration; the rest is as `config` has it.
+    /// Writes these options into the programs' configuration, and leaves its other fields alone.
     pub fn apply(&self, config: &mut StreamConfig) {
         self.events.apply(config);
         config.events = 1;
@@ -307,8 +229,8 @@ impl PpingRequest {
     }
 }
 
-/// Runs the command. The output is opened first, so that what is in its way shows before anything
-/// is attached; from then on signals wait, so that nothing stays attached.
+/// Runs the command. Opens the output first, so that it can fail before anything is attached. Then
+/// blocks the signals, so that none ends the process while programs are attached.
 ///
 /// # Errors
 /// See [`crate::domain::error::EXIT_CODES`].
@@ -320,7 +242,7 @@ pub fn run(request: PpingRequest) -> Result<()> {
     session::run(source.as_mut(), &mut signals, output, clock, product, &warn)
 }
 
-/// What the request names, and its clock.
+/// Opens the source of the request, and its clock.
 fn source(request: &PpingRequest) -> Result<(Box<dyn Source>, Clock)> {
     match &request.input {
         PacketSource::Interface(dev) => Ok((Box::new(watch(request, dev)?), Clock::live()?)),
@@ -328,8 +250,8 @@ fn source(request: &PpingRequest) -> Result<(Box<dyn Source>, Clock)> {
     }
 }
 
-/// The programs, in front of a capture. It does not say which of its answers were this host's own:
-/// all count.
+/// Loads the programs for a capture. A capture does not say which answers this host sent itself, so
+/// all answers give RTTs.
 fn replay(request: &PpingRequest, path: &Path) -> Result<Replay> {
     let capture = Capture::open(path)?;
     let mut stream = StreamConfig::default();
@@ -345,7 +267,7 @@ fn replay(request: &PpingRequest, path: &Path) -> Result<Replay> {
     Replay::new(programs, capture)
 }
 
-/// The programs, on the interface.
+/// Loads the programs and attaches them to the interface.
 fn watch(request: &PpingRequest, dev: &IfName) -> Result<Live<Watching>> {
     let bare = device::has_ethernet_header(dev) == Some(false);
     let mut stream = StreamConfig { no_link_header: bare.into(), ..StreamConfig::default() };
@@ -367,137 +289,4 @@ fn watch(request: &PpingRequest, dev: &IfName) -> Result<Live<Watching>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::commands::command_line::words;
-    use crate::stream::options::RttType;
-
-    fn plain() -> PpingRequest {
-        PpingRequest {
-            input: PacketSource::Interface(IfName::parse("-i", "eth0").unwrap()),
-            events: EventOptions::default(),
-            file: None,
-            format: &stream::STANDARD,
-            tcp: true,
-            icmp: false,
-            include_local: false,
-            include_syn: false,
-            ingress: Hook::Ingress,
-            xdp_mode: XdpMode::Auto,
-            aggregate: None,
-        }
-    }
-
-    fn limit(ms: u64) -> EventOptions {
-        EventOptions { rate_limit: Duration::from_millis(ms), ..EventOptions::default() }
-    }
-
-    #[test]
-    fn what_is_asked_for() {
-        let capture = PacketSource::Capture("a.pcap".into());
-        let table = [
-            ("-i eth0", plain()),
-            ("--interface=eth0 --force -c 1 -f --cleanup-interval 0.5", plain()),
-            ("--read a.pcap", PpingRequest { input: capture, ..plain() }),
-            ("-ieth0 -T", plain()),
-            ("-ieth0 -C", PpingRequest { tcp: false, icmp: true, ..plain() }),
-            ("-ieth0 -TC", PpingRequest { icmp: true, ..plain() }),
-            ("-ieth0 -ls", PpingRequest { include_local: true, include_syn: true, ..plain() }),
-            ("-ieth0 --include-SYN", PpingRequest { include_syn: true, ..plain() }),
-            ("-ieth0 -r 0", PpingRequest { events: limit(0), ..plain() }),
-            ("-ieth0 -r 9 --rate-limit 50", PpingRequest { events: limit(50), ..plain() }),
-            ("-ieth0 -F jsonl", PpingRequest { format: &stream::JSONL, ..plain() }),
-            (
-                "-ieth0 -I xdp -x generic",
-                PpingRequest { ingress: Hook::Xdp, xdp_mode: XdpMode::Skb, ..plain() },
-            ),
-        ];
-        for (line, request) in table {
-            assert_eq!(PpingRequest::parse(words(line)).unwrap(), request, "{line}");
-        }
-    }
-
-    #[test]
-    fn rtt_rate_and_file() {
-        let request = PpingRequest::parse(words("-i eth0 -R 0.5 -t smoothed -w out.json")).unwrap();
-        assert_eq!(request.events.rtt_rate, 32_768);
-        assert_eq!(request.events.rtt_type, RttType::Smoothed);
-        assert_eq!(request.file, Some("out.json".into()));
-        assert_eq!(PpingRequest::parse(words("-i eth0 -w -")).unwrap().file, None);
-    }
-
-    #[test]
-    fn aggregates() {
-        let default = AggregateOptions::default();
-        let one = AggregateOptions { interval: Duration::from_secs(1), ..default };
-        let all = AggregateOptions {
-            interval: Duration::from_millis(2500),
-            subnet_v4: 0,
-            subnet_v6: 64,
-            reverse: true,
-            timeout: Duration::ZERO,
-        };
-        let table = [
-            ("-i eth0 -a 1", one),
-            ("-i eth0 --aggregate 1 -F json", one),
-            (
-                "-i eth0 -a 2.5 --aggregate-subnets-v4 0 -6 64 --aggregate-rev \
-                 --aggregate-timeout=0",
-                all,
-            ),
-        ];
-        for (line, options) in table {
-            assert_eq!(
-                PpingRequest::parse(words(line)).unwrap().aggregate,
-                Some(options),
-                "{line}"
-            );
-        }
-        assert_eq!((default.subnet_v4, default.subnet_v6), (24, 48));
-        assert_eq!(default.timeout, Duration::from_secs(30));
-    }
-
-    #[test]
-    fn the_programs_get_what_was_asked_for() {
-        let mut config = StreamConfig::default();
-        PpingRequest::parse(words("-i eth0 -C -l -r 5 -a 1 -4 20 -6 56"))
-            .unwrap()
-            .apply(&mut config);
-        assert_eq!((config.tcp, config.icmp, config.include_local), (0, 1, 1));
-        assert_eq!((config.rate_limit_ns, config.events), (5_000_000, 1));
-        assert_eq!((config.aggregate, config.subnet_v4, config.subnet_v6), (1, 20, 56));
-    }
-
-    #[test]
-    fn refusals() {
-        let table = [
-            ("", "missing --interface, --read"),
-            ("-i eth0 --read x", "--interface with --read"),
-            ("-i a/b", "--interface 'a/b'"),
-            ("-i eth0 -r -1", "--rate-limit '-1'"),
-            ("-i eth0 -r x", "--rate-limit 'x'"),
-            ("-i eth0 -r 604800001", "--rate-limit '604800001'"),
-            ("-i eth0 -R 10001", "--rtt-rate '10001'"),
-            ("-i eth0 -t avg", "'avg'"),
-            ("-i eth0 -F xml", "'xml'"),
-            ("-i eth0 -I lan", "'lan'"),
-            ("-i eth0 -x skb", "'skb'"),
-            ("-i eth0 -c -1", "--cleanup-interval '-1'"),
-            ("-i eth0 -a 0", "--aggregate '0'"),
-            ("-i eth0 -a 1 -F ppviz", "--aggregate with --format ppviz"),
-            ("-i eth0 -a 1 -4 33", "--aggregate-subnets-v4 '33'"),
-            ("-i eth0 -a 1 -6 +4", "--aggregate-subnets-v6 '+4'"),
-            ("-i eth0 -a 1 --aggregate-timeout x", "--aggregate-timeout 'x'"),
-            ("-i eth0 --aggregate-reverse", "--aggregate-reverse"),
-            ("-i eth0 --include", "--include"),
-            ("-i eth0 --bogus", "--bogus"),
-            ("-i eth0 extra", "'extra'"),
-        ];
-        for (line, names) in table {
-            let exit = PpingRequest::parse(words(line)).unwrap_err();
-            assert_eq!(exit.code, 2, "{line}");
-            let first = exit.text.lines().next().unwrap();
-            assert!(first.starts_with("ERR: ") && first.contains(names), "{line}: {first}");
-        }
-    }
-}
+mod tests;

@@ -6,8 +6,8 @@ use clap::Parser;
 
 use crate::commands::command_line::{after_help, CommandLine};
 use crate::commands::options::{missing, required};
-use crate::commands::output::{print, report, warn};
-use crate::commands::rtt_options::RttArgs;
+use crate::commands::print::{print, print_line, print_unless_quiet, warn};
+use crate::commands::rtt_args::RttArgs;
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::number::{check_cpu, parse_cpu, parse_number, parse_u16_hex};
 use crate::domain::{IfName, TxqRow};
@@ -40,8 +40,8 @@ const CODES: [u8; 6] =
 /// Put each subscriber's packets into queue and class, and measure their RTT
 ///
 /// Loads the classifier and attaches it to the egress of an interface: clsact, prio 1, handle 1.
-/// Other filters are left alone; our own is replaced without a gap. The first load fills the queue
-/// table (CPU n = queue n+1 = major n+1), later ones keep it.
+/// Leaves other filters alone, and replaces its own without a gap. The first load fills the queue
+/// table (CPU n = queue n+1 = major n+1); later loads keep the table.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "tc_classify",
@@ -52,23 +52,24 @@ const CODES: [u8; 6] =
     args_override_self = true
 )]
 pub struct ClassifyArgs {
-    /// Interface whose egress is classified
+    /// Interface whose leaving packets are classified
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     dev_egress: Option<String>,
 
-    /// Fill the queue table anew: CPU n = queue n+1 = major n+1
+    /// Reset the queue table: CPU n = queue n+1 = major n+1
     #[arg(long, short)]
     base_setup: bool,
 
-    /// Print the queue table and, with --dev-egress, what is attached there; attaches nothing
+    /// Print the queue table and, with --dev-egress, the classifier on that interface; attach
+    /// nothing
     #[arg(long, short)]
     list: bool,
 
-    /// CPU whose row is set, from 0; decimal, 0x hexadecimal or 0 octal
+    /// CPU whose row to set, from 0; decimal, hexadecimal with 0x, octal with 0
     #[arg(long, short, value_name = "N", allow_hyphen_values = true)]
     cpu: Option<String>,
 
-    /// TX queue of that CPU, from 1 to 65535; 0: leave the packet's queue alone
+    /// TX queue of that CPU, from 1 to 65535; 0: do not change the packet's queue
     #[arg(long, short = 'm', value_name = "N", allow_hyphen_values = true)]
     queue_mapping: Option<String>,
 
@@ -84,27 +85,27 @@ pub struct ClassifyArgs {
     rtt: RttArgs,
 }
 
-/// A checked command line. The steps that are asked for run in the order of the fields.
+/// A checked command line. Its steps run in the order of the fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassifyRequest {
     /// Attach the classifier to this interface's egress.
     pub attach: Option<IfName>,
-    /// Fill the queue table anew. Without it, only the first load does.
+    /// Reset the queue table. The first load fills it without this, too.
     pub base_setup: bool,
     /// Set this row of the queue table.
     pub set: Option<TxqRow>,
-    /// Print the queue table, and what is attached to an interface.
+    /// Print the queue table, and the classifier of an interface.
     pub list: Option<ClassifyList>,
-    /// Say nothing but errors and warnings (and what `list` prints).
+    /// Print errors, warnings and the output of `list` only.
     pub quiet: bool,
-    /// How RTTs are measured; counts for `attach`.
+    /// How to measure RTTs. Only `attach` uses it.
     pub rtt: RttOptions,
 }
 
-/// What `--list` prints besides the queue table.
+/// What to print besides the queue table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassifyList {
-    /// Print the filters on this interface's egress.
+    /// Print the classifier on this interface's egress.
     pub dev: Option<IfName>,
 }
 
@@ -142,7 +143,10 @@ impl TryFrom<ClassifyArgs> for ClassifyRequest {
     }
 }
 
-/// The row to set, if any of its three options is given: then all three must be.
+/// Returns the row to set; `None` if none of its three options is given.
+///
+/// # Errors
+/// [`Error::Usage`] if only some of them are given or a value is bad; [`Error::BadCpu`].
 fn row(args: &ClassifyArgs) -> Result<Option<TxqRow>> {
     let (cpu, queue, major) =
         (args.cpu.as_deref(), args.queue_mapping.as_deref(), args.htb_major_hex.as_deref());
@@ -172,7 +176,10 @@ pub fn run(request: ClassifyRequest) -> Result<()> {
     }
     if request.base_setup {
         QueueTable::open(&dir)?.base_setup()?;
-        report(request.quiet, format_args!("base setup: CPU n, queue n + 1, HTB major n + 1"))?;
+        print_unless_quiet(
+            request.quiet,
+            format_args!("base setup: CPU n, queue n + 1, HTB major n + 1"),
+        )?;
     }
     if let Some(row) = request.set {
         QueueTable::open(&dir)?.set(row)?;
@@ -183,7 +190,7 @@ pub fn run(request: ClassifyRequest) -> Result<()> {
     Ok(())
 }
 
-/// The first load sets the queue table up; later ones keep what is configured.
+/// Loads and attaches the classifier. Fills the queue table unless it is configured already.
 fn attach_to(dir: &PinDir, request: &ClassifyRequest, dev: &IfName) -> Result<()> {
     device::ifindex(dev)?;
     load::load(dir, ShaperProgram::Classify, &request.rtt, |program| {
@@ -198,9 +205,13 @@ fn attach_to(dir: &PinDir, request: &ClassifyRequest, dev: &IfName) -> Result<()
             "{dev} has one TX queue: mq cannot be used, so all CPUs share its qdisc and lock"
         ));
     }
-    report(request.quiet, format_args!("{dev}: classifier attached (egress, prio 1, handle 1)"))
+    print_unless_quiet(
+        request.quiet,
+        format_args!("{dev}: classifier attached (egress, prio 1, handle 1)"),
+    )
 }
 
+/// Prints the queue table, and the classifier of `dev`.
 fn list(dir: &PinDir, dev: Option<&IfName>) -> Result<()> {
     let rows = QueueTable::open(dir)?.rows()?;
     let mut table = Vec::new();
@@ -209,10 +220,8 @@ fn list(dir: &PinDir, dev: Option<&IfName>) -> Result<()> {
     let Some(dev) = dev else { return Ok(()) };
     let place = "(egress, prio 1, handle 1)";
     match tc_on(dir, dev)? {
-        Some(filter) => {
-            report(false, format_args!("{dev}: {} id {} {place}", filter.name, filter.id))
-        }
-        None => report(false, format_args!("{dev}: no classifier {place}")),
+        Some(filter) => print_line(format_args!("{dev}: {} id {} {place}", filter.name, filter.id)),
+        None => print_line(format_args!("{dev}: no classifier {place}")),
     }
 }
 
@@ -241,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for() {
+    fn options_become_requests() {
         let table = [
             ("--dev-egress eth0", ClassifyRequest { attach: dev("eth0"), ..nothing() }),
             ("--dev eth0", ClassifyRequest { attach: dev("eth0"), ..nothing() }),
@@ -285,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn bad_command_lines_are_refused() {
         let table = [
             ("", 2, "--dev-egress, --base-setup"),
             ("--quiet", 2, "--dev-egress"),

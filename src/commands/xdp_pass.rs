@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `xdp_pass`: attaches a program that passes everything.
+//! `xdp_pass`: attaches an XDP program that passes every packet.
 
 use clap::Parser;
 
 use crate::commands::command_line::{after_help, CommandLine};
 use crate::commands::options::{exclusive, required};
-use crate::commands::output::report;
+use crate::commands::print::print_line;
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::IfName;
 use crate::kernel::device;
@@ -36,19 +36,19 @@ pub struct PassArgs {
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     dev: Option<String>,
 
-    /// Attach in generic (skb) mode [default: native where the driver can, else generic]
+    /// Attach in generic (skb) mode [default: native if the driver supports it, else generic]
     #[arg(long, short = 'S')]
     skb_mode: bool,
 
-    /// Attach in the driver, or fail
+    /// Attach in native mode, in the driver, or fail
     #[arg(long, short = 'N')]
     native_mode: bool,
 
-    /// Replace a program that is attached already
+    /// Replace another program that is attached; with --unload, detach it
     #[arg(long, short = 'F')]
     force: bool,
 
-    /// Detach
+    /// Detach the program
     #[arg(long, short = 'U')]
     unload: bool,
 }
@@ -56,14 +56,14 @@ pub struct PassArgs {
 /// What to do with the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassAction {
-    /// Attach; with `force`, also in the place of another program.
+    /// Attach the program.
     Attach {
-        /// Replace what is there.
+        /// Whether to replace a program that is not of this package.
         force: bool,
     },
-    /// Detach; with `force`, also a program that is not ours.
+    /// Detach the program.
     Unload {
-        /// Detach whatever is there.
+        /// Whether to detach a program that is not of this package.
         force: bool,
     },
 }
@@ -71,11 +71,11 @@ pub enum PassAction {
 /// A checked command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassRequest {
-    /// The interface; whether it exists is not known yet.
+    /// The interface. Whether it exists is checked when the command runs.
     pub dev: IfName,
-    /// In which mode.
+    /// The mode to attach in.
     pub mode: XdpMode,
-    /// What to do.
+    /// Whether to attach or detach.
     pub action: PassAction,
 }
 
@@ -111,12 +111,12 @@ pub fn run(request: PassRequest) -> Result<()> {
     match request.action {
         PassAction::Attach { force } => {
             let outcome = load_pass(|program| xdp_attach(&dir, dev, program, request.mode, force))?;
-            report(false, format_args!("{dev}: xdp_pass attached ({})", outcome.mode))
+            print_line(format_args!("{dev}: xdp_pass attached ({})", outcome.mode))
         }
         PassAction::Unload { force } => {
             let found = xdp_detach(&dir, dev, force)?;
             let what = if found { "detached" } else { "was not attached" };
-            report(false, format_args!("{dev}: xdp_pass {what}"))
+            print_line(format_args!("{dev}: xdp_pass {what}"))
         }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     use crate::commands::command_line::words;
 
     #[test]
-    fn what_is_asked_for() {
+    fn options_become_requests() {
         let attach = PassAction::Attach { force: false };
         let table = [
             ("--dev eth0", XdpMode::Auto, attach),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn bad_command_lines_are_refused() {
         let table = [
             ("", "missing --dev"),
             ("-S -N -d eth0", "--skb-mode with --native-mode"),

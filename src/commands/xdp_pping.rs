@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `xdp_pping`: prints the RTTs of the last 60 seconds, or follows the events of every flow.
+//! `xdp_pping`: prints the RTTs of the last 60 seconds, or streams the events of every flow.
 
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -10,37 +10,37 @@ use clap::Parser;
 
 use crate::abi::StreamConfig;
 use crate::commands::command_line::{after_help, CommandLine};
-use crate::commands::event_options::EventArgs;
+use crate::commands::event_args::EventArgs;
 use crate::commands::options::{exclusive, one_of, parse_interval, Choice};
-use crate::commands::output::{print, print_record, warn};
+use crate::commands::print::{print, print_record, warn};
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::format::NamedFormat;
 use crate::domain::summary::{HandleReport, Snapshot};
 use crate::domain::{Side, Sides};
-use crate::format::{snapshot, stream};
+use crate::format::{snapshot_formats, stream_formats};
 use crate::kernel::pin::PinDir;
 use crate::rtt::records::Records;
 use crate::stream::clock::Clock;
-use crate::stream::options::EventOptions;
+use crate::stream::event_options::EventOptions;
+use crate::stream::output::{Output, StreamFormat};
 use crate::stream::session::{self, Product};
 use crate::stream::signals::ProcessSignals;
-use crate::stream::source::follow::{self, Following};
+use crate::stream::source::following::{self, Following};
 use crate::stream::source::live::Live;
-use crate::stream::source::programs::{StreamProgram, StreamPrograms, StreamSetup};
-use crate::stream::writer::{Output, StreamFormat};
+use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms, StreamSetup};
 
 const EXAMPLES: &str = "
-  What shapers read:
+  For a program that shapes traffic:
     xdp_pping
-  Who suffers most, and on which side, renewed every 5 seconds:
+  The classes with the highest RTT, and the side it comes from, every 5 seconds:
     xdp_pping --format table --watch 5
   xdp_pping --format jsonl --side subscriber | jq -c 'select(.p95 > 100)'
   Every RTT of every flow as it is measured, with its class and side:
     xdp_pping --follow --rate-limit 0 --format jsonl --write /var/log/rtt.jsonl
 
-The hook sits before the queueing discipline: the shaper's own queue is inside the RTT of the
-direction that it delays. In the JSON formats a class is written in decimal, in the table in
-hexadecimal as tc writes it.";
+RTTs are measured before the queueing discipline, so the shaper's own queue is part of the RTT of
+the direction that it delays. Classes are in decimal in the JSON formats, and in hexadecimal, as tc
+writes them, in the table.";
 
 const SIDES: [Choice<Sides>; 3] = [
     ("subscriber", "From the shaper to the subscriber and back", Sides::One(Side::Subscriber)),
@@ -49,7 +49,7 @@ const SIDES: [Choice<Sides>; 3] = [
         "From the shaper to the host on the internet and back",
         Sides::One(Side::Internet),
     ),
-    ("both", "The samples of both taken together", Sides::Both),
+    ("both", "The samples of both sides taken together", Sides::Both),
 ];
 
 const CODES: [u8; 4] = [exit::MAP, exit::MAP_FILE, exit::BPFFS, exit::BPF_LOAD];
@@ -77,7 +77,7 @@ pub struct XdpPpingArgs {
     #[arg(long, value_name = "FORMAT", value_parser = formats(), hide_possible_values = true)]
     format: Option<String>,
 
-    /// Print again every so many seconds until interrupted: 0.1 to 86400
+    /// Print again every SECONDS, 0.1 to 86400, until interrupted
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     watch: Option<String>,
 
@@ -91,9 +91,9 @@ pub struct XdpPpingArgs {
 
 /// Returns a parser that takes the names of the snapshot's and the stream's formats, each once.
 fn formats() -> PossibleValuesParser {
-    let snapshot = snapshot::FORMATS.iter().map(|format| (format.name, format.help));
-    let stream = stream::FORMATS.iter().map(|format| (format.name, format.help));
-    let new = stream.filter(|(name, _)| !snapshot::FORMATS.iter().any(|f| f.name == *name));
+    let snapshot = snapshot_formats::FORMATS.iter().map(|format| (format.name, format.help));
+    let stream = stream_formats::FORMATS.iter().map(|format| (format.name, format.help));
+    let new = stream.filter(|(name, _)| !snapshot_formats::FORMATS.iter().any(|f| f.name == *name));
     let all = snapshot.chain(new).map(|(name, help)| PossibleValue::new(name).help(help));
     PossibleValuesParser::new(all.collect::<Vec<_>>())
 }
@@ -107,18 +107,18 @@ pub enum XdpPpingRequest {
     Follow(FollowRequest),
 }
 
-/// What to print of the last 60 seconds.
+/// How to print the RTTs of the last 60 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotRequest {
     /// The samples to show.
     pub sides: Sides,
     /// The format to print in.
     pub format: &'static NamedFormat<Snapshot>,
-    /// Print again after this long, 0.1 s to one day; `None`: once.
+    /// Time between two snapshots, 0.1 s to one day; `None`: print one.
     pub watch: Option<Duration>,
 }
 
-/// Which events to print.
+/// The events to print, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowRequest {
     /// The side whose events to print, or both.
@@ -155,8 +155,9 @@ impl XdpPpingArgs {
         if let Some(option) = self.events.given() {
             return only(option);
         }
-        let name = self.format.as_deref().unwrap_or(snapshot::FORMATS[0].name);
-        let Some(format) = snapshot::FORMATS.into_iter().find(|format| format.name == name) else {
+        let name = self.format.as_deref().unwrap_or(snapshot_formats::FORMATS[0].name);
+        let Some(format) = snapshot_formats::FORMATS.into_iter().find(|format| format.name == name)
+        else {
             return only(&format!("--format {name}"));
         };
         let read = |text: &str| parse_interval("--watch", text);
@@ -165,9 +166,10 @@ impl XdpPpingArgs {
     }
 
     fn follow(self) -> Result<FollowRequest> {
-        let name = self.format.as_deref().unwrap_or(stream::FORMATS[0].name);
-        let Some(format) = stream::FORMATS.into_iter().find(|format| format.name == name) else {
-            let [first @ .., last] = stream::FORMATS.map(|format| format.name);
+        let name = self.format.as_deref().unwrap_or(stream_formats::FORMATS[0].name);
+        let Some(format) = stream_formats::FORMATS.into_iter().find(|format| format.name == name)
+        else {
+            let [first @ .., last] = stream_formats::FORMATS.map(|format| format.name);
             let what = format!("--follow with --format {name}");
             let remedy = format!("give {} or {last}", first.join(", "));
             return Err(Error::usage(what, format!("a stream has no {name}"), remedy));
@@ -188,6 +190,7 @@ pub fn run(request: XdpPpingRequest) -> Result<()> {
     }
 }
 
+/// Prints one snapshot, or one after another.
 fn watch(request: &SnapshotRequest) -> Result<()> {
     loop {
         show(request, reports(&PinDir::default(), needs_sides(request)))?;
@@ -198,18 +201,18 @@ fn watch(request: &SnapshotRequest) -> Result<()> {
     Ok(())
 }
 
-/// Tells whether the figures of each side are needed. The contract's JSON, which must be quick, does
-/// without.
+/// Tells whether the figures of each side are needed. The contract's JSON does not need them, and
+/// it must be quick.
 fn needs_sides(request: &SnapshotRequest) -> bool {
-    request.sides != Sides::Both || request.format != &snapshot::JSON
+    request.sides != Sides::Both || request.format != &snapshot_formats::JSON
 }
 
 fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
     Records::open(dir)?.reports(sides_apart)
 }
 
-/// Prints the snapshot. Also before anything is loaded: the caller's JSON parser gets an empty list,
-/// and the exit code.
+/// Prints the snapshot. If nothing is loaded, prints an empty one before it returns the error, so
+/// that a caller's JSON parser does not fail.
 fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<()> {
     let write = |reports| print_record(request.format, &Snapshot { reports, sides: request.sides });
     match found {
@@ -219,6 +222,7 @@ fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<(
     }
 }
 
+/// Streams the events of the shaper's flows.
 fn follow(request: &FollowRequest) -> Result<()> {
     let output = Output::open(request.file.as_deref(), request.format, true)?;
     let mut signals = ProcessSignals::block()?;
@@ -227,7 +231,7 @@ fn follow(request: &FollowRequest) -> Result<()> {
     session::run(&mut source, &mut signals, output, Clock::live()?, product, &warn)
 }
 
-/// Loads the follower's program and puts it behind the classifiers of the shaper.
+/// Loads the follower's program and puts it behind the shaper's classifiers.
 fn follower(request: &FollowRequest) -> Result<Live<Following>> {
     let dir = PinDir::default();
     let mut stream = StreamConfig { events: 1, ..StreamConfig::default() };
@@ -237,7 +241,7 @@ fn follower(request: &FollowRequest) -> Result<Live<Following>> {
         stream,
         handshake: false,
         replay: false,
-        flows: follow::flow_places(&dir)?,
+        flows: following::flow_places(&dir)?,
     })?;
     Ok(Live::new(Following::begin(&dir, &programs)?, programs))
 }
@@ -248,8 +252,9 @@ mod tests {
     use crate::commands::command_line::words;
 
     #[test]
-    fn what_is_asked_for() {
-        let plain = SnapshotRequest { sides: Sides::Both, format: &snapshot::JSON, watch: None };
+    fn options_become_snapshot_requests() {
+        let plain =
+            SnapshotRequest { sides: Sides::Both, format: &snapshot_formats::JSON, watch: None };
         let seconds = |s| Some(Duration::from_secs_f64(s));
         let table = [
             ("", plain),
@@ -259,13 +264,13 @@ mod tests {
                 "--si=internet --form=jsonl",
                 SnapshotRequest {
                     sides: Sides::One(Side::Internet),
-                    format: &snapshot::JSONL,
+                    format: &snapshot_formats::JSONL,
                     ..plain
                 },
             ),
             (
                 "--format table --watch 5",
-                SnapshotRequest { format: &snapshot::TABLE, watch: seconds(5.0), ..plain },
+                SnapshotRequest { format: &snapshot_formats::TABLE, watch: seconds(5.0), ..plain },
             ),
             ("--watch 9 --watch 0.5", SnapshotRequest { watch: seconds(0.5), ..plain }),
         ];
@@ -279,10 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn following() {
+    fn options_become_follow_requests() {
         let plain = FollowRequest {
             sides: Sides::Both,
-            format: &stream::STANDARD,
+            format: &stream_formats::STANDARD,
             events: EventOptions::default(),
             file: None,
         };
@@ -290,18 +295,21 @@ mod tests {
         let file = Some("a.jsonl".into());
         let table = [
             ("--follow", plain.clone()),
-            ("--foll --format ppviz", FollowRequest { format: &stream::PPVIZ, ..plain.clone() }),
+            (
+                "--foll --format ppviz",
+                FollowRequest { format: &stream_formats::PPVIZ, ..plain.clone() },
+            ),
             (
                 "--follow --side internet --format=json",
                 FollowRequest {
                     sides: Sides::One(Side::Internet),
-                    format: &stream::JSON,
+                    format: &stream_formats::JSON,
                     ..plain.clone()
                 },
             ),
             (
                 "--format jsonl --rate-limit 0 --follow --write a.jsonl",
-                FollowRequest { format: &stream::JSONL, events, file, ..plain },
+                FollowRequest { format: &stream_formats::JSONL, events, file, ..plain },
             ),
         ];
         for (line, request) in table {
@@ -314,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn bad_command_lines_are_refused() {
         let table = [
             ("--side lan", "'lan'"),
             ("--format xml", "'xml'"),

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Tables in plain text.
+//! Writes tables in plain text, with aligned columns. A table crate would add borders and colours
+//! that scripts must strip again.
 
-use crate::format::number::push_text;
+use crate::format::push::push_text;
 
-/// Writes rows under their heads, in columns as wide as they need to be. Columns of numbers are aligned
-/// to the right, and their heads with them.
+/// Writes a line of heads, then a line for each row. A column is as wide as its longest cell, and
+/// columns are two spaces apart. A column whose cells are all numbers or `-` is aligned to the
+/// right, with its head.
 pub fn write_columns<const N: usize>(
     out: &mut Vec<u8>,
     heads: &[&str; N],

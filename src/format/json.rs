@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The one way to write JSON objects. (Two texts of the contract are no business of this module: the
-//! array of `xdp_pping` and the listing of the mapping are fixed to the byte, spaces included.)
+//! Writes JSON objects. All JSON goes through here, except two texts that the contract fixes to the
+//! byte, spaces included: the array of `xdp_pping` (`snapshot_formats/json.rs`) and the list of
+//! mappings (`tables.rs`).
 //!
-//! By hand, because numbers with two decimals, addresses and tc handles go straight into the buffer;
-//! strings and floating-point numbers are serde_json's.
+//! Written by hand, because serde_json would need a type for each record, and because numbers with
+//! two decimals, addresses and tc handles are appended without a temporary string. serde_json
+//! writes the strings, with their escapes, and the floating-point numbers.
 
-use crate::format::number::{push_ms, push_number};
+use crate::format::push::{push_ms, push_number};
 
-/// The white space of a JSON text.
+/// The white space of a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// None.
+    /// No white space.
     Compact,
-    /// A line for each member, indented by two spaces a level; the level of the object.
+    /// A line for each member, indented by two spaces a level. The number is the level of the
+    /// object itself; its members are one level deeper.
     Indented(usize),
 }
 
 impl Layout {
+    /// Returns the layout of values inside a value of this layout.
     fn inner(self) -> Self {
         match self {
             Self::Compact => Self::Compact,
@@ -24,7 +28,7 @@ impl Layout {
         }
     }
 
-    /// Begins a new line at this level.
+    /// Starts a new line at this level, unless the layout is compact.
     fn new_line(self, out: &mut Vec<u8>) {
         if let Self::Indented(level) = self {
             out.push(b'\n');
@@ -33,15 +37,17 @@ impl Layout {
     }
 }
 
-/// An object under construction. Each field writes the comma before it.
+/// An object that is being written. Each method writes one member, with the comma before it. Names
+/// must need no escapes: they are constants of the callers.
 pub struct JsonObject<'a> {
     out: &'a mut Vec<u8>,
     layout: Layout,
+    /// Whether no member has been written yet.
     empty: bool,
 }
 
 impl<'a> JsonObject<'a> {
-    /// Writes one object.
+    /// Appends an object to `out`. `fields` writes its members.
     pub fn write(out: &'a mut Vec<u8>, layout: Layout, fields: impl FnOnce(&mut JsonObject<'_>)) {
         out.push(b'{');
         let mut object = JsonObject { out, layout, empty: true };
@@ -52,8 +58,9 @@ impl<'a> JsonObject<'a> {
         object.out.push(b'}');
     }
 
-    /// Writes a name, and returns the buffer for its value.
-    pub fn field(&mut self, name: &str) -> &mut Vec<u8> {
+    /// Writes the name of a member and returns the buffer, to which the caller must append one
+    /// value.
+    fn field(&mut self, name: &str) -> &mut Vec<u8> {
         if !self.empty {
             self.out.push(b',');
         }
@@ -73,10 +80,10 @@ impl<'a> JsonObject<'a> {
         push_number(self.field(name), number);
     }
 
-    /// Writes a floating-point number.
+    /// Writes a floating-point number; `null` if it is infinite or NaN, which JSON does not have.
     pub fn float(&mut self, name: &str, number: f64) {
         let out = self.field(name);
-        // Writing to a Vec cannot fail; a number that JSON does not know becomes null.
+        // Writing to a Vec cannot fail.
         let _ = serde_json::to_writer(out, &number);
     }
 
@@ -95,28 +102,28 @@ impl<'a> JsonObject<'a> {
         self.field(name).extend_from_slice(b"null");
     }
 
-    /// Writes a string that `text` makes and that needs no escapes.
-    pub fn text(&mut self, name: &str, text: impl FnOnce(&mut Vec<u8>)) {
+    /// Writes a string that `push_text` appends. It must need no escapes.
+    pub fn unescaped_string(&mut self, name: &str, push_text: impl FnOnce(&mut Vec<u8>)) {
         let out = self.field(name);
         out.push(b'"');
-        text(out);
+        push_text(out);
         out.push(b'"');
     }
 
-    /// Writes a string, with escapes where it needs them.
-    pub fn word(&mut self, name: &str, word: &str) {
+    /// Writes a string with the escapes that it needs.
+    pub fn string(&mut self, name: &str, text: &str) {
         let out = self.field(name);
         // Writing to a Vec cannot fail.
-        let _ = serde_json::to_writer(out, word);
+        let _ = serde_json::to_writer(out, text);
     }
 
-    /// Writes an object.
+    /// Writes an object whose members `fields` writes.
     pub fn object(&mut self, name: &str, fields: impl FnOnce(&mut JsonObject<'_>)) {
         let layout = self.layout.inner();
         JsonObject::write(self.field(name), layout, fields);
     }
 
-    /// Writes an object, or `null`.
+    /// Writes an object, or `null` if `value` is `None`.
     pub fn optional<T>(
         &mut self,
         name: &str,
@@ -129,7 +136,7 @@ impl<'a> JsonObject<'a> {
         }
     }
 
-    /// Writes an array of objects.
+    /// Writes an array with an object for each item.
     pub fn objects<T>(
         &mut self,
         name: &str,
@@ -176,28 +183,35 @@ mod tests {
         let mut out = Vec::new();
         JsonObject::write(&mut out, layout, |object| {
             object.number("n", 7);
-            object.word("name", "a\"b\n");
+            object.string("name", "a\"b\n");
             object.float("rate", 1.0);
             object.flag("on", true);
             object.objects("list", [1, 2], |object, n| object.number("n", n));
             object.objects("none", [], |object, n| object.number("n", n));
             object.object("empty", |_| ());
             object.optional("gone", None::<u64>, |object, n| object.number("n", n));
+            object.optional("there", Some(3), |object, n| object.number("n", n));
+            object.ms("time", 1_234_567);
+            object.unescaped_string("handle", |out| out.extend_from_slice(b"1:5"));
+            object.numbers("bins", &[0, u64::MAX]);
+            object.float("infinite", f64::INFINITY);
         });
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn compact_and_indented_text_are_what_serde_json_writes() {
+    fn both_layouts_are_valid_json() {
         let compact = sample(Layout::Compact);
         let value: serde_json::Value = serde_json::from_str(&compact).unwrap();
-        let golden = r#"{"n":7,"name":"a\"b\n","rate":1.0,"on":true,"list":[{"n":1},{"n":2}],"none":[],"empty":{},"gone":null}"#;
+        let golden = r#"{"n":7,"name":"a\"b\n","rate":1.0,"on":true,"list":[{"n":1},{"n":2}],"none":[],"empty":{},"gone":null,"there":{"n":3},"time":1.23,"handle":"1:5","bins":[0,18446744073709551615],"infinite":null}"#;
         assert_eq!(compact, golden);
         let indented = sample(Layout::Indented(0));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&indented).unwrap(), value);
         let golden = "{\n  \"n\": 7,\n  \"name\": \"a\\\"b\\n\",\n  \"rate\": 1.0,\n  \"on\": true,\n  \
                       \"list\": [\n    {\n      \"n\": 1\n    },\n    {\n      \"n\": 2\n    }\n  ],\n  \
-                      \"none\": [],\n  \"empty\": {},\n  \"gone\": null\n}";
+                      \"none\": [],\n  \"empty\": {},\n  \"gone\": null,\n  \"there\": {\n    \"n\": 3\n  },\n  \
+                      \"time\": 1.23,\n  \"handle\": \"1:5\",\n  \"bins\": [0,18446744073709551615],\n  \
+                      \"infinite\": null\n}";
         assert_eq!(indented, golden);
     }
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Text out: the formats of the snapshot, the state and the stream, each implementing
-//! [`Format`](crate::domain::format::Format) and listed in the `FORMATS` of its kind; and the tables of
-//! the commands that have one format.
+//! Writes text: the formats of the snapshot, the status and the stream, and the tables of commands
+//! that have only one format.
+//!
+//! Each format implements [`Format`](crate::domain::format::Format) and is listed in the `FORMATS`
+//! of its kind, from which options, help texts and completions follow.
 
 pub mod columns;
 pub mod json;
-pub mod number;
-pub mod snapshot;
-pub mod status;
-pub mod stream;
+pub mod push;
+pub mod snapshot_formats;
+pub mod status_formats;
+pub mod stream_formats;
 pub mod tables;

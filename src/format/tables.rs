@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The two tables that operators edit, as the predecessors print them: the mapping and the queue
-//! table. Programs in the field read both: not a byte may change.
+//! Writes the mapping and the queue table as the predecessor prints them. Programs in the field
+//! parse both: no byte may change.
 
 use crate::domain::{Mapping, TxqRow};
-use crate::format::number::push_text;
+use crate::format::push::push_text;
 
-/// Writes the mapping as one JSON object, one entry a line, in the order given; halves in
-/// upper-case hexadecimal.
+/// Writes the mapping as one JSON object, one entry a line, in the order given. Major and minor are
+/// in upper-case hexadecimal.
 pub fn write_mappings(out: &mut Vec<u8>, mappings: impl IntoIterator<Item = Mapping>) {
     out.extend_from_slice(b"{\n");
     let mut separator = "";
@@ -25,7 +25,7 @@ pub fn write_mappings(out: &mut Vec<u8>, mappings: impl IntoIterator<Item = Mapp
     out.extend_from_slice(end.as_bytes());
 }
 
-/// Writes the queue table as `tc_classify --list` shows it, in the predecessor's layout.
+/// Writes the queue table of `tc_classify --list`. The HTB major is in upper-case hexadecimal.
 pub fn write_txq_table(out: &mut Vec<u8>, rows: impl IntoIterator<Item = TxqRow>) {
     const RULE: &str = "|-----------+---------------+-----------|";
     push_text(out, format_args!("{RULE}\n| key (cpu) | queue_mapping | htb_major |\n{RULE}\n"));

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From the clock of a source to wall-clock time.
+//! Converts times of a source's clock to wall-clock time.
 
 use nix::time::{clock_gettime, ClockId};
 
 use crate::domain::error::{Error, Result};
 
-/// Readings of which the one in the shortest time is taken.
+/// Number of readings from which the fastest is chosen.
 const TRIES: usize = 3;
 
-/// What the offset may differ by, beyond the time that reading it takes, before the wall clock
-/// counts as stepped: both clocks are slewed alike, and timestamps should not jitter.
+/// Largest change of the offset, beyond the time that a reading takes, that does not count as a
+/// step of the wall clock. The kernel slews both clocks alike, so a smaller change is an error of
+/// measurement, and following it would make timestamps jitter.
 const TOLERANCE_NS: u64 = 1_000;
 
-/// Turns times of a source into nanoseconds since 1970.
+/// Converts times of a source to nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     offset_ns: i128,
@@ -21,30 +22,32 @@ pub struct Clock {
 
 /// The wall clock, read between two readings of the monotonic one.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct ClockReading {
     before_ns: u64,
     wall_ns: u64,
     after_ns: u64,
 }
 
 impl Clock {
-    /// Of a source on `CLOCK_MONOTONIC`, which is what BPF calls ktime.
+    /// Makes the clock of a source whose times are `CLOCK_MONOTONIC`, as bpf_ktime_get_ns()
+    /// returns.
     ///
     /// # Errors
-    /// The kernel does not know the clocks.
+    /// [`Error::Other`]: the kernel cannot read the clocks.
     pub fn live() -> Result<Self> {
         Ok(Self { offset_ns: best_reading()?.offset_ns(), live: true })
     }
 
-    /// Of a source whose times are those of a capture, plus `offset_ns`.
+    /// Makes the clock of a source whose times are wall-clock times plus `offset_ns`. For a capture
+    /// the offset is 0.
     pub fn fixed(offset_ns: i64) -> Self {
         Self { offset_ns: -i128::from(offset_ns), live: false }
     }
 
-    /// Follows a step of the wall clock. Once a second is enough.
+    /// Reads the clocks again and follows a step of the wall clock. Call it about once a second.
     ///
     /// # Errors
-    /// The kernel does not know the clocks.
+    /// [`Error::Other`]: the kernel cannot read the clocks.
     pub fn refresh(&mut self) -> Result<()> {
         if self.live {
             self.follow(best_reading()?);
@@ -52,7 +55,7 @@ impl Clock {
         Ok(())
     }
 
-    fn follow(&mut self, reading: Reading) {
+    fn follow(&mut self, reading: ClockReading) {
         let offset_ns = reading.offset_ns();
         let noise = u128::from(reading.duration_ns() + TOLERANCE_NS);
         if offset_ns.abs_diff(self.offset_ns) > noise {
@@ -60,14 +63,14 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds since 1970.
+    /// Converts a time of the source to nanoseconds since 1970.
     pub fn wall_ns(&self, source_ns: u64) -> u64 {
         let wall = i128::from(source_ns) + self.offset_ns;
         wall.clamp(0, i128::from(u64::MAX)) as u64
     }
 }
 
-impl Reading {
+impl ClockReading {
     fn take() -> Result<Self> {
         Ok(Self {
             before_ns: read(ClockId::CLOCK_MONOTONIC)?,
@@ -86,11 +89,12 @@ impl Reading {
     }
 }
 
-/// The reading that took the shortest time: nothing came between.
-fn best_reading() -> Result<Reading> {
-    let mut best = Reading::take()?;
+/// Reads the clocks [`TRIES`] times and returns the fastest reading, whose offset is the most
+/// exact: an interrupt between two of its clocks would have made it slower.
+fn best_reading() -> Result<ClockReading> {
+    let mut best = ClockReading::take()?;
     for _ in 1..TRIES {
-        let reading = Reading::take()?;
+        let reading = ClockReading::take()?;
         if reading.duration_ns() < best.duration_ns() {
             best = reading;
         }
@@ -107,12 +111,12 @@ fn read(clock: ClockId) -> Result<u64> {
 mod tests {
     use super::*;
 
-    fn reading(before_ns: u64, wall_ns: u64, after_ns: u64) -> Reading {
-        Reading { before_ns, wall_ns, after_ns }
+    fn reading(before_ns: u64, wall_ns: u64, after_ns: u64) -> ClockReading {
+        ClockReading { before_ns, wall_ns, after_ns }
     }
 
     #[test]
-    fn the_wall_clock_is_read_in_the_middle() {
+    fn the_offset_refers_to_the_middle_of_a_reading() {
         assert_eq!(reading(100, 1_000_050, 200).offset_ns(), 999_900);
         assert_eq!(reading(1_000, 500, 1_000).offset_ns(), -500);
     }
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_have_their_own_clock() {
+    fn a_fixed_clock_subtracts_its_offset() {
         let mut clock = Clock::fixed(0);
         clock.refresh().unwrap();
         assert_eq!(clock.wall_ns(1_623_420_121_483_727_575), 1_623_420_121_483_727_575);
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn now_is_now() {
+    fn the_live_clock_agrees_with_the_wall_clock() {
         let clock = Clock::live().unwrap();
         let wall = clock.wall_ns(read(ClockId::CLOCK_MONOTONIC).unwrap());
         let now = read(ClockId::CLOCK_REALTIME).unwrap();

@@ -3,19 +3,20 @@
 
 use crate::abi::{StreamStats, STREAM_COUNTERS};
 
-/// StreamCounters in `STREAM_COUNTERS`.
+/// Number of counters.
 const COUNT: usize = STREAM_COUNTERS.len();
 
-/// A reading of all counters.
+/// The values of all counters at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamCounters([u64; COUNT]);
 
-/// One counter; made at compile time, where an unknown name is an error.
+/// One counter, as its index in [`STREAM_COUNTERS`]. Assign [`StreamCounter::named`] to a constant:
+/// then an unknown name is a compile error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamCounter(usize);
 
 impl StreamCounter {
-    /// The counter of that name in include/stream_counters.def.
+    /// Returns the counter of that name in include/stream_counters.def.
     pub const fn named(name: &str) -> Self {
         let mut index = 0;
         while index < COUNT {
@@ -28,6 +29,7 @@ impl StreamCounter {
     }
 }
 
+/// Compares two strings. `==` on slices is not const.
 const fn same(a: &[u8], b: &[u8]) -> bool {
     let mut index = 0;
     while index < a.len() && index < b.len() {
@@ -40,7 +42,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 impl StreamCounters {
-    /// The sum of all CPUs' values.
+    /// Returns the sum of all CPUs' values.
     pub fn sum<'a>(cpus: impl IntoIterator<Item = &'a StreamStats>) -> Self {
         let mut sum = Self::default();
         for cpu in cpus {
@@ -49,17 +51,18 @@ impl StreamCounters {
         sum
     }
 
-    /// One of them.
+    /// Returns the value of one counter.
     pub fn get(&self, counter: StreamCounter) -> u64 {
         self.0[counter.0]
     }
 
-    /// What was counted since an earlier reading.
+    /// Returns how much each counter has grown since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         Self(std::array::from_fn(|index| self.0[index].saturating_sub(earlier.0[index])))
     }
 
-    /// Name and value of those whose name begins with `prefix`, without it.
+    /// Returns name and value of the counters whose name begins with `prefix`. The names come
+    /// without the prefix.
     pub fn with_prefix(&self, prefix: &'static str) -> impl Iterator<Item = (&'static str, u64)> {
         let values = self.0;
         let named = STREAM_COUNTERS.iter().zip(values);
@@ -71,7 +74,7 @@ impl StreamCounters {
 pub(crate) mod tests {
     use super::*;
 
-    /// One CPU's block with some counters set.
+    /// Makes one CPU's block in which `values` are set and the other counters are 0.
     pub(crate) fn stats(values: &[(StreamCounter, u64)]) -> StreamStats {
         let mut stats = StreamStats::default();
         values.iter().for_each(|(counter, value)| stats.counter[counter.0] = *value);
@@ -90,7 +93,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn families_of_counters() {
+    fn counters_are_found_by_their_prefix() {
         const CUT: StreamCounter = StreamCounter::named("error_truncated");
         let errors = StreamCounters::sum(&[stats(&[(CUT, 4)])]);
         let found: Vec<_> = errors.with_prefix("error_").collect();

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Events with types, from the records of the ring buffer.
+//! Events, decoded from the records of the ring buffer (`struct stream_event` in include/stream.h).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::abi::{StreamEvent, StreamKind, StreamReason, StreamTrigger};
 use crate::domain::{Side, TcHandle};
 
-/// One direction of a connection, written as the reader of an RTT expects it.
+/// One direction of a connection, named as the eBPF pping names it: the host that answered comes
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventFlow {
-    /// The host that answered.
+    /// The host that sent the answer.
     pub src: IpAddr,
-    /// The host whose packet was answered: the opener of this direction.
+    /// The host whose packet was answered. It opened this direction.
     pub dst: IpAddr,
-    /// Port of `src`; of ICMP the echo identifier.
+    /// Port of `src`; for ICMP the echo identifier.
     pub src_port: u16,
-    /// Port of `dst`; of ICMP the echo identifier.
+    /// Port of `dst`; for ICMP the echo identifier.
     pub dst_port: u16,
     /// `IPPROTO_*`.
     pub protocol: u8,
@@ -24,22 +25,23 @@ pub struct EventFlow {
 /// Something that happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// On the source's clock.
+    /// Time of the packet in nanoseconds, on the source's clock.
     pub time_ns: u64,
-    /// Whose.
+    /// The flow that the event is about.
     pub flow: EventFlow,
-    /// What.
+    /// What happened to it.
     pub kind: EventKind,
-    /// The shaper's class; [`TcHandle::NONE`] without one.
+    /// The shaper's class; [`TcHandle::NONE`] if the packet had none.
     pub tc_handle: TcHandle,
-    /// On which side of the shaper the host is that answered; means nothing without a shaper.
+    /// The side of the shaper on which the host that answered is. Without a shaper it has no
+    /// meaning.
     pub side: Side,
 }
 
-/// What happened.
+/// What happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// An answer was matched.
+    /// An answer matched a packet, which gives an RTT.
     Rtt(Rtt),
     /// The flow was answered for the first time.
     Opening(StreamReason, StreamTrigger),
@@ -47,28 +49,29 @@ pub enum EventKind {
     Closing(StreamReason, StreamTrigger),
 }
 
-/// An RTT and what went to and fro until then.
+/// An RTT, and the traffic of the connection until then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rtt {
-    /// This one.
+    /// The RTT, in nanoseconds.
     pub rtt_ns: u64,
-    /// The least so far.
+    /// The smallest RTT of the flow so far, in nanoseconds.
     pub min_ns: u64,
-    /// Packets that `dst` sent; segments that the kernel has put together are counted.
+    /// Number of packets that `dst` sent. A packet that the kernel merged from several segments
+    /// (GRO) counts as that many.
     pub sent_packets: u64,
-    /// Their bytes.
+    /// Sum of their frame lengths in bytes, as include/stream.h says.
     pub sent_bytes: u64,
-    /// Packets that `src` sent.
+    /// Number of packets that `src` sent, counted in the same way.
     pub rec_packets: u64,
-    /// Their bytes.
+    /// Sum of their frame lengths in bytes.
     pub rec_bytes: u64,
-    /// The answer was seen leaving.
+    /// Whether the answer was seen as it left the interface.
     pub on_egress: bool,
 }
 
 impl Event {
-    /// From a record of the ring buffer; `None` for a kind, a reason or a trigger that
-    /// include/stream.h does not know.
+    /// Decodes a record of the ring buffer. Returns `None` if its kind, reason, trigger or side is
+    /// not one of include/stream.h.
     pub fn from_abi(event: &StreamEvent) -> Option<Self> {
         Some(Self {
             time_ns: event.time_ns,
@@ -79,7 +82,7 @@ impl Event {
         })
     }
 
-    /// The end of the same flow for want of packets.
+    /// Returns the closing event of the same flow for a time-out at `time_ns`.
     pub fn timed_out(self, time_ns: u64) -> Self {
         let kind = EventKind::Closing(StreamReason::Timeout, StreamTrigger::Gc);
         Self { time_ns, kind, ..self }
@@ -98,7 +101,7 @@ impl EventFlow {
     }
 }
 
-/// IPv4 stands after twelve bytes of ones.
+/// Decodes an address. An IPv4 address is the last four bytes, after twelve bytes of 0xFF.
 fn address(bytes: [u8; 16], ip_version: u8) -> IpAddr {
     match (ip_version, bytes) {
         (4, [.., a, b, c, d]) => Ipv4Addr::new(a, b, c, d).into(),
@@ -132,7 +135,7 @@ impl EventKind {
 pub(crate) mod tests {
     use super::*;
 
-    /// An RTT event of the contract's example.
+    /// Makes an RTT event, the one of the contract's example.
     pub(crate) fn rtt_record() -> StreamEvent {
         let mut src = [0xFF; 16];
         src[12..].copy_from_slice(&[10, 11, 1, 1]);
@@ -161,7 +164,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The opening of the same flow.
+    /// Makes the opening event of the same flow.
     pub(crate) fn opening_record() -> StreamEvent {
         StreamEvent {
             kind: StreamKind::Opening.to_abi() as u8,
@@ -172,7 +175,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_rtt() {
+    fn an_rtt_record_is_decoded() {
         let event = Event::from_abi(&rtt_record()).unwrap();
         assert_eq!(event.flow.src, "10.11.1.1".parse::<IpAddr>().unwrap());
         assert_eq!(event.flow.dst, "10.11.1.2".parse::<IpAddr>().unwrap());
@@ -184,7 +187,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn addresses_go_by_the_ip_version() {
+    fn the_ip_version_decides_how_an_address_is_decoded() {
         let bytes = std::array::from_fn(|i| i as u8);
         let v6 = "1:203:405:607:809:a0b:c0d:e0f";
         assert_eq!(address(bytes, 6), v6.parse::<IpAddr>().unwrap());
@@ -193,7 +196,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn reasons_and_triggers() {
+    fn unknown_kinds_reasons_and_triggers_are_refused() {
         let table = [
             (2, 1, 1, Some(EventKind::Opening(StreamReason::Syn, StreamTrigger::Src))),
             (2, 2, 2, Some(EventKind::Opening(StreamReason::SynAck, StreamTrigger::Dest))),

@@ -1,52 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The flows that are open, so that each gets an end: what TCP does not close ends for want of
-//! packets. Pure; nothing here blocks the packet path, which notes by itself when it saw a flow.
+//! The flows that are open, so that each gets a closing event: a flow that no FIN or RST closes
+//! ends by a time-out. Does no I/O: the packet path itself notes when it last saw a flow, and
+//! nothing here blocks it.
 //!
-//! A flow is one direction of a connection. As eBPF pping has it, it ends 300 s after the opener's
-//! last packet, of ICMP after 30 s. (Its third time-out, for flows that were never answered, has no
-//! event: such flows never opened.) A flow whose place in the flow table another one has taken ends
-//! then.
+//! A flow is one direction of a connection. The time-outs are those of the eBPF pping: a flow ends
+//! 300 s after the opener's last packet, an ICMP flow after 30 s. (The eBPF pping's third time-out,
+//! for flows that were never answered, has no event here: such a flow never opened.) A flow also
+//! ends when another flow takes its place in the flow table.
 
 use std::collections::HashMap;
 
 use crate::abi::{StreamEvent, StreamFlow, STREAM_ICMP_TIMEOUT_NS, STREAM_TIMEOUT_NS};
-
 use crate::stream::event::{Event, EventKind};
 
-/// Flows by their place in the flow table: two at most for each index, which bounds the memory.
+/// The open flows by their place in the flow table. Each index has at most two, one for each
+/// direction, which bounds the memory.
 #[derive(Debug, Default)]
 pub struct OpenFlows {
-    open: HashMap<Place, Open>,
+    open: HashMap<FlowPlace, OpenFlow>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Place {
+struct FlowPlace {
+    /// Index in the flow table.
     index: u32,
-    /// Which direction of it the opener sends in.
+    /// Index, as 0 or 1, of the end in [`StreamFlow::end`] that opened this direction.
     opener: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenFlow {
     opening: Event,
+    /// Hash of the connection: tells whether the place still holds this flow.
     tag: u64,
-    /// When to look at the flow again.
+    /// Time at which the flow ends unless the opener has sent a packet since.
     check_ns: u64,
-    /// Another flow stood there when we last looked: the closing event may still have been under
-    /// way.
+    /// Whether another flow held the place at the last check. This flow's closing event may still
+    /// have been in the ring buffer then.
     replaced: bool,
 }
 
 impl OpenFlows {
-    /// Takes note of an event in the order of the ring buffer. An opening where another flow still
-    /// stands is that one's end, which is returned.
+    /// Notes an event; call it in the order of the ring buffer. If the event opens a flow in the
+    /// place of another one that is still open, returns the closing event of that other flow.
     pub fn follow(&mut self, record: &StreamEvent, event: &Event) -> Option<Event> {
-        let place = Place { index: record.flow, opener: record.opener != 0 };
+        let place = FlowPlace { index: record.flow, opener: record.opener != 0 };
         match event.kind {
             EventKind::Rtt(_) => None,
             EventKind::Opening(..) => {
                 let check_ns = event.time_ns.saturating_add(lifetime_ns(event));
-                let open = Open { opening: *event, tag: record.tag, check_ns, replaced: false };
+                let open = OpenFlow { opening: *event, tag: record.tag, check_ns, replaced: false };
                 let earlier = self.open.insert(place, open)?;
                 (earlier.tag != record.tag).then(|| earlier.opening.timed_out(event.time_ns))
             }
@@ -59,8 +62,9 @@ impl OpenFlows {
         }
     }
 
-    /// The flows that have ended at `now_ns` for want of packets, in the order in which they opened:
-    /// a capture says the same each time. `flow` reads the programs' array.
+    /// Removes the flows that have timed out at `now_ns` and returns their closing events, in the
+    /// order in which the flows opened, so that a capture gives the same text each time. `flow`
+    /// reads an entry of the flow table.
     pub fn expired(&mut self, now_ns: u64, flow: impl Fn(u32) -> Option<StreamFlow>) -> Vec<Event> {
         let mut ended = Vec::new();
         self.open.retain(|place, open| {
@@ -74,21 +78,22 @@ impl OpenFlows {
         ended.into_iter().map(|opening| opening.timed_out(now_ns)).collect()
     }
 
-    /// Flows that are open.
+    /// Returns the number of open flows.
     pub fn len(&self) -> usize {
         self.open.len()
     }
 
-    /// No flow is open.
+    /// Tells whether no flow is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 }
 
-impl Open {
+impl OpenFlow {
+    /// Tells whether the flow is still open at `now_ns`, and sets the time of the next check.
     fn lives(
         &mut self,
-        place: &Place,
+        place: &FlowPlace,
         now_ns: u64,
         flow: impl Fn(u32) -> Option<StreamFlow>,
     ) -> bool {
@@ -101,7 +106,7 @@ impl Open {
             }
             None if self.replaced => false,
             None => {
-                // Until the next look.
+                // Its closing event may be in the ring buffer: wait until the next check.
                 self.replaced = true;
                 true
             }
@@ -109,9 +114,12 @@ impl Open {
     }
 }
 
+/// Returns how long a flow lives after the opener's last packet.
 fn lifetime_ns(event: &Event) -> u64 {
+    const IPPROTO_ICMP: u8 = 1;
+    const IPPROTO_ICMPV6: u8 = 58;
     match event.flow.protocol {
-        1 | 58 => STREAM_ICMP_TIMEOUT_NS,
+        IPPROTO_ICMP | IPPROTO_ICMPV6 => STREAM_ICMP_TIMEOUT_NS,
         _ => STREAM_TIMEOUT_NS,
     }
 }
@@ -149,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_the_end() {
+    fn a_silent_flow_times_out_once() {
         let mut flows = OpenFlows::default();
         assert_eq!(follow(&mut flows, &opening(1, 7)), None);
         let last = 100 * SECOND;
@@ -167,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn each_direction_and_protocol_has_its_own_time() {
+    fn each_direction_and_protocol_has_its_own_time_out() {
         let mut flows = OpenFlows::default();
         follow(&mut flows, &opening(1, 7));
         follow(&mut flows, &StreamEvent { opener: 1, ..opening(1, 7) });
@@ -183,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_end_together_end_in_order() {
+    fn flows_that_time_out_together_end_in_the_order_they_opened() {
         let mut flows = OpenFlows::default();
         for index in (0..100).rev() {
             let time_ns = u64::from(index);
@@ -195,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_closed_does_not_end_again() {
+    fn a_closed_flow_does_not_time_out() {
         let mut flows = OpenFlows::default();
         follow(&mut flows, &opening(1, 7));
         follow(&mut flows, &rtt_record());
@@ -207,17 +215,17 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_taken() {
+    fn a_flow_whose_place_is_taken_ends() {
         let mut flows = OpenFlows::default();
         follow(&mut flows, &opening(1, 7));
-        // Its closing may be under way when we look first.
+        // At the first check its closing event may still be in the ring buffer.
         assert!(flows.expired(300 * SECOND, |_| seen(9, [0, 0])).is_empty());
         assert_eq!(flows.expired(301 * SECOND, |_| None).len(), 1);
-        // In the ring buffer the order is certain.
+        // An opening of another flow comes after every event of the first: it ends at once.
         follow(&mut flows, &opening(1, 7));
         let end = follow(&mut flows, &StreamEvent { time_ns: 5, ..opening(1, 9) }).unwrap();
         assert_eq!(end.time_ns, 5);
-        // The same connection once more.
+        // The same connection opens again: it does not replace itself.
         assert_eq!(follow(&mut flows, &opening(1, 9)), None);
         assert_eq!(flows.len(), 1);
     }

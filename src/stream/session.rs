@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The loop of every event stream: from a source to the output, until a signal or the end.
+//! The loop of every stream: takes events from a source and writes records to an output, until a
+//! signal stops it or the source ends.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,38 +13,39 @@ use crate::stream::clock::Clock;
 use crate::stream::counters::{StreamCounter, StreamCounters};
 use crate::stream::event::Event;
 use crate::stream::flows::OpenFlows;
+use crate::stream::output::{Output, Reopened};
 use crate::stream::record::Content;
 use crate::stream::signals::{Signal, Signals};
 use crate::stream::source::{Progress, Source, BATCH};
-use crate::stream::writer::{Output, Reopened};
 
-/// Prints one warning to the operator.
+/// A function that prints one warning to the operator.
 pub type Warn<'a> = &'a dyn Fn(fmt::Arguments<'_>);
 
-/// The longest that an event waits to be written, and a signal to be heeded.
+/// Longest time that an event waits to be written, and a signal to be obeyed.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_NS: u64 = PATIENCE.as_nanos() as u64;
 const SECOND_NS: u64 = 1_000_000_000;
-/// Batches after a stop: a ring buffer and more.
+/// Largest number of batches to take after a stop: more than a full ring buffer (120 000 events)
+/// has.
 const MAX_LAST_BATCHES: usize = 32;
 
 const LOST: StreamCounter = StreamCounter::named("events_lost");
 const UNFOLLOWED: StreamCounter = StreamCounter::named("flows_unfollowed");
 
-/// The records that a session makes of events.
+/// The kind of records that a session makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// Each event: those of one side of the shaper, or of both.
+    /// One record for each event of these sides of the shaper.
     Events(Sides),
-    /// The figures of each subnet.
+    /// The figures of each subnet, once an interval.
     Aggregates(AggregateOptions),
 }
 
-/// Streams until a signal says stop, the source ends, or something fails. Whatever the reason, what
-/// was begun is finished: the array is closed, the last interval printed.
+/// Streams until a signal stops it, the source ends, or the source or the output fails. In each
+/// case writes the last records, such as those of the last interval, and closes the array.
 ///
 /// # Errors
-/// Those of the source and of the output, the first one.
+/// The first error of the source or the output.
 pub fn run(
     source: &mut dyn Source,
     signals: &mut dyn Signals,
@@ -53,9 +55,9 @@ pub fn run(
     warn: Warn<'_>,
 ) -> Result<()> {
     let now_ns = source.now_ns()?;
-    let mode = match product {
-        Product::Events(sides) => Mode::Events { sides, flows: OpenFlows::default() },
-        Product::Aggregates(options) => Mode::Aggregates {
+    let product = match product {
+        Product::Events(sides) => ProductState::Events { sides, flows: OpenFlows::default() },
+        Product::Aggregates(options) => ProductState::Aggregates {
             aggregator: Box::new(Aggregator::new(options, now_ns)),
             interval_ns: options.interval.as_nanos() as u64,
             due_ns: now_ns.saturating_add(options.interval.as_nanos() as u64),
@@ -66,7 +68,7 @@ pub fn run(
         signals,
         output,
         clock,
-        mode,
+        product,
         warn,
         housekeeping_ns: now_ns.saturating_add(SECOND_NS),
         counters: StreamCounters::default(),
@@ -82,31 +84,45 @@ struct Session<'a> {
     signals: &'a mut dyn Signals,
     output: Output,
     clock: Clock,
-    mode: Mode,
+    product: ProductState,
     warn: Warn<'a>,
-    /// When to look after what is done once a second.
+    /// Time of the next [`Session::housekeeping`], on the source's clock.
     housekeeping_ns: u64,
+    /// The counters at the last reading.
     counters: StreamCounters,
 }
 
-enum Mode {
-    Events { sides: Sides, flows: OpenFlows },
-    Aggregates { aggregator: Box<Aggregator>, interval_ns: u64, due_ns: u64 },
+/// A [`Product`] in the making.
+enum ProductState {
+    Events {
+        sides: Sides,
+        flows: OpenFlows,
+    },
+    Aggregates {
+        aggregator: Box<Aggregator>,
+        interval_ns: u64,
+        /// Time at which the current interval ends.
+        due_ns: u64,
+    },
 }
 
 impl Session<'_> {
-    /// What every file begins with.
+    /// Writes the record that a new file begins with, and warns if the file has lost its old
+    /// content.
     fn preamble(&mut self, now_ns: u64) {
         if let Some(path) = self.output.replaced() {
             let path = path.display();
-            (self.warn)(format_args!("{path}: begun anew: an array cannot be appended to"));
+            (self.warn)(format_args!(
+                "{path}: its old content is deleted: a JSON array cannot be appended to"
+            ));
         }
-        if let Mode::Aggregates { aggregator, .. } = &self.mode {
+        if let ProductState::Aggregates { aggregator, .. } = &self.product {
             let content = Content::Metadata(aggregator.metadata());
             self.output.record(self.clock.wall_ns(now_ns), content);
         }
     }
 
+    /// Runs the loop until a signal stops it or the source ends.
     fn pump(&mut self) -> Result<()> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -122,7 +138,8 @@ impl Session<'_> {
         }
     }
 
-    /// What happened before the stop; what happens from now on does not count.
+    /// Takes the events from before the stop that are still in the ring buffer. The number of
+    /// batches is limited, since new events keep coming.
     fn drain(&mut self, batch: &mut Vec<StreamEvent>) -> Result<()> {
         let now_ns = self.source.now_ns()?;
         for _ in 0..MAX_LAST_BATCHES {
@@ -134,41 +151,42 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Takes the events until then. They stay in `batch`.
+    /// Polls the source until `until_ns` and takes the events, which stay in `batch`.
     fn step(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
         batch.clear();
         let polled = self.source.poll(batch, until_ns);
-        // What came before a failure counts.
+        // The source may append events and then fail: take them before returning the error.
         self.take(batch)?;
         polled
     }
 
-    /// When something is to be done next.
+    /// Returns the time at which the loop must wake up.
     fn next_ns(&self, now_ns: u64) -> u64 {
         let next_ns = self.housekeeping_ns.min(now_ns.saturating_add(PATIENCE_NS));
-        match &self.mode {
-            Mode::Events { .. } => next_ns,
-            Mode::Aggregates { due_ns, .. } => next_ns.min(*due_ns),
+        match &self.product {
+            ProductState::Events { .. } => next_ns,
+            ProductState::Aggregates { due_ns, .. } => next_ns.min(*due_ns),
         }
     }
 
+    /// Adds events to the aggregates, or writes those of the chosen sides.
     fn take(&mut self, batch: &[StreamEvent]) -> Result<()> {
         for record in batch {
-            // Both ends are of one build: there is no record that cannot be read.
+            // This never skips a record: programs and command come from one build.
             let Some(event) = Event::from_abi(record) else { continue };
-            match &mut self.mode {
-                Mode::Aggregates { aggregator, .. } => aggregator.add(&event),
-                Mode::Events { sides, .. } if !sides.include(event.side) => {}
-                Mode::Events { flows, .. } => {
+            match &mut self.product {
+                ProductState::Aggregates { aggregator, .. } => aggregator.add(&event),
+                ProductState::Events { sides, .. } if !sides.include(event.side) => {}
+                ProductState::Events { flows, .. } => {
                     let replaced = flows.follow(record, &event);
-                    self.print(replaced.into_iter().chain([event]))?;
+                    self.write(replaced.into_iter().chain([event]))?;
                 }
             }
         }
         Ok(())
     }
 
-    fn print(&mut self, events: impl IntoIterator<Item = Event>) -> Result<()> {
+    fn write(&mut self, events: impl IntoIterator<Item = Event>) -> Result<()> {
         for event in events {
             let content = Content::Event { event, on_shaper: self.output.on_shaper() };
             self.output.record(self.clock.wall_ns(event.time_ns), content);
@@ -179,7 +197,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Heeds the signals that have arrived.
+    /// Obeys the signals that have arrived. Returns true if the stream must stop.
     fn stopped(&mut self) -> Result<bool> {
         while let Some(signal) = self.signals.take()? {
             match signal {
@@ -198,21 +216,23 @@ impl Session<'_> {
                 self.preamble(now_ns);
             }
             Reopened::Same => {}
-            Reopened::Failed(err) => (self.warn)(format_args!("{err}; the old file goes on")),
+            Reopened::Failed(err) => (self.warn)(format_args!("{err}; the old file stays open")),
         }
         Ok(())
     }
 
-    /// What is due.
+    /// Does what is due: the housekeeping, the end of an interval, a flush.
     fn tick(&mut self) -> Result<()> {
         let now_ns = self.source.now_ns()?;
         if now_ns >= self.housekeeping_ns {
             self.housekeeping_ns = now_ns.saturating_add(SECOND_NS);
             self.housekeeping(now_ns)?;
         }
-        if let Mode::Aggregates { due_ns, interval_ns, .. } = &mut self.mode {
+        if let ProductState::Aggregates { due_ns, interval_ns, .. } = &mut self.product {
             if now_ns >= *due_ns {
-                // On the grid; intervals that nothing can have happened in are left out.
+                // The end times stay multiples of the interval. If the clock has passed several,
+                // one record covers them: the clock jumped a pause of a capture, or this process
+                // slept.
                 let missed = (now_ns - *due_ns) / *interval_ns;
                 *due_ns = due_ns.saturating_add((missed + 1).saturating_mul(*interval_ns));
                 self.interval(now_ns)?;
@@ -224,22 +244,26 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Does once a second: follows the wall clock, checks the reader, reports losses, ends silent
+    /// flows.
     fn housekeeping(&mut self, now_ns: u64) -> Result<()> {
         self.clock.refresh()?;
         self.output.check_reader()?;
         self.losses(now_ns)?;
-        let Mode::Events { flows, .. } = &mut self.mode else { return Ok(()) };
+        let ProductState::Events { flows, .. } = &mut self.product else { return Ok(()) };
         let source = &*self.source;
         let ended = flows.expired(now_ns, |index| source.flow(index));
-        self.print(ended)
+        self.write(ended)
     }
 
-    /// Says which events are missing, where they are. Aggregates have a count for them.
+    /// Writes how many events were lost since the last call, in the place where they are missing.
+    /// If the format has no text for that, prints a warning. Aggregates have a counter for it
+    /// instead.
     fn losses(&mut self, now_ns: u64) -> Result<()> {
         let counters = self.source.counters()?;
         let lost = counters.since(&self.counters).get(LOST);
         self.counters = counters;
-        if lost == 0 || matches!(self.mode, Mode::Aggregates { .. }) {
+        if lost == 0 || matches!(self.product, ProductState::Aggregates { .. }) {
             return Ok(());
         }
         if !self.output.record(self.clock.wall_ns(now_ns), Content::Lost(lost)) {
@@ -248,8 +272,9 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Ends an interval: writes its records and deletes subnets that have timed out.
     fn interval(&mut self, now_ns: u64) -> Result<()> {
-        let Mode::Aggregates { aggregator, .. } = &mut self.mode else { return Ok(()) };
+        let ProductState::Aggregates { aggregator, .. } = &mut self.product else { return Ok(()) };
         let counts = self.source.subnets()?;
         let interval = aggregator.interval(now_ns, &counts, self.source.counters()?);
         let wall_ns = self.clock.wall_ns(now_ns);
@@ -260,7 +285,7 @@ impl Session<'_> {
         self.source.forget_subnets(&interval.expired)
     }
 
-    /// The last records, the end of the array, and what was lost on the whole.
+    /// Writes the last records and the end of the array, and warns about everything that was lost.
     fn finish(&mut self) -> Result<()> {
         let last = self.last_records();
         let finished = self.output.finish();
@@ -288,221 +313,4 @@ impl Session<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::fs;
-    use std::os::fd::BorrowedFd;
-    use std::path::PathBuf;
-
-    use serde_json::Value;
-
-    use super::*;
-    use crate::abi::{StreamFlow, StreamSubnet, StreamSubnetKey};
-    use crate::domain::error::Error;
-    use crate::domain::Side;
-    use crate::format::stream;
-    use crate::stream::counters::tests::stats;
-    use crate::stream::event::tests::{opening_record, rtt_record};
-    use crate::stream::writer::StreamFormat;
-
-    const WALL: i64 = 1_600_000_000_000_000_000;
-
-    /// Plays steps: a clock and the events until then.
-    #[derive(Default)]
-    struct Script {
-        steps: VecDeque<(u64, Vec<StreamEvent>)>,
-        /// What is in the ring buffer, and wakes nobody.
-        waiting: Vec<StreamEvent>,
-        now_ns: u64,
-        lost: u64,
-        fails: bool,
-        forgotten: Vec<StreamSubnetKey>,
-    }
-
-    impl Source for Script {
-        fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
-            if until_ns == self.now_ns {
-                batch.append(&mut self.waiting);
-                return Ok(Progress::More);
-            }
-            assert!(until_ns > self.now_ns && until_ns - self.now_ns <= PATIENCE_NS);
-            match self.steps.pop_front() {
-                Some((now_ns, events)) => {
-                    self.now_ns = now_ns;
-                    batch.extend(events);
-                    Ok(Progress::More)
-                }
-                None if self.fails => Err(Error::other("interface x", "it is gone", "")),
-                None => Ok(Progress::End),
-            }
-        }
-
-        fn now_ns(&mut self) -> Result<u64> {
-            Ok(self.now_ns)
-        }
-
-        fn counters(&mut self) -> Result<StreamCounters> {
-            Ok(StreamCounters::sum(&[stats(&[(LOST, self.lost)])]))
-        }
-
-        fn flow(&self, _: u32) -> Option<StreamFlow> {
-            Some(StreamFlow { tag: 77, ..StreamFlow::default() })
-        }
-
-        fn subnets(&mut self) -> Result<Vec<(StreamSubnetKey, StreamSubnet)>> {
-            let subnet = StreamSubnet::default();
-            Ok(vec![(StreamSubnetKey { addr: [0xFF; 16] }, subnet)])
-        }
-
-        fn forget_subnets(&mut self, keys: &[StreamSubnetKey]) -> Result<()> {
-            self.forgotten.extend(keys);
-            Ok(())
-        }
-    }
-
-    /// Signals, one for each look.
-    #[derive(Default)]
-    struct Scripted(VecDeque<Option<Signal>>);
-
-    impl Signals for Scripted {
-        fn take(&mut self) -> Result<Option<Signal>> {
-            Ok(self.0.pop_front().flatten())
-        }
-
-        fn fd(&self) -> Option<BorrowedFd<'_>> {
-            None
-        }
-    }
-
-    struct Run {
-        path: PathBuf,
-        result: Result<()>,
-    }
-
-    impl Run {
-        fn new(
-            test: &str,
-            script: &mut Script,
-            signals: &[Option<Signal>],
-            format: StreamFormat,
-            report: Product,
-        ) -> Self {
-            let name = format!("pping-session-{test}-{}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            let _ = fs::remove_file(&path);
-            let output = Output::open(Some(&path), format, true).unwrap();
-            let mut signals = Scripted(signals.iter().copied().collect());
-            let clock = Clock::fixed(-WALL);
-            let result = run(script, &mut signals, output, clock, report, &|_| ());
-            Self { path, result }
-        }
-
-        fn text(&self) -> String {
-            fs::read_to_string(&self.path).unwrap()
-        }
-
-        fn objects(&self) -> Vec<Value> {
-            serde_json::from_str(&self.text()).unwrap()
-        }
-    }
-
-    impl Drop for Run {
-        fn drop(&mut self) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-
-    fn steps(times: &[u64], events: Vec<StreamEvent>) -> Script {
-        let mut steps: VecDeque<_> = times.iter().map(|time| (*time, Vec::new())).collect();
-        steps[0].1 = events;
-        Script { steps, ..Script::default() }
-    }
-
-    fn events() -> Vec<StreamEvent> {
-        vec![opening_record(), rtt_record()]
-    }
-
-    const BOTH: Product = Product::Events(Sides::Both);
-
-    #[test]
-    fn events_drops_and_time_outs() {
-        let late = 400 * SECOND_NS;
-        let mut script = steps(&[5, SECOND_NS, late], events());
-        script.lost = 3;
-        let run = Run::new("events", &mut script, &[], &stream::JSON, BOTH);
-        run.result.as_ref().unwrap();
-        let objects = run.objects();
-        assert_eq!(objects.len(), 4, "{objects:?}");
-        assert_eq!(objects[0]["flow_event"], "opening");
-        assert_eq!(objects[1]["timestamp"], WALL + 1000);
-        assert_eq!(objects[2]["lost_events"], 3);
-        assert_eq!(objects[3]["reason"], "flow timeout");
-        assert_eq!(objects[3]["timestamp"], WALL + late as i64);
-    }
-
-    #[test]
-    fn one_side_only() {
-        for (side, count) in [(Side::Subscriber, 0), (Side::Internet, 2)] {
-            let mut script = steps(&[5], events());
-            let report = Product::Events(Sides::One(side));
-            let run = Run::new(&format!("{side:?}"), &mut script, &[], &stream::JSON, report);
-            assert_eq!(run.objects().len(), count);
-        }
-    }
-
-    #[test]
-    fn the_array_is_closed_whatever_happens() {
-        let mut script = Script { waiting: events(), ..steps(&[5, 6], events()) };
-        let run = Run::new("stop", &mut script, &[Some(Signal::Stop)], &stream::JSON, BOTH);
-        assert!(run.result.is_ok() && run.objects().len() == 4);
-        assert_eq!(script.steps.len(), 1);
-
-        let mut script = Script { fails: true, ..steps(&[5], events()) };
-        let run = Run::new("gone", &mut script, &[], &stream::JSON, BOTH);
-        assert_eq!(run.result.as_ref().unwrap_err().to_string(), "interface x: it is gone");
-        assert_eq!(run.objects().len(), 2);
-
-        let run = Run::new("nothing", &mut Script::default(), &[], &stream::JSON, BOTH);
-        assert_eq!(run.text(), "[]\n");
-    }
-
-    #[test]
-    fn a_hang_up_where_nothing_moved_changes_nothing() {
-        let mut script = steps(&[5, 6], events());
-        let run = Run::new("hup", &mut script, &[Some(Signal::Reopen)], &stream::JSON, BOTH);
-        assert!(run.result.is_ok() && run.objects().len() == 2);
-    }
-
-    #[test]
-    fn aggregates() {
-        let options = AggregateOptions::default();
-        let mut script = steps(&[5, SECOND_NS, 40 * SECOND_NS], events());
-        let report = Product::Aggregates(options);
-        let run = Run::new("aggregates", &mut script, &[], &stream::JSON, report);
-        run.result.as_ref().unwrap();
-        let objects = run.objects();
-        assert_eq!(objects[0]["format_version"], 1);
-        assert_eq!(objects[0]["bin_edges_ns"].as_array().unwrap().len(), 103);
-        assert_eq!(objects[1]["ip_prefix"], "10.11.1.0/24");
-        assert_eq!(objects[1]["count_rtt"], 1);
-        assert_eq!(objects[1]["median_rtt"], 5_977_708);
-        assert_eq!(objects[2]["duration_ns"], SECOND_NS);
-        assert_eq!(objects[3]["timestamp"], WALL + 40 * SECOND_NS as i64);
-        assert_eq!(script.forgotten.len(), 2);
-    }
-
-    #[test]
-    fn aggregates_for_people() {
-        let mut script = steps(&[5], events());
-        let report = Product::Aggregates(AggregateOptions::default());
-        let run = Run::new("readable", &mut script, &[], &stream::STANDARD, report);
-        let text = run.text();
-        let lines: Vec<_> = text.lines().collect();
-        assert!(lines[0].starts_with("Aggregating RTTs of IPv4 /24 and IPv6 /48 in 103"), "{text}");
-        let end = ": 10.11.1.0/24 -> rxpkts=0, rxbytes=0, txpkts=0, txbytes=0, rtt-count=1, \
-                   min=5.977708 ms, mean=5.977708 ms, median=5.977708 ms, p95=5.977708 ms, \
-                   max=5.977708 ms";
-        assert!(lines[1].ends_with(end), "{text}");
-        assert!(lines[2].ends_with(": pkts=0, bytes=0"), "{text}");
-    }
-}
+mod tests;

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The signals that a stream heeds: they are blocked and read from a descriptor, so that none
-//! arrives between two things that belong together.
+//! The signals that a stream obeys. They are blocked and read from a signalfd(2), so that the loop
+//! handles them between two steps and never in the middle of one. docs/decisions/0007 says why not
+//! with the `ctrlc` crate.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, Signal as Number};
+use nix::sys::signal::{SigSet, Signal as UnixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::domain::error::{Error, Result};
 
-/// What a signal asks for.
+/// A signal by its meaning for the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT, SIGTERM: finish what was begun, and end.
+    /// SIGINT or SIGTERM: write the last records, then end.
     Stop,
     /// SIGHUP: open the output file again.
     Reopen,
 }
 
-/// Where signals come from.
+/// A queue of signals.
 pub trait Signals {
-    /// The next that has arrived; does not wait.
+    /// Takes the oldest signal that has arrived. Returns immediately, with `None` if there is none.
     ///
     /// # Errors
     /// The descriptor cannot be read.
     fn take(&mut self) -> Result<Option<Signal>>;
 
-    /// Becomes readable when there is one to take.
+    /// Returns a descriptor that is readable while a signal waits to be taken, for poll(2); `None`
+    /// if these signals have no descriptor.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
@@ -35,15 +37,16 @@ pub trait Signals {
 pub struct ProcessSignals(SignalFd);
 
 impl ProcessSignals {
-    /// From now on SIGINT, SIGTERM and SIGHUP wait to be taken. Call it before anything is attached
-    /// and before threads are made.
+    /// Blocks SIGINT, SIGTERM and SIGHUP: from now on they queue up until [`Signals::take`]. Call
+    /// it before attaching programs, so that no signal ends the process while they are attached,
+    /// and before starting threads, which inherit the mask.
     ///
     /// # Errors
-    /// The kernel gives no descriptor.
+    /// [`Error::Other`]: the kernel refuses the descriptor.
     pub fn block() -> Result<Self> {
         let failed = |errno| Error::other("wait for signals", errno, "");
         let mut set = SigSet::empty();
-        for signal in [Number::SIGINT, Number::SIGTERM, Number::SIGHUP] {
+        for signal in [UnixSignal::SIGINT, UnixSignal::SIGTERM, UnixSignal::SIGHUP] {
             set.add(signal);
         }
         set.thread_block().map_err(failed)?;
@@ -56,7 +59,7 @@ impl Signals for ProcessSignals {
     fn take(&mut self) -> Result<Option<Signal>> {
         let read = self.0.read_signal();
         let info = read.map_err(|errno| Error::other("read a signal", errno, ""))?;
-        let hang_up = Number::SIGHUP as u32;
+        let hang_up = UnixSignal::SIGHUP as u32;
         Ok(info.map(|info| if info.ssi_signo == hang_up { Signal::Reopen } else { Signal::Stop }))
     }
 
@@ -72,16 +75,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_wait_to_be_taken() {
+    fn blocked_signals_queue_until_they_are_taken() {
         let mut signals = ProcessSignals::block().unwrap();
         assert_eq!(signals.take().unwrap(), None);
         let table = [
-            (Number::SIGHUP, Signal::Reopen),
-            (Number::SIGTERM, Signal::Stop),
-            (Number::SIGINT, Signal::Stop),
+            (UnixSignal::SIGHUP, Signal::Reopen),
+            (UnixSignal::SIGTERM, Signal::Stop),
+            (UnixSignal::SIGINT, Signal::Stop),
         ];
         for (number, signal) in table {
-            // To this thread, which blocks it.
+            // raise(3) sends the signal to this thread, which blocks it.
             raise(number).unwrap();
             assert_eq!(signals.take().unwrap(), Some(signal));
             assert_eq!(signals.take().unwrap(), None);

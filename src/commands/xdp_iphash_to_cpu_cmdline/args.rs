@@ -16,23 +16,24 @@ const USAGE: &str = "xdp_iphash_to_cpu_cmdline --add --ip ADDR[/LEN] --cpu N --c
 const EXAMPLES: &str = "
   xdp_iphash_to_cpu_cmdline --add --ip 100.64.1.0/24 --cpu 0x0 --classid 0x1:0x8
   xdp_iphash_to_cpu_cmdline --add --ip 2001:db8:1::/48 --cpu 3 --classid 4:12
-  Traffic that no other entry names:
+  Traffic that no other entry matches:
     xdp_iphash_to_cpu_cmdline --add --ip ::/0 --cpu 0 --classid 1:2
   xdp_iphash_to_cpu_cmdline --del --ip 100.64.1.0/24
   xdp_iphash_to_cpu_cmdline --list | jq .
-  Make the mapping what a program prints, with no gap for anybody:
+  Replace the whole mapping by the output of a program, without a gap:
     print-subscribers | xdp_iphash_to_cpu_cmdline --replace -
 
 A file for --batch or --replace has the options of one --add or --del on each line; # starts a
-comment. All lines are checked before the first counts: a bad one is named, and nothing changes.";
+comment. All lines are checked before the first one is applied: if one is bad, the command names it
+and changes nothing.";
 
 const CODES: [u8; 6] =
     [exit::MAP, exit::MAP_KEY, exit::MAP_FILE, exit::BPFFS, exit::BAD_IP, exit::BAD_CPU];
 
 /// Map subscribers to CPUs and traffic classes
 ///
-/// Edits the mapping that the attached programs use; a change counts from the next packet on. The
-/// longest prefix that matches wins. An existing entry is replaced.
+/// Edits the mapping that the attached programs use. A change takes effect with the next packet. A
+/// packet belongs to the entry with the longest prefix that matches its address.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "xdp_iphash_to_cpu_cmdline",
@@ -48,7 +49,7 @@ pub struct MappingArgs {
     pub add: bool,
 
     /// Delete an entry; needs --ip
-    // The beginning that was unambiguous before there was --dry-run.
+    // `--d` was an unambiguous prefix in the predecessor; the alias keeps it so beside `--dry-run`.
     #[arg(long, short = 'x', alias = "d")]
     pub del: bool,
 
@@ -56,15 +57,16 @@ pub struct MappingArgs {
     #[arg(long, short, value_name = "ADDR[/LEN]", allow_hyphen_values = true)]
     pub ip: Option<String>,
 
-    /// Traffic class: halves in hexadecimal, with or without 0x; none leaves packets unclassified
+    /// Traffic class: both numbers in hexadecimal, with or without 0x; none: leave packets
+    /// unclassified
     #[arg(long, short = 't', value_name = "MAJ:MIN", allow_hyphen_values = true)]
     pub classid: Option<String>,
 
-    /// CPU that serves the subscriber, from 0; decimal, 0x hexadecimal or 0 octal
+    /// CPU that serves the subscriber, from 0; decimal, hexadecimal with 0x, octal with 0
     #[arg(long, short, value_name = "N", allow_hyphen_values = true)]
     pub cpu: Option<String>,
 
-    /// Print all entries as one JSON object; majors and minors in hexadecimal
+    /// Print all entries as one JSON object, majors and minors in hexadecimal
     #[arg(long, short)]
     pub list: bool,
 
@@ -72,19 +74,19 @@ pub struct MappingArgs {
     #[arg(long, short = 'e')]
     pub clear: bool,
 
-    /// Do what each line of FILE says, one after another; - is standard input
+    /// Apply each line of FILE in order; - is standard input
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub batch: Option<PathBuf>,
 
-    /// Make the mapping exactly what the --add lines of FILE say; - is standard input
+    /// Replace the whole mapping by the --add lines of FILE; - is standard input
     ///
-    /// An entry that stays is never touched; new ones come before old ones go, so that a packet
-    /// finds the old or the new entry at any time. Of two lines with the same prefix the last
-    /// counts, with a warning.
+    /// Entries that stay are not written. New entries are added before old ones are deleted, so a
+    /// packet finds the old or the new entry at any time. If two lines have the same prefix, the
+    /// last one applies, with a warning.
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub replace: Option<PathBuf>,
 
-    /// With --batch or --replace: check everything, print what would be done, change nothing
+    /// With --batch or --replace: check all lines, print what would change, change nothing
     #[arg(long)]
     pub dry_run: bool,
 }

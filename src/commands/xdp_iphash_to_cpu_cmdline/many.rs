@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `--batch` and `--replace`: many changes of the mapping at once, or none.
+//! Runs `--batch` and `--replace`, which make many changes of the mapping, or none if one of them
+//! is bad.
 
 use std::fmt;
 use std::fs;
@@ -7,8 +8,8 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::commands::output::{print_line, warn};
-use crate::commands::xdp_iphash_to_cpu_cmdline::edit_file::{self, Allowed};
+use crate::commands::print::{print_line, warn};
+use crate::commands::xdp_iphash_to_cpu_cmdline::edit_file::{self, AllowedEdits};
 use crate::commands::xdp_iphash_to_cpu_cmdline::queue_setup::{mismatch, set_up_queues};
 use crate::domain::error::{Error, Result};
 use crate::domain::{Mapping, TxqRow};
@@ -18,23 +19,23 @@ use crate::shaper::changes::{self, Absent, Changes, Edit, EditLine};
 use crate::shaper::mapping::Mappings;
 use crate::shaper::queues::QueueTable;
 
-/// Many changes at once.
+/// A file of edits, and what to do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManyRequest {
-    /// Where they are read from.
+    /// The file.
     pub source: EditSource,
-    /// The file is the whole mapping: what it does not add is deleted.
+    /// Whether the file is the whole mapping: entries that it does not add are deleted.
     pub replace: bool,
-    /// Say what would be done, and change nothing.
+    /// Whether to print what would change, and change nothing.
     pub dry_run: bool,
 }
 
-/// Where edits are read from.
+/// The source of a file of edits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EditSource {
     /// Standard input.
     Stdin,
-    /// A file.
+    /// The file at this path.
     File(PathBuf),
 }
 
@@ -47,17 +48,17 @@ impl fmt::Display for EditSource {
     }
 }
 
-/// Warnings of one kind that are printed one by one.
+/// Largest number of warnings of one kind that are printed singly. The rest are only counted.
 const WARNINGS: usize = 3;
 
-/// Runs it: everything is checked before anything changes.
+/// Checks the whole file, then makes the changes and prints their numbers.
 ///
 /// # Errors
-/// See [`crate::domain::error::EXIT_CODES`]; a fault of the file is named by its line.
+/// See [`crate::domain::error::EXIT_CODES`]. An error of the file names its line.
 pub fn run(dir: &PinDir, request: &ManyRequest) -> Result<()> {
     let lines = read(request)?;
     let mappings = Mappings::open(dir)?;
-    // Two of these at once would each finish the other's half.
+    // Without the lock, two of these commands at once would leave a mixture of both files.
     let _lock = if request.dry_run { None } else { Some(dir.lock()?) };
     let majors = MajorWarnings::new(dir, &lines)?;
     let current = mappings.list()?;
@@ -78,12 +79,13 @@ fn read(request: &ManyRequest) -> Result<Vec<EditLine>> {
         EditSource::File(path) => fs::read(path).map(|found| bytes = found),
     }
     .map_err(|err| Error::other(format!("read {}", request.source), err, ""))?;
-    // What is not UTF-8 ends up in a message about its line.
+    // Bytes that are not UTF-8 become U+FFFD, which the message about their line shows.
     let text = String::from_utf8_lossy(&bytes);
-    let allowed = if request.replace { Allowed::AddOnly } else { Allowed::AddAndDel };
+    let allowed = if request.replace { AllowedEdits::AddOnly } else { AllowedEdits::AddAndDel };
     edit_file::read(&request.source.to_string(), &text, allowed, possible_cpus()?)
 }
 
+/// Compares the edits with the current mapping and returns the changes to make.
 fn plan(request: &ManyRequest, current: &[Mapping], lines: Vec<EditLine>) -> Result<Changes> {
     if !request.replace {
         return changes::batch(current, lines).map_err(|Absent { line, prefix }| {
@@ -93,11 +95,11 @@ fn plan(request: &ManyRequest, current: &[Mapping], lines: Vec<EditLine>) -> Res
         });
     }
     let (changes, repeated) = changes::replace(current, lines);
-    warn_some(repeated.len(), "prefixes that are there more than once", || {
+    warn_some(repeated.len(), "prefixes that the file has more than once", || {
         repeated.iter().map(|repeated| {
             let changes::Repeated { line, before, prefix } = repeated;
             format!(
-                "{} line {line}: {prefix} was on line {before} already: the last line counts",
+                "{} line {line}: {prefix} is also on line {before}: the last line applies",
                 request.source
             )
         })
@@ -105,7 +107,7 @@ fn plan(request: &ManyRequest, current: &[Mapping], lines: Vec<EditLine>) -> Res
     Ok(changes)
 }
 
-/// A map that is full half-way would leave half of the work.
+/// Checks that the map has room for all changes: it must not become full half-way.
 fn check_room(request: &ManyRequest, changes: &Changes, room: usize) -> Result<()> {
     let (after, at_most) = (changes.entries_after(), changes.entries_at_most());
     let what = || format!("apply {}", request.source);
@@ -123,12 +125,12 @@ fn check_room(request: &ManyRequest, changes: &Changes, room: usize) -> Result<(
 }
 
 fn apply(request: &ManyRequest, mappings: &Mappings, changes: &Changes) -> Result<()> {
-    let mut progress = Progress::new(changes.len());
+    let mut progress = ProgressLine::new(changes.len());
     let deletions_first = changes.entries_at_most() > mappings.max_entries() as usize;
     let applied = mappings.apply(changes, deletions_first, |count| progress.step(count));
     progress.end();
     applied.map_err(|err| {
-        let Progress { done, total, .. } = progress;
+        let ProgressLine { done, total, .. } = progress;
         err.at(format_args!(
             "apply {} (of {total} changes, {done} or more are made)",
             request.source
@@ -136,7 +138,8 @@ fn apply(request: &ManyRequest, mappings: &Mappings, changes: &Changes) -> Resul
     })
 }
 
-/// Entries whose class is not of their CPU's queue: the first ones, and how many there are.
+/// Warnings about entries whose class belongs to another queue than that of their CPU: the first
+/// ones, and the number of all.
 #[derive(Default)]
 struct MajorWarnings {
     first: Vec<String>,
@@ -144,7 +147,8 @@ struct MajorWarnings {
 }
 
 impl MajorWarnings {
-    /// Before the queue table is set up, its base setup is what counts.
+    /// Compares the added entries with the queue table, or with its base setup if it is not set up
+    /// yet.
     fn new(dir: &PinDir, lines: &[EditLine]) -> Result<Self> {
         let mut found = Self::default();
         let Some(queues) = QueueTable::try_open(dir)? else { return Ok(found) };
@@ -178,7 +182,7 @@ impl MajorWarnings {
     }
 }
 
-/// Warns of the first few of `count`, and of how many more there are.
+/// Prints the first [`WARNINGS`] of `count` warnings, then the number of the others.
 fn warn_some<I: Iterator<Item = String>>(count: usize, what: &str, warnings: impl FnOnce() -> I) {
     warnings().take(WARNINGS).for_each(|line| warn(format_args!("{line}")));
     if count > WARNINGS {
@@ -186,16 +190,20 @@ fn warn_some<I: Iterator<Item = String>>(count: usize, what: &str, warnings: imp
     }
 }
 
-/// How far it is, for whoever watches on a terminal.
-struct Progress {
+/// A line on stderr that shows the progress, if stderr is a terminal.
+struct ProgressLine {
+    /// Number of changes to make.
     total: usize,
+    /// Number of changes made.
     done: usize,
+    /// Time of the last output.
     shown: Option<Instant>,
+    /// Whether stderr is a terminal.
     terminal: bool,
 }
 
-impl Progress {
-    /// Short enough to look alive, long enough not to cost anything.
+impl ProgressLine {
+    /// Shortest time between two outputs: they look alive, and their cost does not matter.
     const PAUSE: Duration = Duration::from_millis(100);
 
     fn new(total: usize) -> Self {
@@ -213,7 +221,7 @@ impl Progress {
         let _ = write!(io::stderr(), "\r{} of {} changes", self.done, self.total);
     }
 
-    /// Clears the line.
+    /// Clears the line. Ignores errors, as [`ProgressLine::step`] does.
     fn end(&self) {
         if self.shown.is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 use super::*;
+use crate::abi::StreamCount;
+use crate::stream::aggregate_records::PacketCount;
 use crate::stream::counters::tests::stats;
+use crate::stream::counters::StreamCounter;
 use crate::stream::event::tests::rtt_record;
 use crate::stream::event::Rtt;
 
@@ -28,12 +31,12 @@ fn subnet(packets: u64, last_seen_ns: u64) -> StreamSubnet {
     subnet
 }
 
-fn names(interval: &Interval) -> Vec<String> {
+fn names(interval: &IntervalRecords) -> Vec<String> {
     interval.subnets.iter().map(|record| record.subnet.to_string()).collect()
 }
 
 #[test]
-fn rtts_by_subnet() {
+fn rtts_are_summarised_by_subnet() {
     let mut aggregator = Aggregator::new(AggregateOptions::default(), 0);
     for ms in 1..=100 {
         aggregator.add(&rtt("10.1.2.3", "192.0.2.1", ms * MS));
@@ -53,7 +56,7 @@ fn rtts_by_subnet() {
 }
 
 #[test]
-fn reversed_and_everything_in_one() {
+fn a_reversed_aggregate_of_all_ipv4_counts_the_answered_host() {
     let options = AggregateOptions { reverse: true, subnet_v4: 0, ..Default::default() };
     let mut aggregator = Aggregator::new(options, 0);
     aggregator.add(&rtt("2001:db8::1", "192.0.2.1", MS));
@@ -64,22 +67,22 @@ fn reversed_and_everything_in_one() {
 }
 
 #[test]
-fn traffic_is_that_of_the_interval() {
+fn records_hold_the_traffic_of_their_interval() {
     let mut aggregator = Aggregator::new(AggregateOptions::default(), 0);
     let (a, b) = (key([10, 0, 0, 0]), key([10, 0, 1, 0]));
     let counts = [(b, subnet(7, 0)), (a, subnet(5, 0))];
     let interval = aggregator.interval(SECOND, &counts, StreamCounters::default());
     assert_eq!(names(&interval), ["10.0.0.0/24", "10.0.1.0/24"]);
-    assert_eq!(interval.subnets[0].sent.tcp_timestamps, Count { packets: 5, bytes: 500 });
-    assert_eq!(interval.subnets[0].received.other, Count { packets: 10, bytes: 1 });
+    assert_eq!(interval.subnets[0].sent.tcp_timestamps, PacketCount { packets: 5, bytes: 500 });
+    assert_eq!(interval.subnets[0].received.other, PacketCount { packets: 10, bytes: 1 });
     let counts = [(b, subnet(7, 0)), (a, subnet(6, 0))];
     let interval = aggregator.interval(2 * SECOND, &counts, StreamCounters::default());
     assert_eq!(names(&interval), ["10.0.0.0/24"]);
-    assert_eq!(interval.subnets[0].sent.tcp_timestamps, Count { packets: 1, bytes: 100 });
+    assert_eq!(interval.subnets[0].sent.tcp_timestamps, PacketCount { packets: 1, bytes: 100 });
 }
 
 #[test]
-fn silent_subnets_are_forgotten_and_begin_at_zero() {
+fn silent_subnets_are_forgotten_and_start_again_at_zero() {
     let mut aggregator = Aggregator::new(AggregateOptions::default(), 0);
     let a = key([10, 0, 0, 0]);
     let interval =
@@ -99,7 +102,7 @@ fn silent_subnets_are_forgotten_and_begin_at_zero() {
 }
 
 #[test]
-fn the_whole() {
+fn the_global_record_sums_all_traffic_of_the_interval() {
     const TCP: StreamCounter = StreamCounter::named("tcp_packets");
     const CE: StreamCounter = StreamCounter::named("ecn_ce");
     const LOST: StreamCounter = StreamCounter::named("events_lost");
@@ -107,7 +110,7 @@ fn the_whole() {
     let first = StreamCounters::sum(&[stats(&[(TCP, 10), (CE, 3), (LOST, 1)])]);
     let global = aggregator.interval(3 * SECOND, &[], first).global;
     assert_eq!(global.duration_ns, 2 * SECOND);
-    assert_eq!(global.protocols()[1], ("TCP", Count { packets: 10, bytes: 0 }));
+    assert_eq!(global.protocols()[1], ("TCP", PacketCount { packets: 10, bytes: 0 }));
     assert_eq!((global.ecn.ce, global.errors[0]), (3, ("events_lost", 1)));
     let second = StreamCounters::sum(&[stats(&[(TCP, 11), (CE, 3), (LOST, 1)])]);
     let global = aggregator.interval(4 * SECOND, &[], second).global;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A captured packet as an Ethernet frame.
 
-/// One packet.
+/// One packet of a capture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapturedFrame {
     /// Nanoseconds since 1970.
     pub time_ns: u64,
-    /// Length of the Ethernet frame on the wire, of which the capture may hold less.
+    /// Length of the Ethernet frame on the wire, in bytes. The capture may hold less of it.
     pub wire_len: u32,
-    /// What the capture holds, as an Ethernet frame: 14 bytes at least.
+    /// The bytes that the capture holds, as an Ethernet frame of at least 14 bytes.
     pub data: Vec<u8>,
-    /// Whether the packet left the machine; `None` if the capture does not say.
+    /// Whether the packet left the capturing machine; `None` if the capture does not say.
     pub outgoing: Option<bool>,
 }

@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Bytes of a capture file, every length checked.
+//! Reads the bytes of a capture file and checks every length.
 
 use std::io::{self, BufReader, Cursor, Read};
 
+/// Size of the read buffer in bytes.
 const BUFFER: usize = 1 << 16;
-/// The longest packet or block that is taken for one; the format's own programs stop at 256 KiB.
+/// Largest length in bytes of a packet or block. A greater one is taken for malformed, so that a
+/// broken file cannot ask for all memory. libpcap's own limit is 256 KiB.
 const MAX_LENGTH: usize = 16 << 20;
 
-/// Why there are no more packets.
+/// The reason why no more packets can be read.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The file ends within a packet.
     CutShort,
-    /// What is wrong with the packet, or with the block that should hold it.
+    /// The packet, or the block that should hold it, cannot be used; the text says why.
     Bad(String),
+    /// The file cannot be read.
     Io(io::Error),
 }
 
+/// The rest of a capture file.
 pub(super) type Input = BufReader<Box<dyn Read + Send>>;
 
-/// The first four bytes, or zeroes where there are less, and the whole.
+/// Returns the first four bytes, and a reader of the whole input. If the input is shorter, the
+/// missing bytes are 0.
 pub(super) fn peek(mut input: Box<dyn Read + Send>) -> io::Result<([u8; 4], Input)> {
     let mut magic = [0; 4];
     let length = fill(&mut input, &mut magic)?;
@@ -27,7 +32,7 @@ pub(super) fn peek(mut input: Box<dyn Read + Send>) -> io::Result<([u8; 4], Inpu
     Ok((magic, BufReader::with_capacity(BUFFER, Box::new(whole))))
 }
 
-/// Reads until the buffer is full or the file ends; says how much it got.
+/// Reads until the buffer is full or the file ends. Returns the number of bytes read.
 pub(super) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {
@@ -41,10 +46,9 @@ pub(super) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize
     Ok(length)
 }
 
-/// A header, or `None` where the file ends as it should.
-pub(super) fn header<const N: usize>(
-    input: &mut Input,
-) -> std::result::Result<Option<[u8; N]>, Fault> {
+/// Reads a header of `N` bytes. Returns `None` if the file ends before its first byte, which is a
+/// proper end of a capture.
+pub(super) fn header<const N: usize>(input: &mut Input) -> Result<Option<[u8; N]>, Fault> {
     let mut bytes = [0; N];
     match fill(input, &mut bytes).map_err(Fault::Io)? {
         0 => Ok(None),
@@ -53,12 +57,8 @@ pub(super) fn header<const N: usize>(
     }
 }
 
-/// Bytes that must be there.
-pub(super) fn body(
-    input: &mut Input,
-    data: &mut Vec<u8>,
-    length: usize,
-) -> std::result::Result<(), Fault> {
+/// Reads `length` bytes into `data`, replacing its content.
+pub(super) fn body(input: &mut Input, data: &mut Vec<u8>, length: usize) -> Result<(), Fault> {
     if length > MAX_LENGTH {
         return Err(Fault::Bad(format!("malformed: it claims to have {length} bytes")));
     }
@@ -71,7 +71,7 @@ pub(super) fn body(
     }
 }
 
-/// A number in the byte order of the capture; 0 beyond the end.
+/// Decodes a number in the byte order of the capture. Returns 0 beyond the end of `bytes`.
 pub(super) fn u32_at(bytes: &[u8], offset: usize, big_endian: bool) -> u32 {
     match bytes.get(offset..).and_then(|rest| rest.first_chunk()) {
         Some(chunk) if big_endian => u32::from_be_bytes(*chunk),
@@ -80,7 +80,7 @@ pub(super) fn u32_at(bytes: &[u8], offset: usize, big_endian: bool) -> u32 {
     }
 }
 
-/// As [`u32_at`].
+/// Does the same as [`u32_at`] for 16 bits.
 pub(super) fn u16_at(bytes: &[u8], offset: usize, big_endian: bool) -> u16 {
     match bytes.get(offset..).and_then(|rest| rest.first_chunk()) {
         Some(chunk) if big_endian => u16::from_be_bytes(*chunk),

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Packets from a capture: pcap and pcapng, both also gzipped, whatever the link layer, as Ethernet
-//! frames.
+//! Reads the packets of a capture, pcap or pcapng, plain or gzipped, of any link layer with IP, as
+//! Ethernet frames.
 //!
-//! A capture that is cut short or malformed gives the packets before the fault, then an error that
-//! names the packet. The two formats are read by hand: a page of code each, and every length is
-//! checked where it is used.
+//! A capture that is truncated or malformed yields the packets before the fault, then an error that
+//! names the packet. The two formats are read by hand, not by the `pcap` crate, which needs libpcap
+//! as a shared library, nor by a parser crate: each is a page of code, checks every length where it
+//! uses it, and names the packet in each error.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,26 +20,28 @@ use crate::stream::capture::pcapng::PcapNg;
 
 pub use crate::stream::capture::frame::CapturedFrame;
 
-pub mod direction;
+pub mod egress;
 mod frame;
 mod input;
-mod link;
+mod link_layer;
 mod pcap;
 mod pcapng;
 
-/// The first bytes of a gzipped file.
+/// The first bytes of a gzipped file (RFC 1952).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// A capture that is open.
+/// An open capture.
 pub struct Capture {
     name: String,
     input: Input,
     container: Container,
-    /// The packet's own bytes, before they become a frame.
+    /// Bytes of the current packet, with the header of its link layer.
     packet: Vec<u8>,
+    /// Number of packets read.
     packets: u64,
 }
 
+/// The file format of a capture.
 enum Container {
     Pcap(Pcap),
     PcapNg(PcapNg),
@@ -48,7 +51,7 @@ impl Capture {
     /// Opens a file; `-` is standard input.
     ///
     /// # Errors
-    /// It cannot be read, or is no capture, or one of a link layer that has no IP.
+    /// [`Error::Other`]: the file cannot be read, is not a capture, or has a link layer without IP.
     pub fn open(path: &Path) -> Result<Self> {
         if path.as_os_str() == "-" {
             return Self::read("standard input", Box::new(io::stdin()));
@@ -58,7 +61,7 @@ impl Capture {
         Self::read(&name, Box::new(file))
     }
 
-    /// Reads what has no name of its own.
+    /// Reads a capture from `input`. `name` names it in messages.
     ///
     /// # Errors
     /// See [`Capture::open`].
@@ -81,10 +84,10 @@ impl Capture {
         Ok(Self { name: name.to_owned(), input, container, packet: Vec::new(), packets: 0 })
     }
 
-    /// Puts the next packet into `frame`; false at the end of the file.
+    /// Reads the next packet into `frame`. Returns false at the end of the file.
     ///
     /// # Errors
-    /// The file cannot be read on; the packet is cut short or malformed.
+    /// [`Error::Other`]: the file cannot be read, or the packet is truncated or malformed.
     pub fn next(&mut self, frame: &mut CapturedFrame) -> Result<bool> {
         let found = match &mut self.container {
             Container::Pcap(pcap) => pcap.next(&mut self.input, &mut self.packet),
@@ -97,7 +100,7 @@ impl Capture {
         Ok(true)
     }
 
-    /// Packets so far.
+    /// Returns the number of packets read.
     pub fn packets(&self) -> u64 {
         self.packets
     }
@@ -116,10 +119,11 @@ impl Capture {
     }
 }
 
-/// For the one thing that can be wrong with a readable header.
+/// The remedy for a link layer without IP, the only fault of a file header that can be read.
 const LINK_REMEDY: &str = "capture on an interface that carries Ethernet or IP";
 
 impl Container {
+    /// Reads the file header. Returns `None` if the first bytes are those of neither format.
     fn begin(magic: [u8; 4], input: &mut Input) -> std::result::Result<Option<Self>, Fault> {
         if pcapng::is_magic(magic) {
             return Ok(Some(Self::PcapNg(PcapNg::default())));
@@ -137,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// Numbers in one byte order.
+    /// Builds bytes from numbers in one byte order.
     pub(super) struct Bytes {
         pub(super) big: bool,
         pub(super) bytes: Vec<u8>,
@@ -203,14 +207,14 @@ mod tests {
         let (zipped, result) = frames(&gzip(&pcap()));
         result.unwrap();
         assert!(!plain.0.is_empty() && zipped == plain.0);
-        // Two members, as concatenated files have.
+        // Concatenated gzip files have several members.
         let half = pcap().len() / 2;
         let members = [gzip(&pcap()[..half]), gzip(&pcap()[half..])].concat();
         assert_eq!(frames(&members).0, plain.0);
     }
 
     #[test]
-    fn what_is_no_capture() {
+    fn a_file_that_is_no_capture_is_refused() {
         for bytes in [&b""[..], b"x", b"#!/bin/sh\n", &gzip(b""), &gzip(b"text")] {
             assert!(message(bytes).starts_with("read it: neither pcap nor pcapng"), "{bytes:?}");
         }
@@ -221,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_gives_what_came_before() {
+    fn every_truncation_gives_the_packets_before_it() {
         let pcapng = super::pcapng::tests::file(false);
         for bytes in [pcap(), pcapng] {
             let all = frames(&bytes).0;
             for length in 0..bytes.len() {
                 let (some, result) = frames(&bytes[..length]);
                 assert_eq!(some, all[..some.len()]);
-                // What remains may be a whole file, of less packets.
+                // A truncated file can be a whole capture of fewer packets.
                 assert!(result.is_err() || some.len() < all.len(), "{length}");
             }
         }
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_makes_it_panic() {
+    fn no_changed_byte_makes_the_reader_panic() {
         let pcapng = super::pcapng::tests::file(true);
         for bytes in [pcap(), pcapng] {
             for at in 0..bytes.len() {

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The classic format: a header for the file, a header for each packet
-//! (draft-ietf-opsawg-pcap).
+//! Reads pcap, the classic capture format: one header for the file, then a header for each packet
+//! (draft-ietf-opsawg-pcap). Numbers are in the byte order of the machine that wrote the file.
 
 use crate::stream::capture::input::{body, header, u32_at, Fault, Input};
-use crate::stream::capture::link::{Link, PacketHeader};
+use crate::stream::capture::link_layer::{LinkLayer, PacketHeader};
 
-/// First bytes of a file with microseconds, in its own byte order.
+/// The first four bytes of a file with times in microseconds, in the file's byte order.
 const MICROSECONDS: u32 = 0xA1B2_C3D4;
-/// The same, with nanoseconds.
+/// The first four bytes of a file with times in nanoseconds.
 const NANOSECONDS: u32 = 0xA1B2_3C4D;
 
-/// What the file's header says.
+/// The header of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Pcap {
     big_endian: bool,
-    /// Nanoseconds of a unit of the packets' times.
+    /// Unit of the packets' times, in nanoseconds: 1000 or 1.
     unit_ns: u64,
-    link: Link,
+    link: LinkLayer,
 }
 
 impl Pcap {
-    /// Reads the file's header; `None` if the first bytes are of something else.
+    /// Reads the file's header. Returns `None` if `magic`, its first bytes, is not that of a pcap
+    /// file.
     pub fn begin(magic: [u8; 4], input: &mut Input) -> Result<Option<Self>, Fault> {
         let found =
             [false, true].into_iter().find_map(|big_endian| match u32_at(&magic, 0, big_endian) {
@@ -30,13 +31,13 @@ impl Pcap {
             });
         let Some((big_endian, unit_ns)) = found else { return Ok(None) };
         let bytes: [u8; 24] = header(input)?.ok_or(Fault::CutShort)?;
-        // The upper bits say whether frames have a checksum at their end.
+        // The upper 16 bits tell whether frames end with a checksum.
         let link =
-            Link::new((u32_at(&bytes, 20, big_endian) & 0xFFFF) as u16).map_err(Fault::Bad)?;
+            LinkLayer::new((u32_at(&bytes, 20, big_endian) & 0xFFFF) as u16).map_err(Fault::Bad)?;
         Ok(Some(Self { big_endian, unit_ns, link }))
     }
 
-    /// The next packet, its bytes in `data`.
+    /// Reads the next packet: its bytes into `data`. Returns `None` at the end of the file.
     pub fn next(
         &mut self,
         input: &mut Input,

@@ -1,56 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The newer format: blocks of a type and a length, interfaces with a link layer and a clock each
-//! (draft-ietf-opsawg-pcapng).
+//! Reads pcapng, the newer capture format (draft-ietf-opsawg-pcapng): a list of blocks, each with a
+//! type and a length. Interfaces have a block each, with a link layer and a clock of their own.
 
 use crate::stream::capture::input::{body, header, u16_at, u32_at, Fault, Input};
-use crate::stream::capture::link::{Link, PacketHeader};
+use crate::stream::capture::link_layer::{LinkLayer, PacketHeader};
 
-/// Types of blocks; those not listed hold nothing for us.
+/// Types of blocks. Other blocks hold no packets and are skipped.
 const SECTION: u32 = 0x0A0D_0D0A;
 const INTERFACE: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 
-/// What a section begins with, in its own byte order.
+/// The byte-order magic: the first number of a section, in the section's byte order.
 const BYTE_ORDER: u32 = 0x1A2B_3C4D;
 
-/// Options of an interface: the resolution of its clock and its offset in seconds.
+/// Options of an interface: the resolution of its clock (if_tsresol), and its offset in seconds
+/// (if_tsoffset).
 const TSRESOL: u16 = 9;
 const TSOFFSET: u16 = 14;
-/// Option of a packet: the lowest two bits are its direction.
+/// Option of a packet (epb_flags): the lowest two bits are its direction, one of the next two.
 const FLAGS: u16 = 2;
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
 
-/// Bytes of a packet block in front of the packet.
+/// Length in bytes of the fields of a packet block before the packet.
 const PACKET_HEADER: usize = 20;
-/// Bytes of a block beside its body.
+/// Length in bytes of a block's type and its two lengths.
 const FRAMING: usize = 12;
 
-/// The first bytes of a file.
+/// Tells whether `bytes`, the first of a file, are those of a pcapng file.
 pub fn is_magic(bytes: [u8; 4]) -> bool {
     u32::from_le_bytes(bytes) == SECTION
 }
 
-/// The section that is being read.
+/// The current section.
 #[derive(Debug, Default)]
 pub struct PcapNg {
     big_endian: bool,
-    interfaces: Vec<Interface>,
+    interfaces: Vec<CaptureInterface>,
 }
 
 #[derive(Clone, Debug)]
-struct Interface {
-    /// Or why packets of this interface cannot be read.
-    link: Result<Link, String>,
-    /// Ticks of its clock in a second; 0: more than there can be.
+struct CaptureInterface {
+    /// The link layer, or the reason why packets of this interface cannot be read.
+    link: Result<LinkLayer, String>,
+    /// Ticks of its clock in a second. 0: the resolution is out of range, so times cannot be
+    /// converted.
     ticks: u128,
+    /// Offset of its clock in seconds, to be added.
     offset_s: i64,
 }
 
 impl PcapNg {
-    /// The next packet, its bytes in `data`.
+    /// Reads the next packet: its bytes into `data`. Returns `None` at the end of the file.
     pub fn next(
         &mut self,
         input: &mut Input,
@@ -63,7 +66,7 @@ impl PcapNg {
                     None
                 }
                 INTERFACE => {
-                    let interface = Interface::new(data, self.big_endian);
+                    let interface = CaptureInterface::new(data, self.big_endian);
                     self.interfaces.push(interface);
                     None
                 }
@@ -78,10 +81,11 @@ impl PcapNg {
         Ok(None)
     }
 
-    /// Reads a block: its type; its body in `data`.
+    /// Reads a block: its body into `data`. Returns its type; `None` at the end of the file.
     fn block(&mut self, input: &mut Input, data: &mut Vec<u8>) -> Result<Option<u32>, Fault> {
         let Some(head) = header::<8>(input)? else { return Ok(None) };
-        // A section's type is the same in both byte orders; the order stands behind its length.
+        // A section's type reads the same in both byte orders. The byte-order magic comes after its
+        // length.
         let mut order = [0; 4];
         let section = u32_at(&head, 0, false) == SECTION;
         if section {
@@ -106,7 +110,7 @@ impl PcapNg {
         Ok(Some(kind))
     }
 
-    /// From a block's body, of which the packet remains.
+    /// Decodes a packet block from its body in `data`, and leaves only the packet in `data`.
     fn packet(&self, kind: u32, data: &mut Vec<u8>) -> Result<PacketHeader, Fault> {
         let field = |index: usize| u32_at(data, index * 4, self.big_endian);
         let id = match kind {
@@ -139,7 +143,8 @@ impl PcapNg {
     }
 }
 
-impl Interface {
+impl CaptureInterface {
+    /// Decodes the body of an interface block.
     fn new(data: &[u8], big_endian: bool) -> Self {
         let options = data.get(8..).unwrap_or_default();
         let resolution = option(options, TSRESOL, big_endian).and_then(|value| value.first());
@@ -147,13 +152,13 @@ impl Interface {
         let offset = offset.and_then(|value| value.first_chunk().copied());
         let to_seconds = if big_endian { i64::from_be_bytes } else { i64::from_le_bytes };
         Self {
-            link: Link::new(u16_at(data, 0, big_endian)),
+            link: LinkLayer::new(u16_at(data, 0, big_endian)),
             ticks: ticks_per_second(resolution.copied().unwrap_or(6)).unwrap_or(0),
             offset_s: offset.map_or(0, to_seconds),
         }
     }
 
-    /// Nanoseconds since 1970.
+    /// Converts a time of this interface to nanoseconds since 1970; `None` if it is out of range.
     fn time_ns(&self, ticks: u64) -> Option<u64> {
         let ns = (u128::from(ticks) * 1_000_000_000).checked_div(self.ticks)?;
         let offset_ns = i128::from(self.offset_s) * 1_000_000_000;
@@ -161,7 +166,8 @@ impl Interface {
     }
 }
 
-/// A power of ten, or of two if the highest bit says so.
+/// Decodes if_tsresol: a negative power of ten, or of two if the highest bit is set. Returns `None`
+/// if the number of ticks has more than 128 bits.
 fn ticks_per_second(resolution: u8) -> Option<u128> {
     let exponent = u32::from(resolution & 0x7F);
     match resolution & 0x80 {
@@ -170,7 +176,7 @@ fn ticks_per_second(resolution: u8) -> Option<u128> {
     }
 }
 
-/// The value of the first option of that code.
+/// Returns the value of the first option with the code `wanted`.
 fn option(mut options: &[u8], wanted: u16, big_endian: bool) -> Option<&[u8]> {
     while options.len() >= 4 {
         let code = u16_at(options, 0, big_endian);
@@ -207,12 +213,12 @@ pub(super) mod tests {
         block(big, INTERFACE, Bytes::new(big).u16(linktype).u16(0).u32(0).raw(options))
     }
 
-    /// A packet of 21 bytes, of 100 on the wire.
+    /// Makes a packet block: 21 bytes of a packet that had 100 on the wire.
     fn packet(big: bool, interface: u32, ticks: u64, flags: Option<u32>) -> Vec<u8> {
         let head = Bytes::new(big).u32(interface).u32((ticks >> 32) as u32).u32(ticks as u32);
         let body = head.u32(21).u32(100).raw(&[7; 21]).raw(&[0; 3]);
         let body = match flags {
-            // A comment stands before it.
+            // A comment precedes the flags.
             Some(flags) => body.u16(1).u16(2).raw(b"ab\0\0").u16(FLAGS).u16(4).u32(flags).u32(0),
             None => body,
         };
@@ -256,7 +262,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn obsolete_packets_are_packets() {
+    fn obsolete_packet_blocks_are_read() {
         let body = Bytes::new(false).u16(0).u16(3).u32(0).u32(8).u32(16).u32(16).raw(&[9; 16]);
         let parts = [section(false), interface(false, 1, &[]), block(false, OBSOLETE_PACKET, body)];
         let (frames, result) = frames(&parts.concat());
@@ -265,10 +271,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn clocks() {
+    fn times_are_converted_by_resolution_and_offset() {
         let with = |resolution, offset_s| {
             let ticks = ticks_per_second(resolution).unwrap_or(0);
-            Interface { link: Link::new(1), ticks, offset_s }
+            CaptureInterface { link: LinkLayer::new(1), ticks, offset_s }
         };
         let table = [
             (6, 0, 1_500_000, Some(1_500_000_000)),

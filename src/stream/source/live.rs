@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Events of programs that are attached.
+//! The source of events of attached programs.
 
 use std::time::Duration;
 
@@ -7,31 +7,32 @@ use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
 use crate::domain::error::Result;
 use crate::kernel::machine::ktime_ns;
 use crate::stream::counters::StreamCounters;
-use crate::stream::source::programs::StreamPrograms;
+use crate::stream::source::stream_programs::StreamPrograms;
 use crate::stream::source::{Progress, Source, BATCH};
 
-/// How often the attachment is looked after.
+/// Time between two checks of the attachment.
 const CHECK_NS: u64 = 1_000_000_000;
 
-/// What holds the programs where the packets are; dropping it lets go.
+/// The attachment of programs to interfaces or classifiers. Dropping it detaches them.
 pub trait Attachment {
-    /// Sees to it that packets still come.
+    /// Checks that the programs still get packets, and attaches them again where they do not.
     ///
     /// # Errors
-    /// They never will again: the interface is gone.
+    /// The programs will get no more packets: the interface is gone.
     fn check(&mut self, programs: &StreamPrograms) -> Result<()>;
 }
 
-/// Programs of ours and where they are attached.
+/// Loaded programs and their attachment.
 pub struct Live<A> {
-    // Fields drop in order: first the packets stop, then the programs go.
+    // Fields are dropped in this order: the programs are detached before they are unloaded.
     attachment: A,
     programs: StreamPrograms,
+    /// Time of the next check of the attachment.
     check_ns: u64,
 }
 
 impl<A: Attachment> Live<A> {
-    /// Begins with programs that are attached.
+    /// Makes a source of programs that `attachment` has attached.
     pub fn new(attachment: A, programs: StreamPrograms) -> Self {
         Self { attachment, programs, check_ns: 0 }
     }
@@ -43,7 +44,8 @@ impl<A: Attachment> Source for Live<A> {
         if self.programs.drain(batch, BATCH)? == 0 {
             let patience = Duration::from_nanos(until_ns.saturating_sub(now_ns));
             self.programs.wait(batch, patience)?;
-            // What was too little to wake us: after the last call nobody looks again.
+            // Take the events that are too few to end the wait. After the last call of `poll` no
+            // other call would take them.
             self.programs.drain(batch, BATCH)?;
         }
         if now_ns >= self.check_ns {

@@ -1,73 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where events come from: programs that are attached, or a capture that is run through them.
+//! The sources of events: attached programs ([`live`]), or a capture that runs through the same
+//! programs ([`replay`]).
 
 use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
 use crate::domain::error::Result;
 use crate::stream::counters::StreamCounters;
 
-pub mod follow;
+pub mod following;
 pub mod live;
-pub mod programs;
 pub mod replay;
-pub mod watch;
+pub mod stream_programs;
+pub mod watching;
 
-/// Events that a call of [`Source::poll`] should hand over at most: what remains in the ring buffer
-/// is counted when it overflows, what was taken out must be held.
+/// Number of events that one call of [`Source::poll`] should append at most. It bounds this
+/// process's memory: events that stay in the ring buffer are counted when it overflows, but events
+/// that were taken out must be held.
 pub const BATCH: usize = 8192;
 
-/// Whether there is more to come.
+/// Whether a source can yield more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Call again.
+    /// It can: call again.
     More,
-    /// The capture has ended; what `poll` appended is the last.
+    /// The capture has ended, and `poll` has just appended its last events.
     End,
 }
 
-/// Where events come from. All times are on the source's own clock: ktime, or the capture's.
+/// A source of events. All times are nanoseconds on the source's own clock: `CLOCK_MONOTONIC`, or
+/// the clock of the capture.
 pub trait Source {
-    /// Appends events, about [`BATCH`] at most, and returns when there are some or the clock has
-    /// reached `until_ns`.
+    /// Waits for events until `until_ns`, and appends them, about [`BATCH`] at most. Returns when
+    /// it has appended some or the clock has reached `until_ns`. If `until_ns` has passed, returns
+    /// immediately: appends the events of the ring buffer and runs no packet.
     ///
-    /// A live source need not wake up for single events: the caller's `until_ns` are never more
-    /// than 100 ms ahead, and what is in the buffer then is to be appended. A replay runs the
-    /// packets before `until_ns`, and leaves its clock there when the next one is later; it may put
-    /// the clock to that packet's time when that is hours away. With an `until_ns` of now or earlier
-    /// nobody waits: what is in the buffer is appended, and no packet is run.
+    /// A live source need not wake up for single events, because callers pass an `until_ns` at most
+    /// 100 ms ahead; at `until_ns` it must append every event of the ring buffer. A replay runs the
+    /// packets before `until_ns`. If the next packet is later, it sets its clock to `until_ns`, or
+    /// to the time of that packet if that is more than an hour later.
     ///
     /// # Errors
-    /// The source has failed and gives no more; an interface that is gone, a capture that is cut
-    /// short.
+    /// The source has failed and yields no more events: its interface is gone, its capture is cut
+    /// short. Events appended by this call are valid.
     fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress>;
 
-    /// The clock. Never goes back.
+    /// Returns the time of the source's clock, which never goes back.
     ///
     /// # Errors
-    /// The kernel does not know the clock.
+    /// [`Error::Other`](crate::domain::error::Error::Other): the kernel cannot read the clock.
     fn now_ns(&mut self) -> Result<u64>;
 
-    /// The counters so far.
+    /// Returns the programs' counters.
     ///
     /// # Errors
     /// The map cannot be read.
     fn counters(&mut self) -> Result<StreamCounters>;
 
-    /// The flow that stands at an index of the flow table; `None` beyond the table.
+    /// Returns the entry at an index of the flow table; `None` beyond its end.
     fn flow(&self, index: u32) -> Option<StreamFlow>;
 
-    /// The counts of all subnets; empty unless aggregating.
+    /// Returns the counts of all subnets. Empty unless the programs aggregate.
     ///
     /// # Errors
     /// The map cannot be read.
     fn subnets(&mut self) -> Result<Vec<(StreamSubnetKey, StreamSubnet)>>;
 
-    /// Deletes subnets from the map; one that is gone already is no error.
+    /// Deletes subnets from the map. A subnet that is not in the map is no error.
     ///
     /// # Errors
     /// The map cannot be written.
     fn forget_subnets(&mut self, keys: &[StreamSubnetKey]) -> Result<()>;
 
-    /// Describes the packets that the source left out, once it has ended; `None`: there are none.
+    /// Returns a warning about packets that the source left out, once it has ended; `None` if there
+    /// are none.
     fn left_out(&self) -> Option<String> {
         None
     }

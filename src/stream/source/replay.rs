@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A capture, run through the programs packet by packet (`BPF_PROG_TEST_RUN`) on the capture's clock.
+//! The source that runs the packets of a capture through the programs (`BPF_PROG_TEST_RUN`), on the
+//! capture's clock.
 
 use std::os::fd::AsRawFd;
 
@@ -8,34 +9,37 @@ use nix::errno::Errno;
 
 use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
 use crate::domain::error::{Error, Result};
-use crate::stream::capture::direction::is_egress;
+use crate::stream::capture::egress::is_egress;
 use crate::stream::capture::{Capture, CapturedFrame};
 use crate::stream::counters::StreamCounters;
-use crate::stream::source::programs::{StreamProgram, StreamPrograms};
+use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms};
 use crate::stream::source::{Progress, Source, BATCH};
 
-/// What a test run takes: a page less its own needs (net/bpf/test_run.c). All headers are in it.
+/// Number of bytes of a packet that are run. The kernel takes a little less than a page
+/// (net/bpf/test_run.c), and all headers fit into this.
 const MAX_BYTES: usize = 2048;
-/// A pause of the capture that need not be lived through.
+/// Length of a pause between two packets from which on the clock jumps to the next packet.
 const LONG_NS: u64 = 3_600_000_000_000;
-/// Packets between two looks into the ring buffer, which holds 120 000 events.
+/// Number of packets between two readings of the ring buffer, which holds 120 000 events.
 const STRIDE: usize = 1024;
 
-/// A capture on its way through the programs.
+/// A capture and the programs that its packets run through.
 pub struct Replay {
     programs: StreamPrograms,
     capture: Capture,
-    /// The packet that is next, unless the capture has ended.
+    /// The next packet; `None` after the last one.
     next: Option<CapturedFrame>,
+    /// The clock.
     now_ns: u64,
+    /// Number of packets that the kernel has refused to run.
     refused: u64,
 }
 
 impl Replay {
-    /// Begins at the first packet.
+    /// Reads the first packet and sets the clock to its time.
     ///
     /// # Errors
-    /// That of the capture.
+    /// Those of [`Capture::next`].
     pub fn new(programs: StreamPrograms, capture: Capture) -> Result<Self> {
         let mut replay =
             Self { programs, capture, next: Some(CapturedFrame::default()), now_ns: 0, refused: 0 };
@@ -44,6 +48,7 @@ impl Replay {
         Ok(replay)
     }
 
+    /// Reads the next packet.
     fn advance(&mut self) -> Result<()> {
         let Some(mut frame) = self.next.take() else { return Ok(()) };
         if self.capture.next(&mut frame)? {
@@ -52,7 +57,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Runs one packet. Captures can step back; our clock does not.
+    /// Runs one packet. Times of a capture can go back; then the clock stays.
     fn run(&mut self, frame: &CapturedFrame) -> Result<()> {
         self.now_ns = self.now_ns.max(frame.time_ns);
         self.programs.set_clock(self.now_ns, frame.wire_len);
@@ -65,11 +70,12 @@ impl Replay {
             data_size_in: data.len() as u32,
             ..Default::default()
         };
-        // SAFETY: an open program; opts says its own size, and the data outlives the call.
+        // SAFETY: the descriptor is an open program; `opts` holds its own size, and `data` outlives
+        // the call.
         let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
         match Errno::from_raw(-result) {
             _ if result == 0 => Ok(()),
-            // The kernel does not make a socket buffer of everything: no IP, or cut short in it.
+            // The kernel makes no socket buffer of a packet that ends within its IP header.
             Errno::EINVAL => {
                 self.refused += 1;
                 Ok(())
@@ -97,7 +103,7 @@ impl Source for Replay {
                     self.run(&frame)?;
                     self.next = Some(frame);
                     if let Err(err) = self.advance() {
-                        // What came before the fault counts.
+                        // Append the events of the packets before the fault.
                         self.programs.drain(batch, BATCH)?;
                         return Err(err);
                     }

@@ -15,13 +15,13 @@ use cpumap_pping::abi::{StreamConfig, DEFAULT_FLOWS};
 use cpumap_pping::domain::Sides;
 use cpumap_pping::stream::clock::Clock;
 use cpumap_pping::stream::counters::StreamCounter;
+use cpumap_pping::stream::output::Output;
 use cpumap_pping::stream::session::{self, Product};
 use cpumap_pping::stream::signals::{Signal, Signals};
-use cpumap_pping::stream::source::follow::stand_behind;
+use cpumap_pping::stream::source::following::stand_behind;
 use cpumap_pping::stream::source::live::{Attachment, Live};
-use cpumap_pping::stream::source::programs::{StreamProgram, StreamPrograms, StreamSetup};
+use cpumap_pping::stream::source::stream_programs::{StreamProgram, StreamPrograms, StreamSetup};
 use cpumap_pping::stream::source::Source;
-use cpumap_pping::stream::writer::Output;
 use libbpf_rs::MapHandle;
 use serde::Serialize;
 
@@ -196,7 +196,7 @@ fn follow(
     let held = classifiers.iter().map(|program| stand_behind(program, &programs));
     let held = held.collect::<cpumap_pping::domain::error::Result<Vec<_>>>()?;
     let mut source = Live::new(HeldArrays { _arrays: held }, programs);
-    let output = Output::open(Some(file), &cpumap_pping::format::stream::JSONL, true)?;
+    let output = Output::open(Some(file), &cpumap_pping::format::stream_formats::JSONL, true)?;
     ready.send(())?;
     let product = Product::Events(Sides::Both);
     session::run(&mut source, &mut stop, output, Clock::live()?, product, &|_| ())?;

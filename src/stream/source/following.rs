@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Follows a shaper: puts the follower's program behind each classifier.
+//!
+//! Each classifier ends in a tail call into its own `cpp_follow`, a program array of one entry that
+//! is not pinned. The kernel calls the program in that entry while a follower holds a descriptor of
+//! the array, and empties the array when the last descriptor closes, also after a crash.
+//! docs/decisions/0006 says why.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use caps::Capability;
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+
+use crate::abi::programs::FOLLOW_ARRAY;
+use crate::abi::{maps, FLOW_WAYS};
+use crate::domain::error::{Error, Result};
+use crate::domain::IfName;
+use crate::kernel::netlink;
+use crate::kernel::pin::PinDir;
+use crate::kernel::program_info::program_maps;
+use crate::kernel::tc::tc_program;
+use crate::stream::source::live::Attachment;
+use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms};
+
+/// The classifiers that a follower's program is behind.
+pub struct Following {
+    dir: PinDir,
+    /// Program array of each classifier, by the id of the classifier's program.
+    arrays: BTreeMap<u32, MapHandle>,
+}
+
+/// Returns the number of flows that the loaded classifiers' flow table holds.
+///
+/// # Errors
+/// [`Error::MapFile`]: nothing is loaded.
+pub fn flow_places(dir: &PinDir) -> Result<u32> {
+    match dir.try_open(maps::FLOW)? {
+        Some(map) => Ok(map.max_entries() * FLOW_WAYS as u32),
+        None => Err(Error::map_file(
+            format!("open {}", dir.path_of(maps::FLOW).display()),
+            "no such pin",
+            "load the programs first: tc_classify --dev-egress IF",
+        )),
+    }
+}
+
+/// Returns the number of classifiers of this network namespace that have a follower behind them.
+///
+/// # Errors
+/// The kernel does not list the interfaces or the classifiers' maps.
+pub fn followed(dir: &PinDir) -> Result<usize> {
+    let mut count = 0;
+    for (_, program) in classifiers(dir)? {
+        count += usize::from(follow_array(&program)?.is_some_and(|array| is_taken(&array)));
+    }
+    Ok(count)
+}
+
+/// Tells whether the array has a program.
+fn is_taken(array: &MapHandle) -> bool {
+    matches!(array.lookup(&0u32.to_ne_bytes(), MapFlags::ANY), Ok(Some(_)))
+}
+
+impl Following {
+    /// Puts the follower's program behind the classifier of every interface.
+    ///
+    /// # Errors
+    /// [`Error::Other`]: no interface has a classifier, or another follower is running.
+    pub fn begin(dir: &PinDir, programs: &StreamPrograms) -> Result<Self> {
+        let mut following = Self { dir: dir.clone(), arrays: BTreeMap::new() };
+        following.join(programs)?;
+        if following.arrays.is_empty() {
+            let remedy = "attach it first: tc_classify --dev-egress IF";
+            return Err(Error::other("--follow", "no interface has our classifier", remedy));
+        }
+        Ok(following)
+    }
+
+    /// Puts the program behind the classifiers that are new since the last call, and lets go of
+    /// those that are gone.
+    fn join(&mut self, programs: &StreamPrograms) -> Result<()> {
+        let mut now = BTreeMap::new();
+        for (id, program) in classifiers(&self.dir)? {
+            let array = match self.arrays.remove(&id) {
+                Some(array) => array,
+                None => match stand_behind(&program, programs)? {
+                    Some(array) => array,
+                    None => continue,
+                },
+            };
+            now.insert(id, array);
+        }
+        self.arrays = now;
+        Ok(())
+    }
+}
+
+impl Attachment for Following {
+    /// Follows reloads, which replace a classifier by a new one with a new, empty array.
+    fn check(&mut self, programs: &StreamPrograms) -> Result<()> {
+        self.join(programs)
+    }
+}
+
+/// Puts the follower's program behind one classifier and returns the classifier's program array.
+/// The program stays there until the array is dropped. Returns `None` if the classifier is of a
+/// version without such an array.
+///
+/// # Errors
+/// [`Error::Other`]: another follower is running, or CAP_SYS_ADMIN is missing.
+pub fn stand_behind(classifier: &OwnedFd, programs: &StreamPrograms) -> Result<Option<MapHandle>> {
+    let array = follow_array(classifier)?;
+    array.iter().try_for_each(|array| enter(array, programs))?;
+    Ok(array)
+}
+
+/// Returns id and program of the classifier of each interface that has one.
+fn classifiers(dir: &PinDir) -> Result<Vec<(u32, OwnedFd)>> {
+    let mut found = Vec::new();
+    for link in netlink::links()? {
+        let Ok(dev) = IfName::parse("interface", &link.name) else { continue };
+        // An error here means that the interface has gone since the dump: skip it.
+        if let Ok(Some(classifier)) = tc_program(dir, &dev) {
+            found.push(classifier);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the program array of a classifier; `None` if the classifier is of a version without one.
+fn follow_array(program: &OwnedFd) -> Result<Option<MapHandle>> {
+    let what = || "find the classifier's program array";
+    let needed = [Capability::CAP_SYS_ADMIN];
+    let ids = program_maps(program).map_err(|err| Error::other(what(), err, ""))?;
+    for id in ids {
+        let map = MapHandle::from_map_id(id)
+            .map_err(|err| Error::other(what(), err, "").or_missing(&needed))?;
+        if map.map_type() == MapType::ProgArray && map.name().to_string_lossy() == FOLLOW_ARRAY {
+            return Ok(Some(map));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the follower's program into a classifier's array.
+///
+/// # Errors
+/// [`Error::Other`]: the array has a program of another follower; [`Error::Map`]: the kernel
+/// refuses.
+fn enter(array: &MapHandle, programs: &StreamPrograms) -> Result<()> {
+    let Some(program) = programs.get(StreamProgram::Follow) else { return Ok(()) };
+    let (key, value) = (0u32.to_ne_bytes(), program.as_raw_fd().to_ne_bytes());
+    if is_taken(array) {
+        let why = "the shaper has a follower already";
+        return Err(Error::other("--follow", why, "end it first: pkill -f 'xdp_pping.*--follow'"));
+    }
+    array
+        .update(&key, &value, MapFlags::ANY)
+        .map_err(|err| Error::map("put the follower behind the classifier", err, ""))
+}
