@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How build scripts compile BPF programs.
+//! For build scripts: how clang compiles BPF programs, and [`headers`]: Rust text from C headers.
 //!
 //! A build script adds its own arguments, such as `-I`:
 //!
@@ -7,6 +7,8 @@
 //! let mut args = bpf_build::clang_args();
 //! args.extend(["-Iinclude".into(), "-Ibpf".into()]);
 //! ```
+
+pub mod headers;
 
 use std::env;
 use std::ffi::OsString;
