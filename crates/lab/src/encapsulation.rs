@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn pppoe_refuses_what_is_not_ip() {
+    fn pppoe_refuses_frames_other_than_ip() {
         let mut frame = plain();
         frame.set_be16(ETHERTYPE, 0x0806);
         assert!(!Encapsulation::pppoe(1).push(&mut frame));

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_hold_is_said() {
+    fn the_report_says_why_a_bound_did_not_hold() {
         let waiting = row(TrafficKind::Paced, [62 * MS, 5 * MS], 67 * MS);
         assert_eq!(
             verdict(&waiting, ShaperSide::Subscriber),

@@ -109,7 +109,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn what_is_measured_again() {
+    fn rows_that_are_measured_again() {
         let late = row(TrafficKind::Bulk, [62 * MS, 5 * MS], 47 * MS);
         assert!(!is_final(&late, Acks::Prompt));
         assert!(is_final(&late, Acks::Delayed), "a delayed ACK is there each time");

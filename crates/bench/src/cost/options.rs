@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_wins() {
+    fn options_override_the_schedule() {
         let schedule = parse("--quick --rounds 7 --window 50").unwrap().schedule(ReportPart::Cold);
         assert_eq!((schedule.rounds, schedule.window), (7, Duration::from_millis(50)));
     }

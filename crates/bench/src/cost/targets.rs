@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_not_judged() {
+    fn figures_that_were_not_measured_are_not_judged() {
         assert_eq!(judge(&BenchReport::default()), []);
         let judged = judge(&live_mix(f64::NAN, 0.95));
         assert_eq!(judged.iter().map(|target| target.bound).collect::<Vec<_>>(), [0.92]);

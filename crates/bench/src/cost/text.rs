@@ -153,8 +153,7 @@ fn comparison(found: &Comparison) -> String {
 fn accuracy(found: &RttAccuracy) -> String {
     format!(
         "  with a tc handle for each flow: a sample was possible of {} flows within 4 s; {} of them have one\n  \
-           mean RTT of a flow: the true one is {:.3} ms on average; the measured one is off by {:.0} us (median of the \
-         flows), {:.0} us (95th percentile)\n",
+           mean RTT of a flow: {:.3} ms on average in truth; as measured, off by {:.0} us (median), {:.0} us (95 % of flows)\n",
         grouped(found.flows as u64),
         grouped(found.reported as u64),
         found.true_rtt_ms,

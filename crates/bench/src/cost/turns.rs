@@ -24,7 +24,7 @@ const GENERATOR_CPU: usize = 0;
 /// Describes a load in words.
 pub fn about(load: &Load) -> String {
     let FrameShape { ipv6, udp, timestamps, tags, .. } = &load.shape;
-    let who = match load.order {
+    let flows = match load.order {
         Order::One(_) => "one flow".to_owned(),
         order => {
             let flows = u64::from(load.flows);
@@ -41,7 +41,7 @@ pub fn about(load: &Load) -> String {
     let rate = grouped(u64::from(load.per_tick) * 1000);
     let rtts: Vec<_> = load.rtt_ticks.iter().map(u64::to_string).collect();
     let mut text = format!(
-        "{who}; {rate} segments/s of {} bytes down, as many {} up, RTT {} ms",
+        "{flows}; {rate} segments/s of {} bytes down, as many {} up, RTT {} ms",
         load.shape.payload,
         if *udp { "packets" } else { "ACKs" },
         rtts.join(" or ")

@@ -167,7 +167,7 @@ fn tsecr_counts_with_ack_and_not_zero() {
 }
 
 #[test]
-fn a_later_echo_retires_what_it_passed_over() {
+fn a_later_echo_ends_the_tsvals_before_it() {
     let mut bench = joined();
     bench.data(101);
     bench.data(102);
@@ -263,7 +263,7 @@ fn a_syn_ack_forgets_its_own_way_only() {
 }
 
 #[test]
-fn a_syn_on_an_established_way_is_another_connection_whatever_its_tsval() {
+fn a_syn_on_an_established_way_is_another_connection_with_any_tsval() {
     let mut bench = joined();
     bench.data(101);
     bench.send(LAN, syn(102));
@@ -329,7 +329,7 @@ fn opening_takes_a_slot_that_timed_out() {
 }
 
 #[test]
-fn a_sweep_frees_what_timed_out_in_both_ways() {
+fn a_sweep_frees_timed_out_slots_of_both_ways() {
     let mut bench = joined();
     bench.send(WAN, pure_ack(70, 1));
     bench.send(WAN, Segment { payload: 1, ..pure_ack(71, 1) });
