@@ -13,7 +13,7 @@ arch=$(dpkg --print-architecture)
 root=$build/deb-root
 deb=$build/cpumap-pping_${version}_$arch.deb
 doc=usr/share/doc/cpumap-pping
-# The day of the sources: of the last commit, or given.
+# The time of the files in the package: the environment's, or that of the last commit.
 : "${SOURCE_DATE_EPOCH:=$(git -C "$here" log -1 --format=%ct 2>/dev/null || date +%s)}"
 export SOURCE_DATE_EPOCH
 
@@ -27,7 +27,7 @@ fill() {
 	printf '%s\n' "$text" >"$2"
 }
 
-# Debian's places and forms for what install put in the general ones.
+# Moves and compresses the installed files as Debian wants them.
 arrange() {
 	mkdir -p "$root/usr/share/zsh" "$root/usr/share/lintian/overrides"
 	mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
@@ -41,7 +41,7 @@ arrange() {
 		-exec strip --strip-unneeded --remove-section=.comment --remove-section=.note {} +
 }
 
-# What the binaries link to, in Debian's terms. dpkg-shlibdeps wants a debian/control to speak for.
+# Prints the packages of the libraries that the binaries link to. dpkg-shlibdeps needs a debian/control.
 depends() {
 	local scratch
 	scratch=$(mktemp -d)

@@ -20,7 +20,7 @@ inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEB
 
 files() { (cd "$root" && find etc usr var/lib -xdev ! -path 'var/lib/dpkg/*' ! -path 'var/lib/apt/*' | sort); }
 
-# What apt would bring with the package: the first choice of each dependency, without versions.
+# The packages that apt would install with ours: the first alternative of each dependency, without versions.
 dependencies=$(dpkg-deb --field "$deb" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/[[:space:]]//g')
 
 printf '==> debootstrap bookworm, with %s\n' "$dependencies"
@@ -42,12 +42,12 @@ for command in xdp_iphash_to_cpu xdp_iphash_to_cpu_cmdline tc_classify xdp_pping
 	help=$(inside "$command" "$option") || fail "$command $option: exit status $?"
 	[[ $help == *Usage:* ]] || fail "$command $option does not tell its usage: $help"
 	printf 'ok - %s %s\n' "$command" "$option"
-	# minbase keeps no manual pages away, but has no man to show them with.
+	# minbase installs manual pages but not man(1): look for the file.
 	[[ -s $root/usr/share/man/man8/$command.8.gz ]] || fail "no manual page of $command"
 done
 
 printf '==> dpkg --purge\n'
 inside dpkg --purge cpumap-pping >/dev/null
 files >"$root/after"
-diff "$root/before" "$root/after" || fail "the package changed the system beyond its own life (see above)"
+diff "$root/before" "$root/after" || fail "the removed package left changes behind (see above)"
 printf 'ok - %s installs, runs and leaves a clean Debian 12\n' "${deb##*/}"

@@ -8,7 +8,7 @@ export LC_ALL=C
 
 readonly PROG=${0##*/}
 readonly DEFAULT_CONF=/etc/smp_affinity_rss.conf
-# Tests point these at a stand-in tree and command.
+# The tests set these to folders and a command of their own.
 readonly SYS=${SYSFS:-/sys} PROC=${PROCFS:-/proc} ETHTOOL=${ETHTOOL:-ethtool}
 
 usage() {
@@ -61,7 +61,7 @@ bad_usage() {
 	exit 2
 }
 
-# Nothing to work on: an error for who asked for this device, a remark for ifupdown, which asks for every device.
+# The device has no interrupts: an error for a caller who named it, a remark for ifupdown, which names every device.
 not_applicable() {
 	[[ -z $from_ifupdown ]] || {
 		warn "$2, nothing set"
@@ -115,12 +115,12 @@ list_msi_irqs() {
 	done
 }
 
-# The name that the driver gave an interrupt: the last word of its line. Empty if the vector is not in use.
+# Prints the driver's name of an interrupt, the last word of its line; nothing if the vector is not in use.
 irq_name() {
 	awk -v irq="$1:" '$1 == irq { print $NF }' "$PROC/interrupts"
 }
 
-# Drivers name their vectors: eth0-TxRx-0, eth0-rx-0, mlx5_comp0@pci:…, virtio0-input.0 receive; the others do not.
+# Vectors with names like eth0-TxRx-0, eth0-rx-0, mlx5_comp0@pci:… and virtio0-input.0 receive; the others do not.
 receives() {
 	local name=${1,,}
 	case $name in
@@ -128,11 +128,11 @@ receives() {
 	*txrx* | *rxtx* | *tx-rx* | *rx-tx*) return 0 ;;
 	*-tx* | *_tx* | *.tx* | *output*) return 1 ;;
 	esac
-	# A vector named after the device alone is its link interrupt, where there are others.
+	# A vector with the device's bare name is the link interrupt, if the device has other vectors.
 	[[ $1 != "$iface" ]]
 }
 
-# Lines "NAME IRQ", in the order of the queues.
+# Prints lines "NAME IRQ", in the order of the queues.
 list_rx_irqs() {
 	local irq name
 	local -a queues=() others=()

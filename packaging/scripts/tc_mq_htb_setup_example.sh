@@ -56,14 +56,14 @@ bad_usage() {
 	exit 2
 }
 
-# Runs tc, or shows what would run. Its own message is passed on in one line, without the words that callers scan for.
+# Runs tc, or prints the command. Prints an error of tc in one line, without the words that callers scan for.
 call_tc() {
 	local reason
 	[[ -z $show ]] || printf '%s %s\n' "$TC" "$*"
 	[[ -z $dry_run ]] || return 0
 	if ! reason=$("$TC" "$@" 2>&1); then
 		reason=${reason%%$'\n'*}
-		# Half a tree shapes wrongly: back to the kernel's default.
+		# Half a tree shapes wrongly: go back to the kernel's default.
 		"$TC" qdisc del dev "$dev" root >/dev/null 2>&1 || :
 		fail 1 "$TC $*: ${reason#RTNETLINK answers: }"
 	fi
@@ -77,7 +77,7 @@ count_tx_queues() {
 	printf '%d' "$count"
 }
 
-# The leaf is chosen once, by trying it where it will stand.
+# Chooses the leaf qdisc once, by trying it in its place.
 choose_leaf() {
 	leaf=fq_codel
 	[[ -n $dry_run ]] && return
@@ -85,8 +85,8 @@ choose_leaf() {
 	"$TC" qdisc del dev "$dev" parent 1:2 >/dev/null 2>&1 || :
 }
 
-# add_class PARENT CLASSID RATE CEIL: a class, and its queue unless it is a root class. The quantum is stated because HTB
-# otherwise derives one from the rate and complains in the kernel log about large ones.
+# add_class PARENT CLASSID RATE CEIL: adds a class, and its queue unless it is a root class. Sets the quantum: HTB would
+# derive one from the rate and log a warning if it is large.
 add_class() {
 	call_tc class add dev "$dev" parent "$1" classid "$2" htb rate "$3" ceil "$4" quantum 3000
 }
@@ -104,7 +104,7 @@ build_queue() {
 
 build_tree() {
 	local queue
-	# Absent or the kernel's default: either way nothing to delete.
+	# Fails where the root qdisc is the kernel's default: then there is nothing to delete.
 	[[ -n $dry_run ]] || "$TC" qdisc del dev "$dev" root >/dev/null 2>&1 || :
 	call_tc qdisc add dev "$dev" root handle 7fff: mq
 	for ((queue = 1; queue <= queue_count; queue++)); do

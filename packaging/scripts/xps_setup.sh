@@ -7,7 +7,7 @@ set -euo pipefail
 export LC_ALL=C
 
 readonly PROG=${0##*/}
-# Tests point this at a stand-in tree.
+# The tests set this to a folder of their own.
 readonly SYS=${SYSFS:-/sys}
 
 usage() {
@@ -58,7 +58,7 @@ need_number() {
 	[[ $2 =~ ^(0|[1-9][0-9]{0,5})$ ]] || bad_usage "$1 takes a number from 0, not '$2'"
 }
 
-# The kernel's notation of "this CPU only": 32-bit hexadecimal words, the highest first, separated by commas.
+# Prints the kernel's notation of "this CPU only": 32-bit hexadecimal words, the highest first, separated by commas.
 cpu_to_mask() {
 	local cpu=$1 words mask
 	mask=$(printf '%x' $((1 << (cpu % 32))))
@@ -93,7 +93,7 @@ cpu_possible() {
 	return 1
 }
 
-# The file is there but reading it fails (ENOENT on a one-queue device, EOPNOTSUPP, ...): no XPS, hence no mask.
+# The file exists, but reading it fails (ENOENT on a one-queue device, EOPNOTSUPP, ...): the queue has no XPS.
 read_mask() { cat "$1" 2>/dev/null; }
 
 write_mask() {
@@ -112,7 +112,7 @@ set_queue() {
 	fi
 	note "$dev: queue $queue: xps_cpus = $mask"
 	write_mask "$dir/xps_cpus" "$mask"
-	# The map by RX queue wins over the one by CPU: "disabled" means both.
+	# The map by RX queue overrides the one by CPU: disable both.
 	if [[ $mask == 0 ]] && rxqs=$(read_mask "$dir/xps_rxqs") && [[ $rxqs =~ [1-9a-f] ]]; then
 		note "$dev: queue $queue: xps_rxqs = 0"
 		write_mask "$dir/xps_rxqs" 0
@@ -134,7 +134,7 @@ set_all_queues() {
 	done
 }
 
-# One line a queue. The class of mq that stands for a queue counts from 1, in hexadecimal.
+# Prints one line a queue. mq numbers the class of a queue from 1, in hexadecimal.
 list_queues() {
 	local queue mask cpus text
 	for ((queue = 0; queue < queue_count; queue++)); do

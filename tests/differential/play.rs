@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! One step after the other, on both sides.
+//! Plays a sequence step by step on the programs and on the model.
 
 use crate::common::names::{counter, limits, rtt_handle, COUNTERS};
 use crate::common::rig::{cpus, jiffy_ns, SkbCtx};
@@ -16,32 +16,32 @@ use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// Depend on the address cache, which the model does not have. No other unmodelled counter may move.
+/// Counters of the address cache, which the model does not have. No other unmodelled counter may rise.
 const CACHING: [&str; 2] = ["cache_miss", "tc_looked_up"];
 
-/// Where a sequence came to a difference, and which.
+/// The step of a sequence that made a difference, and the difference.
 #[derive(Debug)]
 pub struct Difference {
     pub step: usize,
     pub what: String,
 }
 
-/// Programs, loaded each way, and the ground they are played on.
+/// The programs, loaded in each way, and the interfaces and CPUs of the sequences.
 pub struct Stage {
     pub world: World,
-    /// RTT; handshakes too; no RTT.
+    /// Loaded with RTT, with RTT of handshakes, and without RTT.
     loaded: [Loaded; 3],
     config: [Config; 3],
-    /// Of all rounds.
+    /// The samples of all rounds.
     pub samples: u64,
-    /// Packets that the kernel did not run.
+    /// The packets that the kernel did not run.
     pub refused: u64,
 }
 
 impl Stage {
     pub fn new(lan: u32, wan: u32, elsewhere: u32) -> Self {
         let ours = sched_getaffinity(Pid::from_raw(0)).expect("sched_getaffinity");
-        // One CPU of the arrays' at least is never ours.
+        // The last CPU of the arrays is never one of ours.
         let ours = (0..cpus() - 1).filter(|&cpu| ours.is_set(cpu as usize).unwrap_or(false));
         let world =
             World { lan, wan, elsewhere, cpus: ours.take(2).collect(), absent_cpu: cpus() - 1 };
@@ -61,7 +61,7 @@ impl Stage {
         }
     }
 
-    /// Plays a sequence from the beginning. The seed says which way the programs are loaded.
+    /// Plays a sequence from the beginning. The seed selects the way in which the programs are loaded.
     pub fn play(
         &mut self,
         seed: u64,
@@ -83,7 +83,7 @@ impl Stage {
         result
     }
 
-    /// What was counted in all rounds.
+    /// Returns the counters of all rounds.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counters = self.loaded.each_ref().map(Loaded::counters);
         let sum = move |index: usize| counters.iter().map(|counters| counters[index]).sum();
@@ -170,7 +170,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// What both count has risen by the same; the rest, but for the cache's, not at all.
+    /// Compares the rise of all counters but those of the address cache.
     fn compare_counters(&mut self, expected: &[&'static str]) -> Result<(), String> {
         let now = self.loaded.counters();
         let mut wanted = [0; 64];
@@ -210,7 +210,7 @@ impl<'a> Round<'a> {
         same("total count and sum", expected, (total.count, total.sum_ns))
     }
 
-    /// The epoch as it is, if it is still there.
+    /// Compares an epoch, unless a later one has replaced it.
     fn compare_epoch(&self, record: &rtt_handle, key: (u32, Side, u32)) -> Result<(), String> {
         let (_, side, number) = key;
         let epoch = &record.epoch[side as usize][number as usize % limits::RTT_EPOCHS as usize];
@@ -230,7 +230,7 @@ impl<'a> Round<'a> {
         same("padding of the histogram", 0, bucket(expected.buckets.len()))
     }
 
-    /// At the end: every record, and no record without a sample.
+    /// Compares every record at the end. A record without a sample must not exist.
     fn compare_records(&self) -> Result<(), String> {
         let records = self.loaded.rig.records();
         let known: BTreeSet<u32> = self.model.histograms().map(|(handle, ..)| handle).collect();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A difference, made small enough to be read.
+//! Shortens a sequence that makes a difference, so that a person can read it.
 
 use crate::play::{Difference, Stage};
 use model::{Setup, Step};
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Steps that a report shows.
+/// The number of steps that a report shows.
 const SHOWN: usize = 40;
 
 pub struct Failure {
@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What differs, and the shortest sequence that comes to it.
+    /// Returns the difference and the shortest sequence that makes one.
     pub fn report(mut self, stage: &mut Stage) -> String {
         let seed = self.seed;
         let mut report = format!(
@@ -35,7 +35,7 @@ impl Failure {
         report
     }
 
-    /// Leaves out, by halves, then by quarters and so on to single steps, what makes no difference.
+    /// Removes halves, quarters and so on to single steps, while the rest still makes a difference.
     fn shrink(&mut self, stage: &mut Stage) {
         let started = Instant::now();
         self.cut_behind();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is counted is what the kernel counted: packets and bytes, GRO and GSO segments each for itself.
+//! Packets and bytes are those that the kernel counts; each segment of a GRO or GSO packet counts.
 
 use crate::common::command::{json, Said, MS};
 use crate::common::listener::{Listener, Place};
@@ -13,7 +13,7 @@ use std::thread::sleep;
 /// Packets and bytes.
 type Count = [u64; 2];
 
-/// What an interface has received and sent.
+/// Returns the packets and bytes that an interface has received and sent.
 fn of_interface(place: &Place) -> [Count; 2] {
     let said =
         Said::by(place.netns.command("ip").args(["-j", "-s", "link", "show", "dev", &place.dev]));
@@ -31,7 +31,7 @@ fn add(sum: &mut Count, counted: &Value) {
     }
 }
 
-/// The records of a listener that aggregates, over some traffic.
+/// Returns the records of a listener that aggregates, after some traffic.
 fn aggregates(place: &Place, options: &str, traffic: impl FnOnce()) -> Vec<Value> {
     let listener = Listener::on(place, &format!("-F jsonl -a 0.3 {options}"));
     traffic();
@@ -40,7 +40,7 @@ fn aggregates(place: &Place, options: &str, traffic: impl FnOnce()) -> Vec<Value
     said.out.lines().map(json).collect()
 }
 
-/// Everything together: what `pick` finds in each record.
+/// Sums the counts that `pick` finds in each record.
 fn sum<'a>(records: &'a [Value], pick: impl Fn(&'a Value) -> Option<&'a Value>) -> Count {
     let mut sum = Count::default();
     for classes in records.iter().filter_map(pick) {
@@ -49,7 +49,7 @@ fn sum<'a>(records: &'a [Value], pick: impl Fn(&'a Value) -> Option<&'a Value>) 
     sum
 }
 
-/// What a subnet sent, or received.
+/// Sums the packets and bytes that a subnet sent or received.
 fn of_subnet(records: &[Value], subnet: &str, stats: &str) -> Count {
     sum(records, |record| (record["ip_prefix"] == subnet).then(|| &record[stats]))
 }
@@ -66,7 +66,7 @@ fn every_packet_and_byte() {
     let server = Server::start(internet.netns(), 0).unwrap();
     let udp = UdpReceiver::start(internet.netns()).unwrap();
     let place = Place::new(alice.netns(), ETH);
-    // No super-packets, not even between TCP and the driver.
+    // No GSO packets, not even between TCP and the driver.
     let mut ip = alice.netns().command("ip");
     assert!(ip.args(["link", "set", ETH, "gso_max_segs", "1"]).status().unwrap().success());
     let mut kernel = [Count::default(); 2];
@@ -85,7 +85,7 @@ fn every_packet_and_byte() {
     let total = [received[0] + sent[0], received[1] + sent[1]];
     assert_eq!(all_traffic(&records), total, "{records:#?}");
     let both = |a: Count, b: Count| [a[0] + b[0], a[1] + b[1]];
-    // Each packet is its sender's and its receiver's.
+    // Each packet counts for its sender and for its receiver.
     for (of_internet, of_alice, kernel) in
         [("rx_stats", "tx_stats", received), ("tx_stats", "rx_stats", sent)]
     {
@@ -100,7 +100,7 @@ fn every_packet_and_byte() {
     assert_eq!(ecn.sum::<u64>(), total[0]);
 }
 
-/// TCP segments that a namespace has sent.
+/// Returns how many TCP segments a namespace has sent.
 fn segments(netns: &Netns) -> u64 {
     let read = || std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let snmp = netns.run(read).unwrap();
@@ -110,7 +110,7 @@ fn segments(netns: &Netns) -> u64 {
     sent.parse().unwrap()
 }
 
-/// A pair of hosts with everything offloaded: super-packets on the wire.
+/// Makes a pair of hosts with all offloads on: GSO packets are on the wire.
 fn offloading_pair() -> [Netns; 2] {
     let ends = [Netns::new().unwrap(), Netns::new().unwrap()];
     let far = ends[1].path();
@@ -155,6 +155,6 @@ fn segments_of_super_packets() {
         .sum();
     assert_eq!(of_tcp, kernel, "{records:#?}");
     assert!(on_the_wire[0][0] + on_the_wire[1][0] < kernel / 2, "super-packets: {on_the_wire:?}");
-    // Their bytes are those of the wire, headers of the segments left out.
+    // The bytes are those on the wire, where a GSO packet has one header for all its segments.
     assert_eq!(tcp[1], on_the_wire[0][1] + on_the_wire[1][1], "{records:#?}");
 }

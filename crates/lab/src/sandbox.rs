@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A host of its own for the shaper: network namespace, `/sys` and bpffs.
+//! A machine of its own for a shaper: network namespace, `/sys` and bpffs.
 
 use crate::ns::{in_thread, Netns};
 use nix::mount::{mount, MsFlags};
@@ -22,7 +22,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A new, empty sandbox.
+    /// Makes an empty sandbox.
     pub fn new() -> io::Result<Self> {
         let netns = Netns::new()?;
         let mounts = netns.run(|| {
@@ -33,7 +33,7 @@ impl Sandbox {
         Ok(Self { netns, mounts: Arc::new(mounts) })
     }
 
-    /// The network half.
+    /// Returns the network namespace.
     pub fn netns(&self) -> &Netns {
         &self.netns
     }
@@ -68,13 +68,14 @@ impl Sandbox {
         })
     }
 
-    /// A thread shares its root and working directory with the process: unshare them first.
+    /// Moves this thread into the sandbox. Unshares its root and working directory first: the process shares them.
     fn enter_thread(&self) -> io::Result<()> {
         unshare(CloneFlags::CLONE_FS)?;
         self.enter()
     }
 
-    /// Entering a mount namespace goes to its root: come back to the working directory by its path.
+    /// Enters the namespaces. setns(2) moves to the root of the mount namespace: goes back to the working directory by its
+    /// path.
     fn enter(&self) -> io::Result<()> {
         let mut cwd = [0 as nix::libc::c_char; nix::libc::PATH_MAX as usize];
         // SAFETY: the buffer is writable for the length given.
@@ -101,7 +102,7 @@ fn private_mounts() -> io::Result<()> {
     Ok(mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?)
 }
 
-/// A sysfs shows the network namespace that mounted it.
+/// Mounts a sysfs, which shows the network namespace that mounts it.
 fn private_sysfs() -> io::Result<()> {
     private_mounts()?;
     Ok(mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>)?)

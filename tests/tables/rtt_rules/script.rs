@@ -54,7 +54,7 @@ impl Step {
     }
 }
 
-/// Who plays a script: the IP version, which end is the subscriber, and the port.
+/// The IP version of a play, its direction, and its port.
 #[derive(Clone, Copy, Debug)]
 struct Cast {
     ipv6: bool,
@@ -80,7 +80,7 @@ impl Cast {
     }
 }
 
-/// Sends each packet at its time, checks its samples, and returns what was counted on the way.
+/// Sends each packet at its time, checks its samples, and returns the counters' rise.
 fn play(scene: &Scene, description: &str, cast: Cast, steps: &[Step]) -> Counts {
     let (start, before) = (scene.now(), scene.counters());
     for (index, step) in steps.iter().enumerate() {
