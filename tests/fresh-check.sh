@@ -165,7 +165,8 @@ snapshot() {
 	printf '# pinned maps and programs\n'
 	# Not the kernel's own maps.debug and progs.debug, which are no maps.
 	find /sys/fs/bpf/tc -type f | sort | while IFS= read -r pin; do
-		{ bpftool map show pinned "$pin" || bpftool prog show pinned "$pin"; } 2>/dev/null | sed "s|^|$pin: |"
+		{ bpftool map show pinned "$pin" || bpftool prog show pinned "$pin"; } 2>/dev/null |
+			sed "s|^|$pin: |; s| run_time_ns .*||"
 	done
 	printf '# devices, addresses and XDP programs\n'
 	ip -d addr show | sed 's/ valid_lft .*//'
