@@ -227,6 +227,8 @@ if [[ ${2:-} == --outside ]]; then
 	exit
 fi
 
+exec {lock}>"$build/lock"
+flock --nonblock "$lock" || fail "runs already"
 # The mounts belong to the namespace of the command below, so nothing is mounted here when the root is removed.
 remove_root() { rm -rf --one-file-system "$root"; }
 trap remove_root EXIT
