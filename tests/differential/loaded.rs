@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::SeqCst;
 const FLOW_BUCKETS: u32 = 4096;
 const COUNTERS_ROOM: usize = 64;
 
-pub type Counters = [u64; COUNTERS_ROOM];
+pub type CounterBlock = [u64; COUNTERS_ROOM];
 
 pub struct Loaded {
     pub rig: Rig,
@@ -97,7 +97,7 @@ impl Loaded {
     }
 
     /// Returns the sums over all CPUs, in the order of include/counters.def.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> CounterBlock {
         let mut sum = [0; COUNTERS_ROOM];
         for cpu in 0..self.cpus as usize {
             for (index, sum) in sum.iter_mut().enumerate().take(COUNTERS.len()) {

@@ -14,7 +14,7 @@ mod shrink;
 
 use common::scene::on_interfaces;
 use model::{Generator, Step};
-use play::Stage;
+use play::SideBySide;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -47,7 +47,7 @@ fn say(line: &str) {
 fn fuzz(name: &str, seed: u64) {
     let seconds = number("FUZZ_SECONDS").unwrap_or(30);
     on_interfaces(|[lan, wan, elsewhere]| {
-        let mut stage = Stage::new(lan, wan, elsewhere);
+        let mut stage = SideBySide::new(lan, wan, elsewhere);
         let started = Instant::now();
         let mut reported = started;
         let mut steps = 0;
@@ -72,7 +72,7 @@ fn fuzz(name: &str, seed: u64) {
     });
 }
 
-fn play_round(stage: &mut Stage, seed: u64) {
+fn play_round(stage: &mut SideBySide, seed: u64) {
     let mut generator = Generator::new(seed, stage.world.clone());
     let setup = generator.setup().clone();
     let steps: Vec<(u64, Step)> = generator.by_ref().take(ROUND).collect();
@@ -86,7 +86,7 @@ fn play_round(stage: &mut Stage, seed: u64) {
 #[test]
 fn every_counter_is_compared() {
     on_interfaces(|[lan, wan, elsewhere]| {
-        let mut stage = Stage::new(lan, wan, elsewhere);
+        let mut stage = SideBySide::new(lan, wan, elsewhere);
         for seed in 0..8 {
             play_round(&mut stage, seed);
         }

@@ -8,7 +8,7 @@ use crate::common::scene::run_on_cpu;
 use crate::common::test_run::{
     parse_metadata, refused, Metadata, TestRun, TC_ACT_OK, XDP_PASS, XDP_REDIRECT,
 };
-use crate::loaded::{Counters, Loaded};
+use crate::loaded::{CounterBlock, Loaded};
 use model::counter::{MODELLED, UNMODELLED};
 use model::{Config, Histogram, Model, Sample, Setup, Side, Skb, Step, Verdict, World};
 use nix::sched::sched_getaffinity;
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// Counters of the address cache, which the model does not have. No other unmodelled counter may rise.
+/// CounterBlock of the address cache, which the model does not have. No other unmodelled counter may rise.
 const CACHING: [&str; 2] = ["cache_miss", "tc_looked_up"];
 
 /// The step of a sequence that made a difference, and the difference.
@@ -27,7 +27,7 @@ pub struct Difference {
 }
 
 /// The programs, loaded in each way, and the interfaces and CPUs of the sequences.
-pub struct Stage {
+pub struct SideBySide {
     pub world: World,
     /// Loaded with RTT, with RTT of handshakes, and without RTT.
     loaded: [Loaded; 3],
@@ -38,7 +38,7 @@ pub struct Stage {
     pub refused: u64,
 }
 
-impl Stage {
+impl SideBySide {
     pub fn new(lan: u32, wan: u32, elsewhere: u32) -> Self {
         let ours = sched_getaffinity(Pid::from_raw(0)).expect("sched_getaffinity");
         // The last CPU of the arrays is never one of ours.
@@ -95,7 +95,7 @@ impl Stage {
 struct Round<'a> {
     loaded: &'a Loaded,
     model: Model,
-    counters: Counters,
+    counters: CounterBlock,
     cpu: Option<u32>,
     /// The model's samples by the epoch that they fall into.
     epochs: BTreeMap<(u32, Side, u32), Histogram>,

@@ -2,7 +2,7 @@
 
 //! Shortens a sequence that makes a difference, so that a person can read it.
 
-use crate::play::{Difference, Stage};
+use crate::play::{Difference, SideBySide};
 use model::{Setup, Step};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub struct Failure {
 
 impl Failure {
     /// Returns the difference and the shortest sequence that makes one.
-    pub fn report(mut self, stage: &mut Stage) -> String {
+    pub fn report(mut self, stage: &mut SideBySide) -> String {
         let seed = self.seed;
         let mut report = format!(
             "a difference: FUZZ_SEED={seed}, step {}: {}\n",
@@ -36,7 +36,7 @@ impl Failure {
     }
 
     /// Removes halves, quarters and so on to single steps, while the rest still makes a difference.
-    fn shrink(&mut self, stage: &mut Stage) {
+    fn shrink(&mut self, stage: &mut SideBySide) {
         let started = Instant::now();
         self.cut_behind();
         let mut size = self.steps.len() / 2;

@@ -11,21 +11,21 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 
 /// Packets and bytes.
-type Count = [u64; 2];
+type PacketsAndBytes = [u64; 2];
 
 /// Returns the packets and bytes that an interface has received and sent.
-fn of_interface(place: &Place) -> [Count; 2] {
+fn of_interface(place: &Place) -> [PacketsAndBytes; 2] {
     let said =
         Said::by(place.netns.command("ip").args(["-j", "-s", "link", "show", "dev", &place.dev]));
     let stats = &json(&said.out)[0]["stats64"];
     ["rx", "tx"].map(|way| ["packets", "bytes"].map(|what| stats[way][what].as_u64().unwrap()))
 }
 
-fn since(now: [Count; 2], before: [Count; 2]) -> [Count; 2] {
+fn since(now: [PacketsAndBytes; 2], before: [PacketsAndBytes; 2]) -> [PacketsAndBytes; 2] {
     [0, 1].map(|way| [0, 1].map(|what| now[way][what] - before[way][what]))
 }
 
-fn add(sum: &mut Count, counted: &Value) {
+fn add(sum: &mut PacketsAndBytes, counted: &Value) {
     for (sum, what) in sum.iter_mut().zip(["packets", "bytes"]) {
         *sum += counted[what].as_u64().unwrap();
     }
@@ -41,8 +41,8 @@ fn aggregates(place: &Place, options: &str, traffic: impl FnOnce()) -> Vec<Value
 }
 
 /// Sums the counts that `pick` finds in each record.
-fn sum<'a>(records: &'a [Value], pick: impl Fn(&'a Value) -> Option<&'a Value>) -> Count {
-    let mut sum = Count::default();
+fn sum<'a>(records: &'a [Value], pick: impl Fn(&'a Value) -> Option<&'a Value>) -> PacketsAndBytes {
+    let mut sum = PacketsAndBytes::default();
     for classes in records.iter().filter_map(pick) {
         classes.as_object().unwrap().values().for_each(|counted| add(&mut sum, counted));
     }
@@ -50,11 +50,11 @@ fn sum<'a>(records: &'a [Value], pick: impl Fn(&'a Value) -> Option<&'a Value>) 
 }
 
 /// Sums the packets and bytes that a subnet sent or received.
-fn of_subnet(records: &[Value], subnet: &str, stats: &str) -> Count {
+fn of_subnet(records: &[Value], subnet: &str, stats: &str) -> PacketsAndBytes {
     sum(records, |record| (record["ip_prefix"] == subnet).then(|| &record[stats]))
 }
 
-fn all_traffic(records: &[Value]) -> Count {
+fn all_traffic(records: &[Value]) -> PacketsAndBytes {
     sum(records, |record| record.get("protocol_counters"))
 }
 
@@ -69,7 +69,7 @@ fn every_packet_and_byte() {
     // No GSO packets, not even between TCP and the driver.
     let mut ip = alice.netns().command("ip");
     assert!(ip.args(["link", "set", ETH, "gso_max_segs", "1"]).status().unwrap().success());
-    let mut kernel = [Count::default(); 2];
+    let mut kernel = [PacketsAndBytes::default(); 2];
     let records = aggregates(&place, "--aggregate-timeout 0", || {
         let before = of_interface(&place);
         for address in [internet.v4(), internet.v6()] {
@@ -84,7 +84,7 @@ fn every_packet_and_byte() {
     let [received, sent] = kernel;
     let total = [received[0] + sent[0], received[1] + sent[1]];
     assert_eq!(all_traffic(&records), total, "{records:#?}");
-    let both = |a: Count, b: Count| [a[0] + b[0], a[1] + b[1]];
+    let both = |a: PacketsAndBytes, b: PacketsAndBytes| [a[0] + b[0], a[1] + b[1]];
     // Each packet counts for its sender and for its receiver.
     for (of_internet, of_alice, kernel) in
         [("rx_stats", "tx_stats", received), ("tx_stats", "rx_stats", sent)]
@@ -135,7 +135,7 @@ fn segments_of_super_packets() {
     let ends = offloading_pair();
     let server = Server::start(&ends[1], 0).unwrap();
     let place = Place::new(&ends[0], ETH);
-    let (mut kernel, mut on_the_wire) = (0, [Count::default(); 2]);
+    let (mut kernel, mut on_the_wire) = (0, [PacketsAndBytes::default(); 2]);
     let records = aggregates(&place, "", || {
         let sent = || ends.iter().map(segments).sum::<u64>();
         let before = (sent(), of_interface(&place));

@@ -10,13 +10,13 @@ use crate::fixtures;
 use lab::packet::Packet;
 
 /// The fates of a frame of this length, in both hooks.
-struct Expected {
+struct ExpectedFates {
     fate: [&'static str; 2],
     /// The counters that may rise in TC beside the fate.
     notes: &'static [&'static str],
 }
 
-fn expected(frame: &[u8], packet: &Packet, length: usize) -> Expected {
+fn expected(frame: &[u8], packet: &Packet, length: usize) -> ExpectedFates {
     let layout = packet.layout();
     // The programs need the fixed header and IPv4's options to know whose packet it is.
     let known = match frame[layout.network] >> 4 {
@@ -24,14 +24,14 @@ fn expected(frame: &[u8], packet: &Packet, length: usize) -> Expected {
         _ => layout.network + 40,
     };
     if length < known {
-        return Expected { fate: ["xdp_truncated", "tc_truncated"], notes: &[""] };
+        return ExpectedFates { fate: ["xdp_truncated", "tc_truncated"], notes: &[""] };
     }
     let notes: &[&str] = if length < frame.len() {
         &["", "rtt_tcp_truncated", "rtt_no_ports"]
     } else {
         &["", "rtt_no_ports", "rtt_no_timestamps"]
     };
-    Expected { fate: ["xdp_redirected", "tc_classified"], notes }
+    ExpectedFates { fate: ["xdp_redirected", "tc_classified"], notes }
 }
 
 fn check(scene: &Scene, name: &str, packet: &Packet, up: bool) {
