@@ -9,11 +9,11 @@ SHELL       := /bin/bash
 CARGO   ?= cargo
 PREFIX  ?= /usr/local
 DESTDIR ?=
-# Ours alone: cargo runs the makefiles of libelf and libbpf, which would take them for theirs.
+# Keep these from cargo, which runs the makefiles of libelf and libbpf: they use variables of the same names.
 unexport PREFIX DESTDIR
 MAKEOVERRIDES =
 
-# Where cargo puts its results, and ours beside the sources.
+# The folder of cargo's results, and that of ours.
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -29,23 +29,23 @@ VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Car
 # The oldest Rust that compiles the sources and the tests: `make lint` checks it.
 RUST    := $(shell sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
 
-# Debian packages, each once: to compile, to run, to check, to package.
+# Debian packages: to compile, to run, to check (each tool that a test runs), to package.
 DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev ca-certificates \
 	iproute2 ethtool procps kmod util-linux \
 	clang-format shellcheck jq bpftool iputils-ping tcpdump tshark tcptrace
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
 
-# A step names itself, then runs.
+# $(call step,NAME): prints the name of a step.
 step = @printf '\n==> %s\n' "$(1)"
 
-# $(call apt,PACKAGES): installs what is missing, and calls apt only if something is.
+# $(call apt,PACKAGES): installs the packages that are missing, and calls apt only if one is.
 define apt
 	@missing=$$(for p in $(1); do \
 		dpkg-query -W -f '$${db:Status-Status}\n' "$$p" 2>/dev/null | grep -qx installed || printf '%s ' "$$p"; \
 	done); \
 	if [[ -z $$missing ]]; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then \
-		echo "make: not a Debian system: install by hand what these packages hold: $$missing" >&2; exit 0; \
+		echo "make: not a Debian system: install the contents of these packages by hand: $$missing" >&2; exit 0; \
 	fi; \
 	printf '\n==> apt-get install %s\n' "$$missing"; \
 	sudo=; if [[ $$(id -u) != 0 ]]; then sudo=sudo; fi; \
@@ -72,7 +72,7 @@ build: ## build the programs (target/release)
 	$(CARGO) build --release --locked
 
 .PHONY: demo
-demo: deps ## the lab: two subscribers, their traffic, their RTTs (needs root)
+demo: deps ## a lab with two subscribers, their traffic and their RTTs (needs root)
 	$(CARGO) build --release --locked -p cpumap-pping --bins -p cpumap-pping-demo
 	$(RELEASE)/cpumap-pping-demo
 
@@ -148,17 +148,17 @@ accuracy: deps ## measure how right the RTTs are, beside known delays and the ke
 	$(RELEASE)/cpumap-pping-accuracy
 
 .PHONY: fuzz
-fuzz: ## the BPF programs beside the reference model, on and on (FUZZ_SEED=N repeats; needs root)
+fuzz: ## the BPF programs beside the reference model, until interrupted (FUZZ_SEED=N repeats; needs root)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),0) $(CARGO) test --locked --test differential fresh_seed
 
 # Coverage-guided: bpf/parse.h for the host beside the reference model, both instrumented.
 FUZZ     := $(BUILD)/fuzz
 FINDINGS := crates/fuzz/artifacts/parser
 CLANG    ?= clang
-# What libFuzzer asks of clang, asked of rustc.
+# The options of rustc that correspond to clang's for libFuzzer.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
-# Packets are not aligned, and neither BPF nor the host minds.
+# Packets are not aligned; neither BPF nor the host needs that.
 SANITIZE := -fsanitize=fuzzer,address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined
 
 .PHONY: parser-fuzzer
@@ -169,7 +169,7 @@ parser-fuzzer:
 	@$(CLANG) -O1 -g -Wall -Wextra -Werror $(SANITIZE) -Icrates/fuzz/include -Iinclude -Ibpf \
 		crates/fuzz/parser.c $(FUZZ)/target/release/liboracle.a -o $(FUZZ)/parser
 
-# $(call fuzz-parser,SECONDS): what it finds is in $(FINDINGS); what it has learnt stays in crates/fuzz/corpus.
+# $(call fuzz-parser,SECONDS): puts findings into $(FINDINGS), and inputs that reach new code into crates/fuzz/corpus.
 define fuzz-parser
 	@mkdir -p crates/fuzz/corpus/parser $(FINDINGS)
 	@$(FUZZ)/parser -max_total_time=$(1) -max_len=640 -timeout=5 -print_final_stats=1 \
@@ -179,7 +179,7 @@ define fuzz-parser
 endef
 
 .PHONY: fuzz-parser
-fuzz-parser: deps parser-fuzzer ## the C parser for the host beside the model, guided by coverage (FUZZ_SECONDS=60; 0: on and on)
+fuzz-parser: deps parser-fuzzer ## the C parser for the host beside the model, guided by coverage (FUZZ_SECONDS=60; 0: until interrupted)
 	$(call fuzz-parser,$(or $(FUZZ_SECONDS),60))
 
 .PHONY: test-parser
@@ -205,7 +205,7 @@ install: build dist ## install below $(DESTDIR)$(PREFIX), default /usr/local
 	install -m 644 packaging/examples/* $(DOCDIR)/examples
 
 .PHONY: uninstall
-uninstall: dist ## remove what install put there
+uninstall: dist ## remove the files of install
 	rm -f $(BINARIES:%=$(BINDIR)/%) $(SCRIPTS:%=$(BINDIR)/%)
 	for f in $(DIST)/man/*.8; do rm -f $(SHARE)/man/man8/$${f##*/}; done
 	for f in $(DIST)/bash/*; do rm -f $(SHARE)/bash-completion/completions/$${f##*/}; done

@@ -77,7 +77,7 @@ fn a_file_changes_the_mapping_at_once_or_not_at_all() {
     ];
     for (args, bad, expected) in table {
         let (code, out, err) = edit(&sandbox, args, &format!("{good}{bad}\n--later\n"));
-        // The last line of the file is worse where only the mapping can tell.
+        // `--later` is a syntax error, which the command finds before it looks line 17 up in the mapping.
         let line = if expected == 21 { 18 } else { 17 };
         let start = format!("ERR: standard input line {line}: ");
         if expected != 21 {
@@ -168,7 +168,7 @@ fn what_does_not_fit_changes_nothing() {
     assert_eq!(code, 20, "{err}");
     assert!(err.contains("new entries come before old ones go"), "{err}");
     assert_eq!(sandbox.mappings(), before);
-    // A batch promises no overlap: it makes room first.
+    // A batch may delete before it adds, so it fits.
     let swap = add(4..6) + "--del --ip 10.0.0.0\n--del --ip 10.0.0.1\n";
     assert_eq!(done(&sandbox, "--batch -", &swap), "added 2, changed 0, deleted 2, unchanged 2\n");
     assert!(sandbox.mappings().contains_key("10.0.0.5/32"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `xdp_pping --follow`: the stream of a shaper at work, and what it costs nobody.
+//! `xdp_pping --follow`: the stream of a shaper at work. It costs the shaper neither packets nor samples.
 
 mod common;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 const SUBSCRIBER_MS: u64 = 15;
 const INTERNET_MS: u64 = 30;
 
-/// A shaper with one subscriber: class 1:5 on CPU 0.
+/// Builds a shaper with one subscriber: class 1:5 on CPU 0.
 fn at_work() -> (Lab, Server) {
     let alice = Subscriber::new("alice", 1).rtt(Duration::from_millis(SUBSCRIBER_MS));
     let plan = Plan::new([alice]).internet_rtt(Duration::from_millis(INTERNET_MS));
@@ -37,16 +37,16 @@ fn talk(lab: &Lab, server: &Server, ipv6: bool) {
     std::thread::sleep(300 * MS); // the FINs are still on their way
 }
 
-/// Classifiers with a follower behind them.
+/// Returns how many classifiers have a follower behind them.
 fn followed(lab: &Lab) -> usize {
-    libbpf_rs::set_print(None); // what libbpf says of interfaces without clsact
+    libbpf_rs::set_print(None); // libbpf warns of interfaces without clsact
     lab.shaper()
         .run(|| cpumap_pping::stream::source::following::followed(&Default::default()))
         .unwrap()
         .unwrap()
 }
 
-/// A follower in the shaper's namespace.
+/// `xdp_pping --follow` in the shaper's namespace.
 struct Follower(Child);
 
 impl Follower {
@@ -101,7 +101,7 @@ fn events_have_the_class_and_the_side() {
     }
 }
 
-/// Killed, it leaves nothing behind its classifiers, and the next one can follow.
+/// A killed follower leaves nothing behind the classifiers, and the next one can follow.
 #[test]
 fn a_follower_that_is_killed_is_gone() {
     lab::require_root();
@@ -123,7 +123,7 @@ fn a_follower_that_is_killed_is_gone() {
     assert_eq!(lab.shaper().pins(), before, "a follower pins nothing");
 }
 
-/// A follower that does not read loses events, and nobody else loses anything.
+/// A follower that does not read loses events only: no packet, and no sample of the shaper's records.
 #[test]
 fn a_follower_that_stalls_costs_only_events() {
     lab::require_root();
@@ -141,7 +141,7 @@ fn a_follower_that_stalls_costs_only_events() {
     assert!(rtts + 2 >= measured, "{rtts} of {measured}: the ring buffer held them all");
 }
 
-/// A reload puts other programs in the place of those that are followed.
+/// A reload replaces the programs; the follower joins the new ones.
 #[test]
 fn a_reload_is_followed() {
     lab::require_root();

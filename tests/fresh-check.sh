@@ -153,6 +153,8 @@ load_shaper() {
 	"$programs/xdp_iphash_to_cpu_cmdline" --add --ip 100.64.0.0/24 --cpu 0 --classid 1:2a
 	"$programs/xdp_iphash_to_cpu_cmdline" --add --ip 2001:db8:1::/48 --cpu 1 --classid 2:2a
 	"$programs/xdp_iphash_to_cpu_cmdline" --add --ip ::/0 --cpu 0 --classid 1:2
+	# The link-local addresses are tentative at first.
+	sleep 3
 }
 
 # Everything that the tests could disturb, as text: a difference names what changed. Traffic counters are left out.
@@ -160,9 +162,11 @@ snapshot() {
 	local pin dev hook
 	printf '# pins\n'
 	find /sys/fs/bpf -printf '%p %y %U:%G %m\n' | sort
-	printf '# maps\n'
-	find /sys/fs/bpf -type f | sort | while IFS= read -r pin; do
-		bpftool map show pinned "$pin" | sed "s|^|$pin: |"
+	printf '# pinned maps and programs\n'
+	# Not the kernel's own maps.debug and progs.debug, which are no maps.
+	find /sys/fs/bpf/tc -type f | sort | while IFS= read -r pin; do
+		{ bpftool map show pinned "$pin" || bpftool prog show pinned "$pin"; } 2>/dev/null |
+			sed "s|^|$pin: |; s| run_time_ns .*||"
 	done
 	printf '# devices, addresses and XDP programs\n'
 	ip -d addr show | sed 's/ valid_lft .*//'
@@ -188,8 +192,8 @@ snapshot() {
 }
 
 beside() {
-	cd /root/cpumap-pping
-	programs=target/release
+	cd "$repository"
+	programs=${PROGRAMS:-target/release}
 	load_shaper
 	snapshot >/run/before
 	# The fuzzer has had its time in the first run.
@@ -223,6 +227,8 @@ if [[ ${2:-} == --outside ]]; then
 	exit
 fi
 
+exec {lock}>"$build/lock"
+flock --nonblock "$lock" || fail "runs already"
 # The mounts belong to the namespace of the command below, so nothing is mounted here when the root is removed.
 remove_root() { rm -rf --one-file-system "$root"; }
 trap remove_root EXIT

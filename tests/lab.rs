@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The packet path in the laboratory: known delays, real TCP, every encapsulation. Both RTTs, the class
-//! and the CPU of each packet.
+//! The packet path in the laboratory: known delays, real TCP, every encapsulation. Both RTTs, the class and the CPU of
+//! each packet.
 //!
-//! Two CPUs carry hosts, delay lines and the shaper at once: the tests take turns, so that a deviation is
-//! the program's.
+//! Two CPUs carry hosts, delay lines and the shaper. So the tests take turns: otherwise they would delay each other.
 
 mod common;
 
@@ -23,7 +22,7 @@ use std::time::Duration;
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Frames that the delay line carried to a host and from it.
+/// Returns how many frames the delay line carried to a host and from it.
 fn carried(lab: &Lab, host: &str) -> [u64; 2] {
     let link = lab.subscriber(host).link();
     [link.from_shaper.counters().forwarded, link.to_shaper.counters().forwarded]
@@ -33,7 +32,7 @@ fn carried(lab: &Lab, host: &str) -> [u64; 2] {
 struct ShapedLab {
     server: Server,
     lab: Lab,
-    /// Before the first connection: what the hosts say when they come up (MLD) is nobody's traffic.
+    /// Frames before the first connection: those that the hosts send when they come up (MLD).
     carried_before: HashMap<&'static str, [u64; 2]>,
     counters_before: Counts,
     _turn: MutexGuard<'static, ()>,
@@ -83,18 +82,18 @@ impl ShapedLab {
         [self.lab.internet().v4(), self.lab.internet().v6()]
     }
 
-    /// What was counted since the first connection.
+    /// Returns what was counted since the first connection.
     fn counters(&self) -> Counts {
         self.lab.shaper().counters().since(&self.counters_before)
     }
 
-    /// Frames that the delay line carried to a host and from it since then.
+    /// Returns how many frames the delay line carried to a host and from it since then.
     fn carried(&self, host: &str) -> [u64; 2] {
         let [before, after] = [self.carried_before[host], carried(&self.lab, host)];
         [after[0] - before[0], after[1] - before[1]]
     }
 
-    /// Both medians of a class in milliseconds: subscriber, internet.
+    /// Returns both medians of a class in milliseconds: subscriber, internet.
     fn medians(&self, (major, minor): (u16, u16)) -> (f64, f64) {
         let rtts = self.lab.shaper().rtts();
         let row = rtts.get(&format!("{major}:{minor}"));
@@ -123,17 +122,17 @@ impl ShapedLab {
         Ok(())
     }
 
-    /// Forgets every RTT, so that the next window is the next traffic's.
+    /// Clears every RTT, so that the window holds those of the next traffic only.
     fn forget(&self) {
         use libbpf_rs::{MapCore, MapFlags};
 
         let rtts = self.lab.shaper().map("cpp_rtt");
         let keys: Vec<_> = rtts.keys().collect();
         for key in keys {
-            // A record of zeroes is what a new handle starts with.
+            // A new handle starts with a record of zeroes.
             rtts.update(&key, &vec![0; rtts.value_size() as usize], MapFlags::EXIST).unwrap();
         }
-        // Samples on their way to the records.
+        // Clear the samples that have not reached the records, too.
         let recent = self.lab.shaper().map("cpp_rtt_recent");
         let lines = cpumap_pping::kernel::memory::WritableArray::open(&recent).unwrap();
         for index in 0..(recent.max_entries() * recent.value_size() / 8) as usize {
@@ -159,7 +158,7 @@ fn check_medians(
     if agree(subscriber, ms(subscriber_delay)) && agree(internet, ms(internet_delay)) {
         return Ok(());
     }
-    // Each end measures its own data: an upload's is the client's, a download's the server's.
+    // TCP_INFO measures sent data: an upload's is in the client's, a download's in the server's.
     let ends = |report: &TransferReport| [Some(report.client), report.server];
     let mut kernel: Vec<f64> = connections
         .iter()
@@ -179,7 +178,7 @@ fn check_medians(
     ))
 }
 
-/// Small segments both ways, paced, so that no queue builds.
+/// Returns two flows of small paced segments, one each way, of which no queue builds.
 fn steady(count: u32) -> [Flow; 2] {
     let (segment, interval) = (400, 3 * MS);
     [
@@ -188,7 +187,7 @@ fn steady(count: u32) -> [Flow; 2] {
     ]
 }
 
-/// Downloads and uploads of both subscribers at once, over both families.
+/// Runs downloads and uploads of both subscribers at once, over both families.
 fn everybody(shaped: &ShapedLab, flows: [Flow; 2]) -> Vec<(&'static str, TransferReport)> {
     let flows: Vec<_> = ["alice", "bob"]
         .into_iter()
@@ -203,7 +202,7 @@ fn everybody(shaped: &ShapedLab, flows: [Flow; 2]) -> Vec<(&'static str, Transfe
     })
 }
 
-/// The medians of both subscribers after `everybody`; delays of alice, bob and the internet.
+/// Checks the RTTs of both subscribers after `everybody`. Takes the delays of alice, bob and the internet.
 fn check_everybody(
     shaped: &ShapedLab,
     reports: &[(&str, TransferReport)],
@@ -218,7 +217,7 @@ fn check_everybody(
     Ok(())
 }
 
-/// What must stay 0 whatever the traffic is.
+/// Counters that stay 0 whatever the traffic is.
 const NEVER: [&str; 18] = [
     "tc_wrong_cpu",
     "tc_unmapped",
@@ -240,11 +239,11 @@ const NEVER: [&str; 18] = [
     "rtt_handle_full",
 ];
 
-/// What went through the shaper since the first connection: every frame that the delay lines carried for
-/// a host was steered, classified and sent in the host's class, none in a default class.
+/// Asserts that every frame that the delay lines carried for a host since the first connection was steered, classified
+/// and sent in the host's class, and none in a default class.
 fn check_classes(shaped: &ShapedLab) {
     let classes = || [LAN, WAN].map(|dev| shaped.classes(dev));
-    // The last frames may be under way.
+    // The last frames may still be under way.
     eventually("every frame of a host in the host's class", || {
         let (alice, bob) = (shaped.carried("alice"), shaped.carried("bob"));
         let ([lan, wan], counts) = (classes(), shaped.counters());
@@ -257,8 +256,8 @@ fn check_classes(shaped: &ShapedLab) {
         assert!([ALICE, BOB].iter().all(|class| stats[class].packets > 200), "{stats:?}");
         assert!(stats.values().all(|class| class.dropped == 0), "{stats:?}");
     }
-    // What the shaper says itself (MLD, of priority 7) keeps its minor, for which there is no class; every
-    // frame of the hosts is accounted for above.
+    // The shaper's own frames (MLD, of priority 7) keep their minor. No class has it, so they go to a default class. The
+    // check above accounts for every frame of the hosts.
     let default = |stats: &HashMap<_, ClassStats>| stats[&(1, 2)].packets + stats[&(2, 2)].packets;
     let in_default: u64 = classes().iter().map(default).sum();
     let own = shaped.lab.shaper().counters().of("tc_host");
@@ -276,7 +275,7 @@ fn check_classes(shaped: &ShapedLab) {
     assert_eq!(shaped.lab.dropped_frames(), 0);
 }
 
-/// Every packet in its subscriber's class and on its CPU, the medians of both sides right.
+/// Asserts that every packet is in its subscriber's class and on its CPU, and that the medians of both sides are right.
 fn check_encapsulation(encapsulation: &Encapsulation) {
     lab::require_root();
     let (alice, bob, internet) = (5 * MS, 40 * MS, 20 * MS);
@@ -298,7 +297,7 @@ fn bulk_transfers() {
     let (alice, bob, internet) = (10 * MS, 30 * MS, 15 * MS);
     let shaped = ShapedLab::new(&Encapsulation::none(), alice, bob, internet);
     let amount = Amount::Bytes(1_000_000);
-    // Below the hosts' share of two CPUs, so that the delay is the path's and not a queue's.
+    // A rate that two CPUs can carry, so that no queue adds to the delay.
     let flows = [Flow::download(amount), Flow::upload(amount)].map(|flow| flow.rate(500_000));
     patiently(|| {
         shaped.forget();
@@ -315,7 +314,7 @@ fn the_two_sides_move_independently() {
     let shaped = ShapedLab::new(&Encapsulation::none(), MS, 3 * MS, MS);
     let link = |host| shaped.lab.subscriber(host).link();
     let steps = [
-        // (alice, bob, internet): one changes at a time, up and down.
+        // (alice, bob, internet): one delay changes at a time, up or down.
         (0, 3, 0),
         (42, 3, 0),
         (42, 3, 30),
@@ -345,7 +344,7 @@ fn a_connection_alone_agrees_with_the_kernel() {
     for address in [v4, v6] {
         patiently(|| {
             shaped.forget();
-            // Without a pause: a host that thinks acknowledges with its next request.
+            // Without a pause, since a host that pauses acknowledges with its next request.
             let flow = Flow::request_response(60, Duration::ZERO);
             let report = shaped.run("alice", address, &flow);
             let (subscriber, internet) = shaped.medians(ALICE);
@@ -372,7 +371,7 @@ fn think_time_does_not_grow_the_rtt() {
         for side in ["subscriber", "internet"] {
             let figures = &rtts["1:5"][side];
             assert!(figures["samples"].as_u64() >= Some(9), "{side}: {figures}");
-            // Not one sample holds the pause.
+            // No sample contains the pause.
             if figures["max"].as_f64() > Some(250.0) {
                 return Err(format!("{side}: {figures}"));
             }
@@ -390,7 +389,7 @@ fn without_timestamps_nothing_is_measured_and_that_is_counted() {
     everybody(&shaped, steady(100));
     let rtts = shaped.lab.shaper().rtts();
     assert_eq!(rtts.keys().collect::<Vec<_>>(), ["2:6"], "bob's alone");
-    // She does not offer them, so no segment of hers has them, in either direction.
+    // Alice offers no timestamps, so no segment of hers has any, in either direction.
     eventually("all of alice's segments are counted as without timestamps", || {
         let carried: u64 = shaped.carried("alice").iter().sum();
         carried > 400 && shaped.counters().of("rtt_no_timestamps") == carried

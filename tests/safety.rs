@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What must hold when things go wrong or to the limit: full tables, killed commands, entries that vanish
-//! under traffic.
+//! Failures and limits: full tables, killed commands, entries that vanish under traffic.
 
 mod common;
 
@@ -13,7 +12,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::thread::{self, sleep};
 
-/// What a load leaves behind, whole: programs on both hooks, every pin, and commands that work.
+/// Loads again and asserts that all of it is there: programs on both hooks, every pin, and commands that work.
 fn check_usable(sandbox: &Sandbox) {
     sandbox.attach_both("lan", "wan");
     for dev in ["lan", "wan"] {
@@ -40,14 +39,14 @@ fn a_load_may_be_killed_at_any_time() {
         "xdp_iphash_to_cpu --dev wan --wan",
         "tc_classify --dev-egress wan",
     ];
-    // How long each takes, to kill it in the middle.
+    // The time of one command, to kill the next ones in the middle.
     let started = std::time::Instant::now();
     sandbox.attach_both("lan", "wan");
     let each = started.elapsed() / 4;
     let mut killed = 0;
     for round in 0..50 {
         if round % 10 == 0 {
-            // A first load now and then, not only reloads.
+            // Every tenth load is a first load, not a reload.
             for dev in ["lan", "wan"] {
                 sandbox.ok(&format!("ip link set dev {dev} xdp off"));
                 sandbox.call(&format!("tc qdisc delete dev {dev} clsact"));
@@ -88,7 +87,7 @@ fn loads_at_the_same_time_do_not_mix() {
     check_usable(&sandbox);
 }
 
-/// One map for all, whoever loaded first: the programs of both hooks name the pinned maps.
+/// The mapping holds as many entries as its size says; one more is refused, and replacing still works.
 #[test]
 fn the_table_takes_what_it_promises() {
     lab::require_root();
@@ -104,7 +103,7 @@ fn the_table_takes_what_it_promises() {
         key
     };
     let value = [0u32.to_ne_bytes(), 0x1_0005u32.to_ne_bytes()].concat();
-    // As fast as it goes: in batches, like an importer.
+    // In batches, since a million single updates take too long.
     for first in (0..promised).step_by(1 << 14) {
         let numbers = first..promised.min(first + (1 << 14));
         let (count, keys) = (numbers.len() as u32, numbers.flat_map(key).collect::<Vec<u8>>());
@@ -130,7 +129,7 @@ fn the_table_takes_what_it_promises() {
     }
     sandbox.ok("xdp_iphash_to_cpu_cmdline --del --ip 10.0.0.7");
     assert_eq!(add("192.0.2.1").parts(), (0, "", ""));
-    // A reload with a full table, and an end to it.
+    // A reload works with a full table, and `--clear` empties it.
     sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
     sandbox.ok("xdp_iphash_to_cpu_cmdline --clear");
     assert!(sandbox.mappings().is_empty());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `cpumap-pping status` and `check` on real devices: each fault is made, found and mended.
+//! `cpumap-pping status` and `check` on real devices. The tests make each fault, find it, and mend it.
 
 mod common;
 
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The devices `lan` and `wan` with two queues each, mq, an HTB per queue, everything loaded and nothing wrong.
+/// Makes a shaper without a fault: `lan` and `wan` with two queues each, mq, an HTB per queue, everything loaded.
 fn ready() -> Sandbox {
     let shaper = sandbox_with_devices(2);
     shaper.attach_both("lan", "wan");
@@ -216,7 +216,7 @@ fn faults_of_the_mapping() {
         (
             |s| unmap(s, "255.255.255.255"),
             "WARN  map_ip_hash: no default entry",
-            // Any prefix over the all-ones address serves.
+            // Any prefix that contains the all-ones address is a default entry.
             |s| map(s, "::/0", 0, "1:2"),
         ),
         (
@@ -235,7 +235,7 @@ fn faults_of_the_mapping() {
             unmap_again,
         ),
         (
-            // A class that other classes hang from takes no packets.
+            // An inner class takes no packets.
             |s| map(s, "100.64.0.3", 0, "1:1"),
             "ERROR wan: 1 of the 3 mapped classes are not leaf classes",
             unmap_again,

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The verifier's cost of each program, guarded: a rise of more than a tenth over tests/verifier_cost.txt fails.
+//! The verifier's cost of each program: a rise of more than a tenth over tests/verifier_cost.txt fails.
 //!
-//! Loaded with the configuration of production: the verifier removes what is off. The figure depends on
-//! the kernel and on clang; what the file guards against is a step, not a drift: record it again after
-//! judging one.
+//! The programs are loaded with the configuration of production, since the verifier removes code that the configuration
+//! turns off. The figures depend on the kernel and on clang: record them again after you have judged a step.
 
 use cpumap_pping::abi::skel::{
     cpumap_pping::CpumapPpingSkelBuilder, pping::PpingSkelBuilder, xdp_pass::XdpPassSkelBuilder,
@@ -19,11 +18,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verifier_cost.txt");
 const RECORD: &str = "VERIFIER_COST=record cargo test --test verifier_cost";
 
-/// Instructions that the verifier went through for a loaded program.
+/// Returns how many instructions the verifier went through for a loaded program.
 fn verified_insns(program: BorrowedFd<'_>) -> u32 {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
-    // SAFETY: info is a writable struct of the size given; all zero, it asks for no arrays.
+    // SAFETY: info is a writable struct of the size given; its null pointers ask for no arrays.
     let result =
         unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size) };
     assert_eq!(result, 0, "bpf_prog_get_info_by_fd");
@@ -45,7 +44,7 @@ fn measure() -> BTreeMap<String, u32> {
     let mut open = PpingSkelBuilder::default().open(&mut stream_object).expect("open");
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     (rodata.config.sweep_ticks, rodata.config.idle_ticks) = (15, 62);
-    // As much as can be asked for at once.
+    // All options that can be combined.
     let config = &mut rodata.stream_config;
     (config.events, config.aggregate, config.tcp, config.icmp) = (1, 1, 1, 1);
     (config.subnet_v4, config.subnet_v6) = (24, 48);

@@ -21,7 +21,7 @@ fn bracketqos() {
     caller.shell("./cpumap-pping/src/tc_classify --dev-egress wan");
     let filters = || [LAN, WAN].map(|dev| shaper.filters(dev, "egress"));
     let before = filters();
-    // Its root qdiscs come after the classifier, each in place of another.
+    // BracketQoS makes its root qdiscs after the classifier, and replaces them.
     for dev in [LAN, WAN] {
         for _ in 0..2 {
             caller.shell(&format!("tc qdisc delete dev {dev} root"));
@@ -29,7 +29,7 @@ fn bracketqos() {
         }
     }
     assert_eq!(filters(), before, "the same filters, the same programs");
-    // One thread a CPU, each with its own list; digits that are read as hexadecimal.
+    // BracketQoS has one thread a CPU, each with its own list. It writes minors in digits that we read as hexadecimal.
     thread::scope(|scope| {
         for cpu in 0..2 {
             let caller = &caller;
@@ -83,11 +83,11 @@ fn other_forms() {
         let packets = |class: (u16, u16)| stats.iter().map(|stats| stats[&class].packets).min();
         [(1, 8), (2, 9), (1, 2), (2, 2)].map(|class| packets(class).unwrap_or_default())
     };
-    // ::/0 serves everybody whom no other entry names, IPv4 included.
+    // ::/0 is the default entry for IPv4, too.
     let [everybody, _, none, neither] = run();
     assert!(everybody >= 40, "{everybody}");
     assert_eq!((none, neither), (0, 0));
-    // And so does the all-ones address; a longer prefix wins.
+    // The all-ones address is a default entry, too; a longer prefix wins.
     shaper.ok("xdp_iphash_to_cpu_cmdline --clear");
     shaper.ok("xdp_iphash_to_cpu_cmdline --add --ip 255.255.255.255 --cpu 0 --classid 1:8");
     shaper.ok("xdp_iphash_to_cpu_cmdline --add --ip fd00:64::/32 --cpu 1 --classid 2:9");

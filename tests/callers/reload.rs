@@ -131,7 +131,7 @@ fn a_reload_loses_no_packet() {
     };
     let (threads, pins, programs) = facts();
     assert_eq!(threads.len(), 2, "a thread for each CPU");
-    // Our part of the sequence, under everything.
+    // Our commands of the sequence, under all traffic.
     let toll = under_traffic(&lab, &server, |_| {
         caller.reload();
         caller.storm();
@@ -140,8 +140,8 @@ fn a_reload_loses_no_packet() {
     assert_eq!(toll.lost, 0, "{toll:?}");
     assert_eq!(toll.frames[0], toll.frames[1], "TCP included: {toll:?}");
     assert!(toll.sent > 500, "{toll:?}");
-    // All of it. The kernel itself loses packets while it exchanges a root qdisc (it runs the device on
-    // noop meanwhile): the numbered ones pause there, TCP does not.
+    // The whole sequence. The kernel loses packets while it exchanges a root qdisc (the device runs on noop meanwhile). So
+    // the numbered packets pause there; TCP does not.
     let toll = under_traffic(&lab, &server, |conductor| {
         caller.libreqos(|tc| conductor.resting(tc));
         caller.wait_for_the_storm();

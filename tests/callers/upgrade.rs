@@ -41,7 +41,7 @@ fn what_is_not_ours_stays() {
         assert_ne!(last, Some(now.id), "a new program");
         last = Some(now.id);
     }
-    // XDP of somebody else, then ours, then in place of our own.
+    // A foreign XDP program stays; ours attaches without one, and replaces our own.
     let foreign = pin_foreign_program(&sandbox, libbpf_sys::BPF_PROG_TYPE_XDP);
     sandbox.ok(&format!("ip link set dev lan xdp pinned {foreign}"));
     let theirs = sandbox.xdp("lan");
@@ -68,7 +68,7 @@ fn read_u32(map: &MapHandle, key: u32) -> Vec<u32> {
     value.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
 }
 
-/// The predecessor's pins: its sizes, an entry in each, and maps of its own.
+/// The pins of the predecessor: maps of its sizes with entries in them, and maps that only it has.
 #[test]
 fn an_upgrade_keeps_the_predecessors_maps() {
     lab::require_root();
@@ -84,14 +84,14 @@ fn an_upgrade_keeps_the_predecessors_maps() {
         ("rtt_tracker", MapType::Hash, [4, 300, 1000]),
     ];
     let pinned = maps.map(|(name, map_type, sizes)| {
-        // A cpumap beyond the kernel's CPU limit cannot exist: the predecessor's was cut to it.
+        // The kernel allows no cpumap larger than its CPU limit, so the predecessor's has 64 entries.
         let made = pin_map(shaper, name, map_type, sizes);
         (name, made)
     });
     let map = |name: &str| &pinned.iter().find(|(known, _)| *known == name).unwrap().1;
     let write =
         |name, key: &[u8], value: &[u8]| map(name).update(key, value, MapFlags::ANY).unwrap();
-    // 100.64.1.2/32 -> CPU 1, 2:9; CPU 1 has queue 2, major 2; a foreign value that nobody else would write.
+    // 100.64.1.2/32 -> CPU 1, 2:9; CPU 1 has queue 2, major 2; CPU 63 has values that our commands would not write.
     let mut alice = 128u32.to_ne_bytes().to_vec();
     alice.extend([0xff; 12]);
     alice.extend([100, 64, 1, 2]);
@@ -115,7 +115,7 @@ fn an_upgrade_keeps_the_predecessors_maps() {
     assert_eq!(read_u32(map("map_ifindex_type"), 255), [2]);
     assert_eq!(read_u32(map("map_txq_config"), 63), [64 << 16 | 64]);
     assert_eq!(cpumap_threads(map_id(map("cpu_map"))), threads, "entries that are right stay");
-    // And it works: every packet in the class of the old entry.
+    // The old entry works: every packet is in its class.
     for dev in [LAN, WAN] {
         mq_htb(shaper.netns(), dev, 2, &[HtbClass::new(2, 9, "100mbit")]).unwrap();
     }
@@ -155,7 +155,7 @@ fn a_foreign_writer_takes_effect_within_a_second() {
     run();
     assert_eq!(packets(9), before);
     assert!(packets(10) >= 20);
-    // Our own tools' changes count at once. (The connection's last ACK is through by then.)
+    // A change by our own command takes effect at once. (Wait for the last ACK of the connection.)
     sleep(100 * MS);
     shaper.ok("xdp_iphash_to_cpu_cmdline --add --ip 100.64.1.2 --cpu 1 --classid 2:9");
     let before = packets(10);

@@ -172,7 +172,7 @@ fn options_as_getopt_takes_them() {
 fn a_major_of_another_queue_is_stored_with_a_warning() {
     lab::require_root();
     let sandbox = sandbox_with_devices(2);
-    // Without tc_classify: --add does the base setup first.
+    // Without tc_classify, --add does the base setup first.
     sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
     let said = sandbox.call("xdp_iphash_to_cpu_cmdline --add --ip 10.0.0.1 --cpu 1 --classid 7:5");
     let warning = "WARN: 10.0.0.1/32: class 7:5 has major 7, but CPU 1 has HTB major 2: \
@@ -209,7 +209,7 @@ fn the_work_is_done_when_stdout_closes() {
         assert_eq!(done, (true, usize::from(line.starts_with("tc"))), "{line}");
         assert!(child.wait().unwrap().success());
     }
-    // A reader that has gone is no error.
+    // A closed stdout is no error.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut list = sandbox.prepare("xdp_iphash_to_cpu_cmdline --list");

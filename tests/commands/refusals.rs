@@ -32,7 +32,7 @@ fn xdp_attach_is_exit_3() {
     assert_eq!(sandbox.ok("xdp_pass --dev lan --force"), "lan: xdp_pass attached (native)\n");
     assert_ne!(sandbox.xdp("lan"), foreign);
     sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
-    // A device whose driver has no native XDP falls back, and says so; --native-mode does not.
+    // On a device without native XDP the command falls back to generic mode and says so; with --native-mode it fails.
     sandbox.ok("ip link add bridge0 type bridge");
     let said = sandbox.call("xdp_iphash_to_cpu --dev bridge0 --lan");
     assert_eq!(
@@ -103,7 +103,7 @@ fn a_program_the_kernel_refuses_is_exit_40() {
     lab::require_root();
     for line in ["xdp_iphash_to_cpu --dev lan --lan", "tc_classify --dev-egress lan"] {
         let sandbox = sandbox_with_devices(2);
-        // A program may not write to it, and both count in it.
+        // BPF_F_RDONLY_PROG: no program may write to this map, and both programs count in it.
         let flags = libbpf_sys::BPF_F_RDONLY_PROG;
         let _stats = pin_map_with(&sandbox, "cpp_stats", MapType::Array, [4, 512, 64], flags);
         refused(&sandbox.call(line), 40, "load the BPF programs: ");
@@ -119,7 +119,7 @@ fn bpffs_is_mounted_or_exit_23() {
         let sandbox = sandbox_with_devices(2);
         let lines = "xdp_iphash_to_cpu=$0 tc_classify=$1\n";
         let mut shell = sandbox.command("bash");
-        // The mounts of one process: a namespace of its own.
+        // A mount namespace for one process.
         shell.args(["-c", "exec unshare --mount bash -c \"$2\" \"$0\" \"$1\""]);
         shell.args([program("xdp_iphash_to_cpu"), program("tc_classify")]);
         Said::by(shell.arg(format!("{lines}{script}")))
@@ -157,7 +157,7 @@ fn a_foreign_filter_is_left_alone() {
     );
     assert_eq!(sandbox.filters("lan", "egress"), before);
     assert_eq!(sandbox.pins(), [""; 0]);
-    // The remedy is one.
+    // The remedy that the error names works.
     sandbox.ok("tc filter del dev lan egress prio 1 handle 1 bpf");
     sandbox.ok("tc_classify --dev-egress lan");
 }

@@ -56,7 +56,7 @@ fn without_rights_the_missing_ones_are_named() {
             ("xdp_iphash_to_cpu --dev lan --lan", "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
             ("tc_classify --dev-egress lan", "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
             ("xdp_pass --dev lan", "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
-            // With nothing attached there is nothing that takes a right.
+            // With nothing attached, --remove needs no right.
             (
                 "xdp_iphash_to_cpu --dev lan --remove",
                 if loaded { "CAP_BPF, CAP_NET_ADMIN" } else { "" },

@@ -41,7 +41,7 @@ fn exchange(address: IpAddr, identifier: u16, count: u16) {
     }
 }
 
-/// A raw socket also receives what else the host gets of ICMP: neighbour discovery, for example.
+/// Waits for the reply. A raw socket receives all ICMP packets of the host, neighbour discovery for example.
 fn await_reply(socket: &OwnedFd, address: IpAddr, [kind, number]: &[&[u8]; 2]) {
     let mut packet = [0; 256];
     loop {

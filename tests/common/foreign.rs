@@ -15,7 +15,7 @@ pub fn pin_map(sandbox: &Sandbox, name: &str, map_type: MapType, sizes: [u32; 3]
     pin_map_with(sandbox, name, map_type, sizes, flags)
 }
 
-/// The same with the flags of `bpf_map_create`.
+/// Makes and pins such a map with the flags of `bpf_map_create`.
 pub fn pin_map_with(
     sandbox: &Sandbox,
     name: &str,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A `pping` at work on an interface, what it said, and what there is of it in the kernel.
+//! A `pping` at work on an interface: its output, and its programs, maps and links in the kernel.
 
 use super::command::{eventually, program, Said};
 use super::events::array;
@@ -33,7 +33,7 @@ impl Place {
         Self::new(sandbox.netns(), dev)
     }
 
-    /// Ids of the programs that are there as links, or XDP.
+    /// Returns the ids of the interface's tcx programs and of its XDP program.
     pub fn programs(&self) -> BTreeSet<u32> {
         let query = || {
             let index = nix::net::if_::if_nametoindex(self.dev.as_str()).unwrap_or(0);
@@ -53,9 +53,9 @@ fn tcx_programs(ifindex: u32, hook: u32) -> Vec<u32> {
         ..Default::default()
     };
     opts.__bindgen_anon_1.prog_cnt = ids.len() as u32;
-    // SAFETY: opts says its own size, and the array has room for as many ids as it says.
+    // SAFETY: opts names its own size, and prog_cnt is the room in the array.
     let result = unsafe { libbpf_sys::bpf_prog_query_opts(ifindex as i32, hook, &mut opts) };
-    // SAFETY: the kernel has set the count; both names of it are the same number.
+    // SAFETY: the kernel has set the count; both members of the union are this number.
     let count = if result == 0 { unsafe { opts.__bindgen_anon_1.count } } else { 0 };
     ids.truncate(count as usize);
     ids
@@ -63,12 +63,12 @@ fn tcx_programs(ifindex: u32, hook: u32) -> Vec<u32> {
 
 fn xdp_program(ifindex: u32) -> Option<u32> {
     let mut id = 0;
-    // SAFETY: the id is written, nothing else.
+    // SAFETY: the call writes the id and nothing else.
     let result = unsafe { libbpf_sys::bpf_xdp_query_id(ifindex as i32, 0, &mut id) };
     (result == 0 && id != 0).then_some(id)
 }
 
-/// What the kernel holds of one pping, by number. Numbers are not given twice within a test.
+/// The ids of one pping's programs, maps and links. The kernel does not reuse an id within a test.
 #[derive(Clone, Debug)]
 pub struct Held {
     programs: BTreeSet<u32>,
@@ -94,7 +94,7 @@ impl Held {
         [self.programs.len(), self.maps.len(), self.links.len()]
     }
 
-    /// Nothing of it is left.
+    /// Returns whether none of them is left.
     pub fn is_gone(&self) -> bool {
         let gone = |open_by: OpenById, ids: &BTreeSet<u32>| {
             ids.iter().all(|id| open(open_by, *id).err() == Some(Errno::ENOENT))
@@ -108,15 +108,15 @@ impl Held {
 type OpenById = unsafe extern "C" fn(u32) -> i32;
 
 fn open(by_id: OpenById, id: u32) -> Result<OwnedFd, Errno> {
-    // SAFETY: one of libbpf's functions that take a number and give a descriptor.
+    // SAFETY: this libbpf function takes a number and returns a descriptor.
     match unsafe { by_id(id) } {
-        // SAFETY: a descriptor that the kernel has just given us.
+        // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
         fd @ 0.. => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         err => Err(Errno::from_raw(-err)),
     }
 }
 
-/// A pping that listens; killed when dropped.
+/// A running pping. Dropping it kills the process.
 pub struct Listener {
     child: Child,
     folder: TempDir,
@@ -124,14 +124,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// On an interface, once it sees packets both ways.
+    /// Starts pping on an interface and waits until both of its programs are attached.
     pub fn on(place: &Place, options: &str) -> Self {
         let mut command = place.netns.command(&program("pping"));
         command.args(["-i", &place.dev]).args(options.split_whitespace());
         Self::start(place, command)
     }
 
-    /// The same of a command that somebody else prepared.
+    /// Starts a prepared command and waits until both of its programs are attached.
     pub fn start(place: &Place, mut command: Command) -> Self {
         let (folder, before) = (TempDir::new().unwrap(), place.programs());
         let file = |name| File::create(folder.path().join(name)).unwrap();
@@ -145,7 +145,7 @@ impl Listener {
         listener
     }
 
-    /// Ids of its programs on the interface.
+    /// Returns the ids of its programs on the interface.
     pub fn programs(&self) -> &BTreeSet<u32> {
         &self.programs
     }
@@ -158,7 +158,7 @@ impl Listener {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end, and says what it said.
+    /// Waits for its end and returns its output.
     pub fn wait(&mut self) -> Said {
         eventually("pping ends", || self.has_ended());
         let status = self.child.wait().unwrap();
@@ -178,13 +178,13 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // It has usually ended.
+        // The process has usually ended by itself: ignore the error.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What listeners with these options say of the same traffic, each as one array.
+/// Starts a listener for each of the options, runs the traffic, and returns the events of each.
 pub fn hear<const N: usize>(
     place: &Place,
     options: [&str; N],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! tcpdump on an interface.
+//! Recording the packets of an interface with tcpdump.
 
 use super::command::MS;
 use super::listener::Place;
@@ -11,14 +11,14 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 
-/// A recording under way; killed when dropped.
+/// A running tcpdump. Dropping it kills the process.
 pub struct Recording(Child);
 
 impl Recording {
-    /// Begins; packets are cut after so many bytes.
+    /// Starts tcpdump, which keeps `bytes` bytes of each packet, and waits until it listens.
     pub fn start(place: &Place, file: &Path, bytes: u32) -> Self {
         let mut command = place.netns.command("tcpdump");
-        // As root it would become a user who may not write here.
+        // tcpdump started as root drops to a user who may not write here, unless -Z says root.
         command.args(["-U", "--immediate-mode", "-Z", "root", "-i", &place.dev]);
         command.args(["-s", &bytes.to_string(), "-w"]).arg(file);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -28,7 +28,7 @@ impl Recording {
         Self(child)
     }
 
-    /// Ends, with the last packets in the file.
+    /// Ends the recording after the last packets have reached the file.
     pub fn end(mut self) {
         sleep(100 * MS);
         kill(Pid::from_raw(self.0.id() as i32), Signal::SIGINT).unwrap();

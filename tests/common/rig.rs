@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The loaded packet path, one packet at a time: BPF_PROG_TEST_RUN on an object without pins, on a
-//! clock that the test moves.
+//! The loaded packet path, one packet at a time: BPF_PROG_TEST_RUN on an object without pins, with a clock that the test
+//! sets.
 
 use super::names::{
     __sk_buff, control, ip_mapping, limits, rtt_handle, txq_config, xdp_md, Counts,
@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-/// The parts of an XDP run that a row states.
+/// The result of one frame in XDP.
 #[derive(Debug)]
 pub struct XdpOutcome {
     pub verdict: u32,
@@ -30,7 +30,7 @@ pub struct XdpOutcome {
     pub counters: Counts,
 }
 
-/// The parts of a TC run that a row states.
+/// The result of one packet in TC.
 #[derive(Debug)]
 pub struct TcOutcome {
     pub verdict: u32,
@@ -47,7 +47,7 @@ pub struct Measured {
     pub rtt: Duration,
 }
 
-/// Where a packet leaves, and what is known of it already.
+/// The context of a packet in TC: where it leaves, where it came in, and its priority.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SkbCtx {
     pub ifindex: u32,
@@ -55,14 +55,14 @@ pub struct SkbCtx {
     pub priority: u32,
 }
 
-/// How the object is loaded.
+/// Sizes and switches with which the object is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
     pub start: Duration,
     pub flow_buckets: u32,
     pub cache_entries: u32,
     pub rtt_handles: u32,
-    /// Samples that fill a line: with 1 each goes to its record at once.
+    /// Samples that fill a line. With 1, each sample goes to its record at once.
     pub recent_samples: u32,
     pub rtt: bool,
     pub handshake: bool,
@@ -113,7 +113,7 @@ pub struct Rig {
 pub const RECENT_LINES: u32 = 256;
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 
-/// CPUs that arrays have room for: more than exist, so that a packet can be on the wrong one.
+/// Returns the number of CPUs that arrays have room for: at least four, so that a packet can be on a wrong CPU.
 pub fn cpus() -> u32 {
     libbpf_rs::num_possible_cpus().expect("possible CPUs").max(4) as u32
 }
@@ -150,15 +150,15 @@ impl Rig {
         rig
     }
 
-    // --- what user space sets up
+    // --- the part of user space
 
-    /// Adds a mapping, as our own tools do: raising the generation.
+    /// Adds a mapping and raises the generation, as our own commands do.
     pub fn map(&self, prefix: &str, cpu: u32, handle: u32) {
         self.map_quietly(prefix, cpu, handle);
         self.bump_generation();
     }
 
-    /// Adds a mapping, as bpftool does.
+    /// Adds a mapping without raising the generation, as bpftool does.
     pub fn map_quietly(&self, prefix: &str, cpu: u32, tc_handle: u32) {
         put(&self.map_ip_hash, &prefix_key(prefix), &as_bytes(&ip_mapping { cpu, tc_handle }));
     }
@@ -182,7 +182,7 @@ impl Rig {
         put(&self.map_txq_config, &cpu.to_ne_bytes(), &value);
     }
 
-    /// Whether the CPU takes redirected frames.
+    /// Sets whether the CPU takes redirected frames.
     pub fn available(&self, cpu: u32, available: bool) {
         put(&self.cpus_available, &cpu.to_ne_bytes(), &u32::from(available).to_ne_bytes());
     }
@@ -196,7 +196,7 @@ impl Rig {
         self.cpu_map.delete(&cpu.to_ne_bytes()).expect("delete");
     }
 
-    /// Forgets every RTT.
+    /// Deletes every RTT record.
     pub fn cpp_rtt_clear(&self) {
         let handles: Vec<Vec<u8>> = self.cpp_rtt.keys().collect();
         handles.iter().for_each(|key| self.cpp_rtt.delete(key).expect("delete"));
@@ -213,7 +213,7 @@ impl Rig {
         self.write_control();
     }
 
-    /// What a CPU sees that read the clock before another one moved on.
+    /// Sets the clock back, as for a CPU that read it before another CPU used a later time.
     pub fn rewind(&self, by: Duration) {
         self.now.fetch_sub(by.as_nanos() as u64, SeqCst);
         self.write_control();
@@ -234,12 +234,12 @@ impl Rig {
 
     // --- packets
 
-    /// A frame comes in by `ifindex`.
+    /// Runs XDP on a frame that comes in by `ifindex`.
     pub fn steer(&self, frame: &[u8], ifindex: u32) -> XdpOutcome {
         self.steer_behind(&[], frame, ifindex)
     }
 
-    /// A frame comes in with metadata in front that somebody else put there.
+    /// Runs XDP on a frame behind metadata of another program.
     pub fn steer_behind(&self, foreign: &[u8], frame: &[u8], ifindex: u32) -> XdpOutcome {
         let before = self.counters();
         let run = self.try_steer(foreign, frame, ifindex);
@@ -254,7 +254,7 @@ impl Rig {
         XdpOutcome { verdict: run.verdict, metadata: parse_metadata(added), counters }
     }
 
-    /// The same, and nobody looks; an error is the kernel's, which does not run every frame.
+    /// Runs XDP on a frame without checking the result. Returns the kernel's error: it does not run every frame.
     pub fn try_steer(&self, foreign: &[u8], frame: &[u8], ifindex: u32) -> io::Result<TestRun> {
         let data_in = [foreign, frame].concat();
         let ctx = xdp_md {
@@ -266,7 +266,7 @@ impl Rig {
         test_run(&self.xdp, &as_bytes(&ctx), &data_in, 1)
     }
 
-    /// A packet leaves.
+    /// Runs TC on a packet.
     pub fn classify(&self, packet: &[u8], skb: SkbCtx) -> TcOutcome {
         let records = self.records();
         let before = self.counters();
@@ -281,7 +281,7 @@ impl Rig {
         }
     }
 
-    /// A packet leaves `repeat` times; nobody looks.
+    /// Runs TC on a packet `repeat` times without reading counters and records.
     pub fn classify_quickly(&self, packet: &[u8], skb: SkbCtx, repeat: u32) -> TestRun {
         let run = self
             .try_classify(packet, skb, repeat)
@@ -291,7 +291,7 @@ impl Rig {
         run
     }
 
-    /// The same; an error is the kernel's, which does not run every packet ([`refused`]).
+    /// Runs TC on a packet without checking the result. Returns the kernel's error: see [`super::test_run::refused`].
     pub fn try_classify(&self, packet: &[u8], skb: SkbCtx, repeat: u32) -> io::Result<TestRun> {
         let mut ctx = vec![0; size_of::<__sk_buff>()];
         for (at, value) in [
@@ -304,15 +304,15 @@ impl Rig {
         test_run(&self.tc, &ctx, packet, repeat)
     }
 
-    // --- what came of it
+    // --- counters and records
 
-    /// The counters, all CPUs together.
+    /// Returns the counters, summed over all CPUs.
     pub fn counters(&self) -> Counts {
         let block = |cpu: u32| get(&self.cpp_stats, &cpu.to_ne_bytes()).expect("cpp_stats");
         Counts::of_all_cpus((0..cpus()).map(block))
     }
 
-    /// The RTT record of each handle that has one, as the commands read them.
+    /// Returns the RTT records by handle, as the commands read them.
     pub fn records(&self) -> BTreeMap<u32, rtt_handle> {
         let found = self.records.collect(|handle, record| Some((handle, *record)));
         found.expect("records").into_iter().collect()
@@ -336,7 +336,7 @@ fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     }
 }
 
-/// 1e9 / HZ.
+/// Returns the length of a jiffy in nanoseconds.
 pub fn jiffy_ns() -> u64 {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("clock_getres").tv_nsec() as u64
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The scene that most rows play in: two NICs, two subscribers, a default customer, one pinned thread.
+//! The set-up of most tests of the packet path: two NICs, two subscribers, a default entry, a thread on CPU 0.
 
 use super::rig::{LoadOptions, Rig, SkbCtx};
 use lab::Netns;
@@ -10,23 +10,23 @@ use nix::unistd::Pid;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-/// Alice's class; hers is CPU 0.
+/// The class of Alice, who is on CPU 0.
 pub const ALICE_CLASS: u32 = 0x0001_0010;
-/// Bob's class; his is CPU 0 too.
+/// The class of Bob, who is on CPU 0, too.
 pub const BOB_CLASS: u32 = 0x0001_0020;
-/// Where odd packets must not end up.
+/// The class of the default entry.
 pub const DEFAULT_CLASS: u32 = 0x0001_dead;
-/// The priority that packets come with: none of the minors that are kept.
+/// The priority that packets come with. Its minor is none of those that the classifier keeps.
 pub const UNTOUCHED: u32 = 0x0077_0077;
 
 /// A [`Rig`] with interfaces.
 pub struct Scene {
     rig: Rig,
-    /// Faces the subscribers.
+    /// The interface that faces the subscribers.
     pub lan: u32,
-    /// Faces the internet.
+    /// The interface that faces the internet.
     pub wan: u32,
-    /// Has no direction.
+    /// An interface without a direction.
     pub other: u32,
 }
 
@@ -39,12 +39,12 @@ impl Deref for Scene {
 }
 
 impl Scene {
-    /// Leaves towards the subscribers.
+    /// Returns the context of a packet that leaves towards the subscribers.
     pub fn to_subscriber(&self) -> SkbCtx {
         SkbCtx { ifindex: self.lan, ingress_ifindex: self.wan, priority: UNTOUCHED }
     }
 
-    /// Leaves towards the internet.
+    /// Returns the context of a packet that leaves towards the internet.
     pub fn to_internet(&self) -> SkbCtx {
         SkbCtx { ifindex: self.wan, ingress_ifindex: self.lan, priority: UNTOUCHED }
     }
@@ -55,7 +55,7 @@ pub fn with_scene(test: impl FnOnce(&Scene) + Send) {
     with_scene_of(LoadOptions::default(), test);
 }
 
-/// The same, loaded in another way.
+/// Runs a test in such a scene, loaded with these options.
 pub fn with_scene_of(options: LoadOptions, test: impl FnOnce(&Scene) + Send) {
     with_bare_scene(options, |scene| {
         for prefix in ["100.64.1.1", "2001:db8:a11c::/48"] {
@@ -69,7 +69,7 @@ pub fn with_scene_of(options: LoadOptions, test: impl FnOnce(&Scene) + Send) {
     });
 }
 
-/// The same without a mapping.
+/// Runs a test in a scene without a mapping, loaded with these options.
 pub fn with_bare_scene(options: LoadOptions, test: impl FnOnce(&Scene) + Send) {
     on_interfaces(|[lan, wan, other]| {
         run_on_cpu(0);
@@ -84,14 +84,14 @@ pub fn with_bare_scene(options: LoadOptions, test: impl FnOnce(&Scene) + Send) {
     });
 }
 
-/// Runs a test in the namespace of three interfaces, unless nobody may.
+/// Runs a test in a namespace with three interfaces.
 pub fn on_interfaces(test: impl FnOnce([u32; 3]) + Send) {
     lab::require_root();
     let (netns, indices) = interfaces();
     netns.run(|| test(*indices)).expect("setns");
 }
 
-/// Enters the scene's namespace on another CPU (test runs look interfaces up there).
+/// Runs `work` on a CPU in a thread in the scene's namespace, where test runs look interfaces up.
 pub fn spawn_in_scene<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     cpu: usize,
@@ -106,14 +106,14 @@ pub fn spawn_in_scene<'scope>(
     });
 }
 
-/// Moves this thread.
+/// Moves this thread to a CPU.
 pub fn run_on_cpu(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu).expect("CPU number");
     sched_setaffinity(Pid::from_raw(0), &set).expect("sched_setaffinity");
 }
 
-/// One namespace for all tests of a process: they only look its interfaces up.
+/// Returns the namespace with the interfaces: one for all tests of a process, since they only look interfaces up.
 fn interfaces() -> &'static (Netns, [u32; 3]) {
     static INTERFACES: OnceLock<(Netns, [u32; 3])> = OnceLock::new();
     INTERFACES.get_or_init(|| {

@@ -15,9 +15,9 @@ use std::process::Command;
 /// Where the maps are pinned, inside a sandbox.
 pub const GLOBALS: &str = "/sys/fs/bpf/tc/globals";
 
-/// Commands and facts of a shaper.
+/// The commands and the facts of a shaper.
 pub trait Shaper {
-    /// Makes a command ready to run. Spaces part its words; a binary under test goes by its name.
+    /// Prepares a command. Its words are parted by spaces; the first is the name of a binary under test or of a program.
     fn prepare(&self, line: &str) -> Command;
     /// Runs a command.
     fn call(&self, line: &str) -> Said;
@@ -27,7 +27,7 @@ pub trait Shaper {
     fn shell(&self, line: &str);
     /// Loads and attaches both programs on both interfaces, as the callers do.
     fn attach_both(&self, lan: &str, wan: &str);
-    /// Adds a veth device with this number of queues, up, its peer `DEV-peer` too.
+    /// Adds a veth pair with this number of queues, `DEV` and `DEV-peer`, and sets both up.
     fn add_device(&self, dev: &str, queues: u16);
     /// Opens a pinned map.
     fn map(&self, name: &str) -> MapHandle;

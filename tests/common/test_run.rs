@@ -11,7 +11,7 @@ pub const XDP_PASS: u32 = 2;
 pub const XDP_REDIRECT: u32 = 4;
 pub const TC_ACT_OK: u32 = 0;
 
-/// The value in the metadata by which TC knows XDP's.
+/// The value by which TC recognises the metadata of XDP.
 pub const COOKIE: u32 = 0xc00c_1e55;
 
 /// The metadata that XDP writes for TC.

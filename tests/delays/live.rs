@@ -20,8 +20,8 @@ use std::time::Duration;
 const SUBSCRIBER: Duration = Duration::from_millis(15);
 const INTERNET: Duration = Duration::from_millis(30);
 const EXCHANGES: u32 = 30;
-/// Samples of them at least: an exchange that begins in the millisecond in which the answer before it was
-/// acknowledged has that acknowledgement's TSval, and is none.
+/// The least number of samples of these exchanges. An exchange gives no sample if it begins in the millisecond in which
+/// the answer before it was acknowledged: then it has the TSval of that acknowledgement.
 const SAMPLES: usize = 24;
 
 pub fn turn() -> MutexGuard<'static, ()> {
@@ -29,7 +29,7 @@ pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Alice, 15 ms from the shaper, and the internet, 30 ms behind it.
+/// A lab with Alice, 15 ms from the shaper, and the internet, 30 ms behind it.
 struct DelayedLab {
     server: Server,
     lab: Lab,
@@ -53,12 +53,12 @@ impl DelayedLab {
         self.lab.subscriber("alice")
     }
 
-    /// Alice's own interface.
+    /// Returns Alice's own interface.
     fn at_alice(&self) -> Place {
         Place::new(self.alice().netns(), ETH)
     }
 
-    /// A connection over each family: request, answer, request, answer.
+    /// Runs a connection over each family: request, answer, request, answer.
     fn talk(&self) {
         let flow = Flow::request_response(EXCHANGES, Duration::ZERO);
         let run = |address| traffic::run(self.alice().netns(), &self.server, address, &flow);
@@ -70,7 +70,7 @@ impl DelayedLab {
     }
 }
 
-/// Both families at once.
+/// Runs both families at once.
 fn both(addresses: [IpAddr; 2], run: impl Fn(IpAddr) + Sync) {
     let run = &run;
     scope(|threads| {
@@ -111,7 +111,7 @@ fn all_hear<const N: usize>(
     heard
 }
 
-/// On a shaper's interface, whatever the frames wear: the RTTs of both sides, by both hooks.
+/// Asserts that both hooks hear the RTTs of both sides on a shaper's interface, in this encapsulation.
 fn check_encapsulation(encapsulation: &Encapsulation) {
     lab::require_root();
     let scene = DelayedLab::new(encapsulation);
@@ -136,7 +136,7 @@ fn check_encapsulation(encapsulation: &Encapsulation) {
 
 lab::test_encapsulations!(check_encapsulation);
 
-/// A host hears the others; itself only when asked to.
+/// On a host, pping measures the other hosts, and the host itself only with --include-local.
 #[test]
 fn a_host_and_its_own_answers() {
     lab::require_root();
@@ -157,7 +157,7 @@ fn a_host_and_its_own_answers() {
     all_hear(&scene.at_alice(), all, &far, || scene.talk());
 }
 
-/// Handshakes are measured only when asked for.
+/// Handshakes are measured only with --include-SYN.
 #[test]
 fn handshakes() {
     lab::require_root();
@@ -172,7 +172,7 @@ fn handshakes() {
     assert_eq!(rtts(&syn), rtts(&plain) + 2, "one for each connection");
 }
 
-/// The distances between a flow's RTT events in milliseconds.
+/// Returns the distances between a flow's RTT events in milliseconds.
 fn distances(events: &[Value], host: IpAddr) -> Vec<f64> {
     let host = host.to_string();
     let rtts =
@@ -187,19 +187,19 @@ fn rate_limits() {
     let scene = DelayedLab::new(&Encapsulation::none());
     let host = scene.lab.internet().v4();
     let path = ms(SUBSCRIBER + INTERNET);
-    // By default ten a second; 4 RTTs are 180 ms.
+    // The default is ten a second. 4 RTTs are 180 ms.
     let options = ["-r 0", "", "-r 250", "-R 4", "--rtt-rate 4 --rtt-type smoothed"];
     let heard = hear(&scene.at_alice(), options, || scene.talk());
     for (events, least_distance) in heard.iter().zip([path, 100.0, 250.0, 4.0 * path, 4.0 * path]) {
         let (distances, total) = (distances(events, host), f64::from(EXCHANGES) * path);
         assert!(least(&distances) > least_distance - 0.1, "{least_distance}: {distances:?}");
-        // The next RTT after the limit is an event: no more than a path's time later.
+        // The first RTT after the limit is an event, at most one RTT later.
         let many = total / (least_distance + path) - 2.0;
         assert!(distances.len() as f64 >= many, "{least_distance}: {distances:?}");
     }
 }
 
-/// Echoes of both families: the identifier for a port, each request a sample.
+/// Echoes of both families: the identifier stands for the ports, and each request gives a sample.
 #[test]
 fn echoes() {
     lab::require_root();

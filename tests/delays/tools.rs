@@ -119,7 +119,7 @@ fn traffic(lab: &Lab, server: &Server) {
     sleep(200 * MS);
 }
 
-/// Flows of which there is enough for a median.
+/// Returns the medians of the flows with enough RTTs.
 fn medians(rtts: Rtts) -> BTreeMap<FlowName, f64> {
     let enough = rtts.into_iter().filter(|(_, rtts)| rtts.len() >= 10);
     enough.map(|(flow, rtts)| (flow, median(rtts))).collect()
@@ -145,7 +145,7 @@ fn all_tools_agree() {
     let read = of_pping(&array(&read.out));
     assert!(live.keys().eq(read.keys()), "{live:?}\n{read:?}");
     for (flow, rtts) in &live {
-        // The same packets; a capture knows their times to the microsecond.
+        // Both measured the same packets. Times in a capture are in microseconds, so a few RTTs may differ.
         assert!(
             rtts.len().abs_diff(read[flow].len()) <= 1 + rtts.len() / 50,
             "{flow:?}: {rtts:?} {:?}",
@@ -153,7 +153,7 @@ fn all_tools_agree() {
         );
     }
     let live = medians(live);
-    // Both sides of both conversations, and who acknowledged the transfers.
+    // Both sides of both conversations, and the receivers of the two transfers.
     assert_eq!(live.len(), 6, "{live:?}");
     for (name, rtts) in
         [("--read", read), ("tshark", of_tshark(&capture)), ("tcptrace", of_tcptrace(&capture))]

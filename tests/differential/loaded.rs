@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The loaded programs, with their maps as memory: the clock, the counters and a fresh start cost no
-//! system call.
+//! The loaded programs with their maps in memory: setting the clock, reading counters and starting afresh need no system
+//! call.
 
 use crate::common::names::{control, flow_bucket, ip_mapping, rtt_handle, COUNTERS};
 use crate::common::rig::{put, LoadOptions, Rig};
@@ -13,11 +13,11 @@ use model::AddressPrefix;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::Ordering::SeqCst;
 
-/// Room for every flow of a round, and for one that falls into a busy bucket.
+/// Enough buckets for every flow of a round, even in a busy bucket.
 const FLOW_BUCKETS: u32 = 4096;
 const COUNTERS_ROOM: usize = 64;
 
-pub type Counters = [u64; COUNTERS_ROOM];
+pub type CounterBlock = [u64; COUNTERS_ROOM];
 
 pub struct Loaded {
     pub rig: Rig,
@@ -50,7 +50,7 @@ impl Loaded {
         }
     }
 
-    /// Forgets everything, and sets up what `setup` says.
+    /// Clears all maps and applies `setup`.
     pub fn reset(&self, setup: &model::InitialMaps) {
         for index in 0..FLOW_BUCKETS as usize * size_of::<flow_bucket>() / 8 {
             word(&self.flows, index).store(0, SeqCst);
@@ -80,7 +80,7 @@ impl Loaded {
         self.end_caches();
     }
 
-    /// Adds or replaces a mapping, as our own tools do.
+    /// Adds or replaces a mapping, as our own commands do.
     pub fn map(&self, prefix: AddressPrefix, cpu: u32, tc_handle: u32) {
         let length = u32::from(prefix.length()).to_ne_bytes();
         let key = [length.as_slice(), &prefix.address()].concat();
@@ -96,8 +96,8 @@ impl Loaded {
         word(&self.control, offset_of!(control, test_now_ns) / 8).store(now_ns, SeqCst);
     }
 
-    /// All CPUs together, in the order of include/counters.def.
-    pub fn counters(&self) -> Counters {
+    /// Returns the sums over all CPUs, in the order of include/counters.def.
+    pub fn counters(&self) -> CounterBlock {
         let mut sum = [0; COUNTERS_ROOM];
         for cpu in 0..self.cpus as usize {
             for (index, sum) in sum.iter_mut().enumerate().take(COUNTERS.len()) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The BPF programs beside the reference model (model/): the same packets at the same times, and never a
-//! difference. A fixed seed, so that what was once found stays found, and a fresh one, to find more.
+//! The BPF programs beside the reference model (crates/model): the same packets at the same times must give the same
+//! results. A fixed seed repeats what was once found, and a fresh seed finds more.
 //!
-//! `FUZZ_SECONDS` (30 for each of the two; 0: without end) and `FUZZ_SEED` (in place of the fresh one)
-//! override; `make fuzz` runs on until interrupted.
+//! `FUZZ_SECONDS` sets the time of each (30; 0: without end), `FUZZ_SEED` the fresh seed. `make fuzz` runs until
+//! interrupted.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -14,12 +14,12 @@ mod shrink;
 
 use common::scene::on_interfaces;
 use model::{Generator, Step};
-use play::Stage;
+use play::SideBySide;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Steps before both sides start afresh: the model never evicts a flow, the table does.
+/// The number of steps before both start afresh, since the flow table evicts flows and the model does not.
 const ROUND: usize = 10_000;
 const FIXED_SEED: u64 = 20_240_229;
 
@@ -39,7 +39,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|error| panic!("{variable}={value}: {error}")))
 }
 
-/// Past cargo's capture: the seed is worth seeing when all went well, too.
+/// Prints a line past the capture of the test harness, so that the seed shows in a passed test, too.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -47,7 +47,7 @@ fn say(line: &str) {
 fn fuzz(name: &str, seed: u64) {
     let seconds = number("FUZZ_SECONDS").unwrap_or(30);
     on_interfaces(|[lan, wan, elsewhere]| {
-        let mut stage = Stage::new(lan, wan, elsewhere);
+        let mut stage = SideBySide::new(lan, wan, elsewhere);
         let started = Instant::now();
         let mut reported = started;
         let mut steps = 0;
@@ -72,7 +72,7 @@ fn fuzz(name: &str, seed: u64) {
     });
 }
 
-fn play_round(stage: &mut Stage, seed: u64) {
+fn play_round(stage: &mut SideBySide, seed: u64) {
     let mut generator = Generator::new(seed, stage.world.clone());
     let setup = generator.setup().clone();
     let steps: Vec<(u64, Step)> = generator.by_ref().take(ROUND).collect();
@@ -82,11 +82,11 @@ fn play_round(stage: &mut Stage, seed: u64) {
     }
 }
 
-/// Nothing is compared that never happens.
+/// The sequences raise every counter that the model has.
 #[test]
 fn every_counter_is_compared() {
     on_interfaces(|[lan, wan, elsewhere]| {
-        let mut stage = Stage::new(lan, wan, elsewhere);
+        let mut stage = SideBySide::new(lan, wan, elsewhere);
         for seed in 0..8 {
             play_round(&mut stage, seed);
         }

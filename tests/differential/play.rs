@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! One step after the other, on both sides.
+//! Plays a sequence step by step on the programs and on the model.
 
 use crate::common::names::{counter, limits, rtt_handle, COUNTERS};
 use crate::common::rig::{cpus, jiffy_ns, SkbCtx};
@@ -8,7 +8,7 @@ use crate::common::scene::run_on_cpu;
 use crate::common::test_run::{
     parse_metadata, refused, Metadata, TestRun, TC_ACT_OK, XDP_PASS, XDP_REDIRECT,
 };
-use crate::loaded::{Counters, Loaded};
+use crate::loaded::{CounterBlock, Loaded};
 use model::counter::{MODELLED, UNMODELLED};
 use model::{
     InitialMaps, Model, ModelConfig, ReferenceHistogram, Sample, SampleSide, Skb, Step, Verdict,
@@ -19,32 +19,32 @@ use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// Depend on the address cache, which the model does not have. No other unmodelled counter may move.
+/// CounterBlock of the address cache, which the model does not have. No other unmodelled counter may rise.
 const CACHING: [&str; 2] = ["cache_miss", "tc_looked_up"];
 
-/// Where a sequence came to a difference, and which.
+/// The step of a sequence that made a difference, and the difference.
 #[derive(Debug)]
 pub struct Difference {
     pub step: usize,
     pub what: String,
 }
 
-/// Programs, loaded each way, and the ground they are played on.
-pub struct Stage {
+/// The programs, loaded in each way, and the interfaces and CPUs of the sequences.
+pub struct SideBySide {
     pub world: World,
-    /// RTT; handshakes too; no RTT.
+    /// Loaded with RTT, with RTT of handshakes, and without RTT.
     loaded: [Loaded; 3],
     config: [ModelConfig; 3],
-    /// Of all rounds.
+    /// The samples of all rounds.
     pub samples: u64,
-    /// Packets that the kernel did not run.
+    /// The packets that the kernel did not run.
     pub refused: u64,
 }
 
-impl Stage {
+impl SideBySide {
     pub fn new(lan: u32, wan: u32, elsewhere: u32) -> Self {
         let ours = sched_getaffinity(Pid::from_raw(0)).expect("sched_getaffinity");
-        // One CPU of the arrays' at least is never ours.
+        // The last CPU of the arrays is never one of ours.
         let ours = (0..cpus() - 1).filter(|&cpu| ours.is_set(cpu as usize).unwrap_or(false));
         let world =
             World { lan, wan, elsewhere, cpus: ours.take(2).collect(), absent_cpu: cpus() - 1 };
@@ -64,7 +64,7 @@ impl Stage {
         }
     }
 
-    /// Plays a sequence from the beginning. The seed says which way the programs are loaded.
+    /// Plays a sequence from the beginning. The seed selects the way in which the programs are loaded.
     pub fn play(
         &mut self,
         seed: u64,
@@ -86,7 +86,7 @@ impl Stage {
         result
     }
 
-    /// What was counted in all rounds.
+    /// Returns the counters of all rounds.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counters = self.loaded.each_ref().map(Loaded::counters);
         let sum = move |index: usize| counters.iter().map(|counters| counters[index]).sum();
@@ -98,7 +98,7 @@ impl Stage {
 struct Round<'a> {
     loaded: &'a Loaded,
     model: Model,
-    counters: Counters,
+    counters: CounterBlock,
     cpu: Option<u32>,
     /// The model's samples by the epoch that they fall into.
     epochs: BTreeMap<(u32, SampleSide, u32), ReferenceHistogram>,
@@ -173,7 +173,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// What both count has risen by the same; the rest, but for the cache's, not at all.
+    /// Compares the rise of all counters but those of the address cache.
     fn compare_counters(&mut self, expected: &[&'static str]) -> Result<(), String> {
         let now = self.loaded.counters();
         let mut wanted = [0; 64];
@@ -218,7 +218,7 @@ impl<'a> Round<'a> {
         same("total count and sum", expected, (total.count, total.sum_ns))
     }
 
-    /// The epoch as it is, if it is still there.
+    /// Compares an epoch, unless a later one has replaced it.
     fn compare_epoch(
         &self,
         record: &rtt_handle,
@@ -242,7 +242,7 @@ impl<'a> Round<'a> {
         same("padding of the histogram", 0, bucket(expected.buckets.len()))
     }
 
-    /// At the end: every record, and no record without a sample.
+    /// Compares every record at the end. A record without a sample must not exist.
     fn compare_records(&self) -> Result<(), String> {
         let records = self.loaded.rig.records();
         let known: BTreeSet<u32> = self.model.histograms().map(|(handle, ..)| handle).collect();

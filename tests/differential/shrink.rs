@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A difference, made small enough to be read.
+//! Shortens a sequence that makes a difference, so that a person can read it.
 
-use crate::play::{Difference, Stage};
+use crate::play::{Difference, SideBySide};
 use model::{InitialMaps, Step};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Steps that a report shows.
+/// The number of steps that a report shows.
 const SHOWN: usize = 40;
 
 pub struct Failure {
@@ -19,8 +19,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What differs, and the shortest sequence that comes to it.
-    pub fn report(mut self, stage: &mut Stage) -> String {
+    /// Returns the difference and the shortest sequence that makes one.
+    pub fn report(mut self, stage: &mut SideBySide) -> String {
         let seed = self.seed;
         let mut report = format!(
             "a difference: FUZZ_SEED={seed}, step {}: {}\n",
@@ -35,8 +35,8 @@ impl Failure {
         report
     }
 
-    /// Leaves out, by halves, then by quarters and so on to single steps, what makes no difference.
-    fn shrink(&mut self, stage: &mut Stage) {
+    /// Removes halves, quarters and so on to single steps, while the rest still makes a difference.
+    fn shrink(&mut self, stage: &mut SideBySide) {
         let started = Instant::now();
         self.cut_behind();
         let mut size = self.steps.len() / 2;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is counted is what the kernel counted: packets and bytes, GRO and GSO segments each for itself.
+//! Packets and bytes are those that the kernel counts; each segment of a GRO or GSO packet counts.
 
 use crate::common::command::{json, Said, MS};
 use crate::common::listener::{Listener, Place};
@@ -11,27 +11,27 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 
 /// Packets and bytes.
-type Count = [u64; 2];
+type PacketsAndBytes = [u64; 2];
 
-/// What an interface has received and sent.
-fn of_interface(place: &Place) -> [Count; 2] {
+/// Returns the packets and bytes that an interface has received and sent.
+fn of_interface(place: &Place) -> [PacketsAndBytes; 2] {
     let said =
         Said::by(place.netns.command("ip").args(["-j", "-s", "link", "show", "dev", &place.dev]));
     let stats = &json(&said.out)[0]["stats64"];
     ["rx", "tx"].map(|way| ["packets", "bytes"].map(|what| stats[way][what].as_u64().unwrap()))
 }
 
-fn since(now: [Count; 2], before: [Count; 2]) -> [Count; 2] {
+fn since(now: [PacketsAndBytes; 2], before: [PacketsAndBytes; 2]) -> [PacketsAndBytes; 2] {
     [0, 1].map(|way| [0, 1].map(|what| now[way][what] - before[way][what]))
 }
 
-fn add(sum: &mut Count, counted: &Value) {
+fn add(sum: &mut PacketsAndBytes, counted: &Value) {
     for (sum, what) in sum.iter_mut().zip(["packets", "bytes"]) {
         *sum += counted[what].as_u64().unwrap();
     }
 }
 
-/// The records of a listener that aggregates, over some traffic.
+/// Returns the records of a listener that aggregates, after some traffic.
 fn aggregates(place: &Place, options: &str, traffic: impl FnOnce()) -> Vec<Value> {
     let listener = Listener::on(place, &format!("-F jsonl -a 0.3 {options}"));
     traffic();
@@ -40,21 +40,21 @@ fn aggregates(place: &Place, options: &str, traffic: impl FnOnce()) -> Vec<Value
     said.out.lines().map(json).collect()
 }
 
-/// Everything together: what `pick` finds in each record.
-fn sum<'a>(records: &'a [Value], pick: impl Fn(&'a Value) -> Option<&'a Value>) -> Count {
-    let mut sum = Count::default();
+/// Sums the counts that `pick` finds in each record.
+fn sum<'a>(records: &'a [Value], pick: impl Fn(&'a Value) -> Option<&'a Value>) -> PacketsAndBytes {
+    let mut sum = PacketsAndBytes::default();
     for classes in records.iter().filter_map(pick) {
         classes.as_object().unwrap().values().for_each(|counted| add(&mut sum, counted));
     }
     sum
 }
 
-/// What a subnet sent, or received.
-fn of_subnet(records: &[Value], subnet: &str, stats: &str) -> Count {
+/// Sums the packets and bytes that a subnet sent or received.
+fn of_subnet(records: &[Value], subnet: &str, stats: &str) -> PacketsAndBytes {
     sum(records, |record| (record["ip_prefix"] == subnet).then(|| &record[stats]))
 }
 
-fn all_traffic(records: &[Value]) -> Count {
+fn all_traffic(records: &[Value]) -> PacketsAndBytes {
     sum(records, |record| record.get("protocol_counters"))
 }
 
@@ -66,10 +66,10 @@ fn every_packet_and_byte() {
     let server = Server::start(internet.netns(), 0).unwrap();
     let udp = UdpReceiver::start(internet.netns()).unwrap();
     let place = Place::new(alice.netns(), ETH);
-    // No super-packets, not even between TCP and the driver.
+    // No GSO packets, not even between TCP and the driver.
     let mut ip = alice.netns().command("ip");
     assert!(ip.args(["link", "set", ETH, "gso_max_segs", "1"]).status().unwrap().success());
-    let mut kernel = [Count::default(); 2];
+    let mut kernel = [PacketsAndBytes::default(); 2];
     let records = aggregates(&place, "--aggregate-timeout 0", || {
         let before = of_interface(&place);
         for address in [internet.v4(), internet.v6()] {
@@ -84,8 +84,8 @@ fn every_packet_and_byte() {
     let [received, sent] = kernel;
     let total = [received[0] + sent[0], received[1] + sent[1]];
     assert_eq!(all_traffic(&records), total, "{records:#?}");
-    let both = |a: Count, b: Count| [a[0] + b[0], a[1] + b[1]];
-    // Each packet is its sender's and its receiver's.
+    let both = |a: PacketsAndBytes, b: PacketsAndBytes| [a[0] + b[0], a[1] + b[1]];
+    // Each packet counts for its sender and for its receiver.
     for (of_internet, of_alice, kernel) in
         [("rx_stats", "tx_stats", received), ("tx_stats", "rx_stats", sent)]
     {
@@ -100,7 +100,7 @@ fn every_packet_and_byte() {
     assert_eq!(ecn.sum::<u64>(), total[0]);
 }
 
-/// TCP segments that a namespace has sent.
+/// Returns how many TCP segments a namespace has sent.
 fn segments(netns: &Netns) -> u64 {
     let read = || std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let snmp = netns.run(read).unwrap();
@@ -110,7 +110,7 @@ fn segments(netns: &Netns) -> u64 {
     sent.parse().unwrap()
 }
 
-/// A pair of hosts with everything offloaded: super-packets on the wire.
+/// Makes a pair of hosts with all offloads on: GSO packets are on the wire.
 fn offloading_pair() -> [Netns; 2] {
     let ends = [Netns::new().unwrap(), Netns::new().unwrap()];
     let far = ends[1].path();
@@ -135,7 +135,7 @@ fn segments_of_super_packets() {
     let ends = offloading_pair();
     let server = Server::start(&ends[1], 0).unwrap();
     let place = Place::new(&ends[0], ETH);
-    let (mut kernel, mut on_the_wire) = (0, [Count::default(); 2]);
+    let (mut kernel, mut on_the_wire) = (0, [PacketsAndBytes::default(); 2]);
     let records = aggregates(&place, "", || {
         let sent = || ends.iter().map(segments).sum::<u64>();
         let before = (sent(), of_interface(&place));
@@ -155,6 +155,6 @@ fn segments_of_super_packets() {
         .sum();
     assert_eq!(of_tcp, kernel, "{records:#?}");
     assert!(on_the_wire[0][0] + on_the_wire[1][0] < kernel / 2, "super-packets: {on_the_wire:?}");
-    // Their bytes are those of the wire, headers of the segments left out.
+    // The bytes are those on the wire, where a GSO packet has one header for all its segments.
     assert_eq!(tcp[1], on_the_wire[0][1] + on_the_wire[1][1], "{records:#?}");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A flood of half-open flows: memory stays bounded, and an established flow is measured all the while.
+//! A flood of half-open flows: memory stays bounded, and an established flow is measured meanwhile.
 
 use crate::common::command::{json, program};
 use crate::common::events::{flow_events, rtts_of};
@@ -12,20 +12,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Flows that are never established; every so many of them get an answer.
+/// The number of flows that are never established. One of `ANSWERED` gets an answer.
 const SYNS: u32 = 1_000_000;
 const ANSWERED: u32 = 4;
-/// Time between two of them.
+/// The time between two of these flows.
 const SPACE: Duration = Duration::from_micros(10);
-/// The established flow's exchanges: one so often, each answered after that time.
+/// The time between two exchanges of the established flow, and the time to the answer.
 const EXCHANGE: Duration = Duration::from_millis(25);
 const RTT: Duration = Duration::from_millis(20);
-/// Above that of a capture without a flood: two flows for each place of the table.
+/// The memory that the flood may take, in bytes: that of two flows for each place of the table.
 const GROWTH: u64 = 128 << 20;
-/// What every line about the established flow has in it.
+/// The text in every line about the established flow.
 const ESTABLISHED: &str = "\"100.64.1.1\"";
 
-/// A capture that is written as it is read: pcap with nanoseconds.
+/// Writes a pcap capture with nanoseconds.
 struct Writer<W: Write>(W);
 
 impl<W: Write> Writer<W> {
@@ -45,14 +45,14 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// The established flow.
+/// Returns a segment of the established flow.
 fn segment(flags: u8, from_alice: bool, value: u32, echo: u32, payload: usize) -> Vec<u8> {
     let tcp = Tcp::new(40_000, 443).flags(flags).timestamps(value, echo);
     let packet = Packet::new(hosts::ALICE, hosts::SERVER).tcp(tcp).payload(payload);
     if from_alice { packet } else { packet.reply() }.build()
 }
 
-/// SYNs of ever other people, who are never heard of again, and the answers to them.
+/// A SYN from an address that sends nothing else, and the answer to it.
 struct Stranger {
     syn: Vec<u8>,
     answer: Vec<u8>,
@@ -69,7 +69,7 @@ impl Stranger {
         Self { syn: syn.build(), answer: answer.build(), layout: syn.layout() }
     }
 
-    /// The next one. Nobody looks at checksums.
+    /// Changes the address and the port. The checksums become wrong, which pping does not check.
     fn become_number(&mut self, number: u32) {
         let (address, port) = (0x0B00_0000 + number, 1024 + (number % 60_000) as u16);
         let Layout { network, transport, .. } = self.layout;
@@ -80,7 +80,7 @@ impl Stranger {
     }
 }
 
-/// Both at once; how many exchanges there were.
+/// Writes the flood and the established flow; returns the number of the flow's exchanges.
 fn play(out: impl Write, syns: u32) -> usize {
     let mut out = Writer::begin(BufWriter::with_capacity(1 << 16, out));
     let handshake = [(SYN, true, 1, 0), (SYN | ACK, false, 1, 1), (ACK, true, 2, 1)];
@@ -111,17 +111,17 @@ fn play(out: impl Write, syns: u32) -> usize {
     exchanges as usize
 }
 
-/// What a replay says of it.
+/// The output of a replay.
 struct Replay {
     events: Vec<Value>,
     err: String,
-    /// The most memory that the process had.
+    /// The largest memory of the process, in bytes.
     memory: u64,
     exchanges: usize,
 }
 
 impl Replay {
-    /// With the handshakes too: each SYN waits for its answer.
+    /// Replays `syns` half-open flows. Measures handshakes, too, so that each SYN waits for its answer.
     fn new(syns: u32) -> Self {
         let mut command = Command::new(program("pping"));
         command.args("--read - -F jsonl -r 0 --include-SYN".split(' '));
@@ -131,7 +131,7 @@ impl Replay {
         let stdin = child.stdin.take().unwrap();
         let writer = std::thread::spawn(move || play(stdin, syns));
         let out = BufReader::new(child.stdout.take().unwrap());
-        // Parsing a million of them would take longer than making them.
+        // Parse only the lines of interest: parsing a million lines would take longer than printing them.
         let of_interest = |line: &String| line.contains(ESTABLISHED) || line.contains("lost");
         let lines = out.lines().map(Result::unwrap).filter(of_interest);
         let events = lines.map(|line| json(&line)).collect();
@@ -142,10 +142,10 @@ impl Replay {
     }
 }
 
-/// Waits for a child that must succeed; the most memory that it had, in bytes.
+/// Waits for a child that must succeed; returns its largest memory in bytes.
 fn wait(pid: u32) -> u64 {
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
-    // SAFETY: a child of ours that nobody else waits for; the kernel fills both.
+    // SAFETY: nothing else waits for this child; the kernel fills both structs.
     let usage = unsafe {
         libc::wait4(pid as i32, &mut status, 0, usage.as_mut_ptr());
         usage.assume_init()
@@ -162,7 +162,7 @@ fn an_established_flow_is_measured_all_the_while() {
     assert!(flooded.memory < quiet.memory + GROWTH, "{} {}", quiet.memory, flooded.memory);
     assert_eq!((quiet.err.as_str(), flooded.err.as_str()), ("", ""));
     for replay in [quiet, flooded] {
-        // The handshake's too, of 1 ms.
+        // One more RTT, of 1 ms, is the handshake's.
         let rtts = rtts_of(&replay.events, hosts::SERVER);
         let exact = rtts.iter().filter(|rtt| (**rtt - 20.0).abs() < 0.1).count();
         assert_eq!((exact, rtts.len()), (replay.exchanges, replay.exchanges + 1), "{rtts:?}");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! One recorded lab run, and what `--read` makes of it in every format.
+//! One recorded lab run, and the output of `--read` for it in every format.
 //!
-//! To record the run anew: PPING_GOLDEN=run cargo test --test pping golden::a_fresh_run
-//! The texts, after judging them: PPING_GOLDEN=record cargo test --test pping golden
+//! PPING_GOLDEN=run cargo test --test pping golden::a_fresh_run records the run anew.
+//! PPING_GOLDEN=record cargo test --test pping golden records the texts; judge their changes.
 
 use crate::common::command::{program, Said, MS};
 use crate::common::events::{array, check_the_run, data};
@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 use std::thread::{scope, sleep};
 use tempfile::TempDir;
 
-/// What `pping --read` says, in universal time.
+/// Returns the output of `pping --read`, in universal time.
 fn read(file: &Path, options: &str) -> String {
     let mut command = Command::new(program("pping"));
     command.env("TZ", "UTC").arg("--read").arg(file).args(options.split_whitespace());
@@ -29,12 +29,12 @@ fn read(file: &Path, options: &str) -> String {
     said.out
 }
 
-/// What `PPING_GOLDEN` asks to be made anew.
+/// Returns whether `PPING_GOLDEN` asks to record `what`.
 fn asked_for(what: &str) -> bool {
     std::env::var("PPING_GOLDEN").is_ok_and(|value| value == what)
 }
 
-/// Every TSval and every echo.
+/// The options that print every TSval and every echo.
 const ALL: &str = "-r 0 -T -C";
 
 #[test]
@@ -57,7 +57,7 @@ fn golden_texts() {
     }
 }
 
-/// The same capture as pcapng, and each gzipped, or through a pipe.
+/// The same capture as pcapng, gzipped, and through a pipe gives the same output.
 #[test]
 fn every_container_says_the_same() {
     lab::require_root();
@@ -84,7 +84,7 @@ fn every_container_says_the_same() {
     }
 }
 
-/// A capture that ends within a packet: what was before it, one line, exit 1.
+/// A capture that ends within a packet gives the events before that, one line on stderr, and exit 1.
 #[test]
 fn a_capture_that_is_cut_short() {
     lab::require_root();
@@ -101,7 +101,7 @@ fn a_capture_that_is_cut_short() {
     assert!(!some.is_empty() && some.iter().all(|event| all.contains(event)), "{some:?}");
 }
 
-/// The same again, recorded now.
+/// A run that is recorded now gives the same events.
 #[test]
 fn a_fresh_run_is_told_alike() {
     lab::require_root();
@@ -113,7 +113,7 @@ fn a_fresh_run_is_told_alike() {
     check_the_run(&array(&read(&file, &format!("{ALL} -F json"))));
 }
 
-/// Alice, 15 ms from the shaper, and the internet, 30 ms behind it, on the shaper's LAN side.
+/// Records connections between Alice, 15 ms from the shaper, and the internet, 30 ms behind it, on the LAN.
 fn record_the_run(file: &Path) {
     let alice = Subscriber::new("alice", 1).rtt(15 * MS);
     let lab = Lab::build(Plan::new([alice]).internet_rtt(30 * MS)).unwrap();
@@ -132,7 +132,7 @@ fn record_the_run(file: &Path) {
     recording.end();
 }
 
-/// A connection of alice to a port of the internet, both ends of it.
+/// Connects alice to a port of the internet; returns both ends.
 fn connected(lab: &Lab, address: IpAddr, port: u16) -> [TcpStream; 2] {
     let listener = lab.internet().netns().run(|| TcpListener::bind((address, port)));
     let listener = listener.unwrap().unwrap();
@@ -143,7 +143,7 @@ fn connected(lab: &Lab, address: IpAddr, port: u16) -> [TcpStream; 2] {
     [near, far]
 }
 
-/// A byte, and its echo.
+/// Sends a byte and its echo.
 fn exchange([near, far]: [&mut TcpStream; 2]) {
     let mut byte = [0];
     near.write_all(b"x").unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How a pping comes and goes, and that nothing of it stays.
+//! The life of a pping: it starts, ends, or is killed, and leaves nothing behind.
 
 use crate::common::command::{eventually, json, Said, MS};
 use crate::common::events::{array, rtts_by_flow};
@@ -37,12 +37,12 @@ impl QuietLab {
     }
 }
 
-/// A pping on an interface of a sandbox, in a folder.
+/// Prepares a pping on an interface of a sandbox.
 fn pping(sandbox: &Sandbox, dev: &str, options: &str) -> Command {
     sandbox.prepare(&format!("pping -i {dev} {options}"))
 }
 
-/// What somebody else can find on an interface and in bpffs.
+/// Returns all traces that a pping could leave on an interface and in bpffs.
 fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
     let mut lines = vec![
         sandbox.ok(&format!("tc qdisc show dev {dev}")),
@@ -55,7 +55,7 @@ fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
     lines
 }
 
-/// Fifty times on each of two interfaces.
+/// Starts and ends fifty ppings on each of two interfaces.
 #[test]
 fn a_hundred_times() {
     lab::require_root();
@@ -75,7 +75,7 @@ fn a_hundred_times() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no file either");
 }
 
-/// Load, attach, run, detach: every number that it had in the kernel is gone.
+/// Starts a pping and ends it: all its programs, maps and links are gone.
 fn come_and_go(scene: &QuietLab, dev: &str, folder: &TempDir, time: usize) {
     let (hook, signal) = match time % 3 {
         0 => ("xdp", Signal::SIGTERM),
@@ -98,7 +98,7 @@ fn come_and_go(scene: &QuietLab, dev: &str, folder: &TempDir, time: usize) {
     eventually("everything is gone", || held.is_gone());
 }
 
-/// Links end with the process, however it ends.
+/// The kernel removes links when the process ends, however it ends.
 #[test]
 fn after_kill_9() {
     lab::require_root();
@@ -126,7 +126,7 @@ fn after_kill_9() {
     }
 }
 
-/// Links of a program to an interface's tc hooks fail as on kernels before 6.6.
+/// Makes links to an interface's tc hooks fail, as they do on kernels before 6.6.
 fn as_before_tcx(mut command: Command) -> Command {
     const BPF_LINK_CREATE: u32 = libbpf_sys::BPF_LINK_CREATE;
     let load = |k| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k };
@@ -149,18 +149,18 @@ fn as_before_tcx(mut command: Command) -> Command {
             _ => Err(std::io::Error::last_os_error()),
         }
     };
-    // SAFETY: one system call between fork and exec.
+    // SAFETY: between fork and exec only one system call runs.
     unsafe { command.pre_exec(install) };
     command
 }
 
-/// The programs of the LAN's filters.
+/// Returns the programs of the LAN's filters.
 fn filters(sandbox: &Sandbox) -> BTreeSet<u64> {
     let of_hook = |hook: &&str| sandbox.filters(LAN, hook);
     ["ingress", "egress"].iter().flat_map(of_hook).map(|filter| filter.id).collect()
 }
 
-/// A pping with two filters on clsact, once they are there.
+/// Starts a pping that uses filters, and waits until both are there.
 fn filtering(sandbox: &Sandbox) -> (std::process::Child, TempDir) {
     let before = filters(sandbox);
     let folder = TempDir::new().unwrap();
@@ -176,8 +176,7 @@ fn end(child: std::process::Child, signal: Signal) -> Said {
     Said::from(child.wait_with_output().unwrap())
 }
 
-/// Filters stay when their process is killed; the next start takes their place, and its end
-/// removes them.
+/// Filters stay when their process is killed. The next pping replaces them, and removes them at its end.
 #[test]
 fn on_kernels_without_tcx() {
     lab::require_root();
@@ -200,7 +199,7 @@ fn on_kernels_without_tcx() {
     }
 }
 
-/// Somebody else's clsact, filters and tcx links are where and what they were.
+/// A pping leaves the clsact, the filters and the tcx links of other programs as they are.
 #[test]
 fn others_are_left_alone() {
     lab::require_root();
@@ -208,7 +207,7 @@ fn others_are_left_alone() {
     let shaper = scene.lab.shaper();
     let pin = pin_foreign_program(shaper, libbpf_sys::BPF_PROG_TYPE_SCHED_CLS);
     shaper.ok(&format!("tc qdisc add dev {LAN} clsact"));
-    // As somebody with our priority would.
+    // A foreign filter that has our priority.
     let place = "prio 49152 handle 1";
     shaper.ok(&format!("tc filter add dev {LAN} egress {place} bpf da pinned {pin}"));
     shaper.ok(&format!("tc filter add dev {LAN} ingress prio 1 handle 1 bpf da pinned {pin}"));
@@ -226,25 +225,25 @@ fn others_are_left_alone() {
     drop(link);
 }
 
-/// A tcx link of somebody else on the LAN's egress.
+/// Attaches a foreign program to the LAN's egress by a tcx link.
 fn foreign_link(sandbox: &Sandbox, pin: &str) -> std::os::fd::OwnedFd {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
     let attach = || {
         let program = libbpf_rs::Program::fd_from_pinned_path(pin).unwrap();
         let index = nix::net::if_::if_nametoindex(LAN).unwrap();
         let hook = libbpf_sys::BPF_TCX_EGRESS;
-        // SAFETY: an open program; no options.
+        // SAFETY: the program is open, and a null pointer means no options.
         let link = unsafe {
             libbpf_sys::bpf_link_create(program.as_raw_fd(), index as i32, hook, std::ptr::null())
         };
         assert!(link >= 0, "a foreign link: {link}");
-        // SAFETY: a descriptor that the kernel has just given us.
+        // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
         unsafe { OwnedFd::from_raw_fd(link) }
     };
     sandbox.run(attach).unwrap()
 }
 
-/// It says so, the array is valid, and the exit code is not 0.
+/// When its interface goes away, a pping says so, closes its array and exits with 1.
 #[test]
 fn an_interface_that_goes_away() {
     lab::require_root();
@@ -260,7 +259,7 @@ fn an_interface_that_goes_away() {
     }
 }
 
-/// Another namespace is as good as gone; the same name again is another interface.
+/// An interface in another namespace is gone, and a new one of the same name is another interface.
 #[test]
 fn an_interface_that_is_moved_or_replaced() {
     lab::require_root();
@@ -280,7 +279,7 @@ fn an_interface_that_is_moved_or_replaced() {
     }
 }
 
-/// The old file is whole, the new one begins where it ends.
+/// After SIGHUP the old file is complete, and the new one continues where it ends.
 #[test]
 fn a_hang_up_reopens_the_file() {
     lab::require_root();
@@ -311,7 +310,7 @@ fn a_hang_up_reopens_the_file() {
     }
 }
 
-/// Who listens has gone: that is the end, and no error.
+/// When the reader of stdout has gone, a pping ends, and that is no error.
 #[test]
 fn a_closed_pipe() {
     lab::require_root();
@@ -360,7 +359,7 @@ fn two_at_once() {
         }
         let openings = |said: &Said| said.out.matches("\"opening\"").count();
         assert_eq!((openings(&said), openings(&both)), (2, 4), "{said:?} {both:?}");
-        // Of the connection that both heard, both have the same RTTs; of the later one, the other has some.
+        // Both heard the first connection and have the same number of its RTTs. Only the other heard the second.
         let (one, other) = (rtts_by_flow(&array(&said.out)), rtts_by_flow(&array(&both.out)));
         assert_eq!((one.len(), other.len()), (2, 4), "{one:?} {other:?}");
         for (flow, count) in &one {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What keeps a pping from starting: one line on stderr, an exit code, and nothing done.
+//! Failures at the start of a pping: one line on stderr, an exit code, and nothing changed.
 
 use crate::common::command::{binaries_for_everybody, program, refused, Said};
 use crate::common::foreign::pin_foreign_program;
@@ -47,7 +47,7 @@ fn the_place_of_an_xdp_program_is_taken() {
         assert!(said.err.ends_with("has an XDP program: leave --ingress-hook at tc\n"), "{said:?}");
         assert_eq!((sandbox.xdp("lan"), Place::of(&sandbox, "lan").programs()), foreign, "{mode}");
     }
-    // A bridge has no native XDP; unless that is asked for, generic will do.
+    // A bridge has no native XDP.
     sandbox.ok("ip link add bridge0 type bridge");
     let said = sandbox.call("pping -i bridge0 -I xdp -x native");
     refused(&said, 3, "attach XDP to bridge0: ");

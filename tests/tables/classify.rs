@@ -47,7 +47,7 @@ fn rule_1_a_missing_queue_entry_does_not_drop() {
         let expected =
             Expected { priority: 0x0005_0004, fate: "tc_priority_kept", notes: "tc_no_queue" };
         check(scene, "kept: no major to set", &packet, kept, &expected);
-        // A queue without a major: the queue is set, the major is not known.
+        // A queue without a major sets the queue only.
         scene.txq(0, 3, 0);
         let expected = Expected { priority: 0, fate: "tc_host", notes: "" };
         check(scene, "a queue without a major", &packet, host, &expected);

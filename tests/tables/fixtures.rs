@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Packets that several subjects use.
+//! Packets that several modules use.
 
 use crate::common::scene::Scene;
 use lab::packet::{
@@ -8,13 +8,13 @@ use lab::packet::{
 };
 use std::time::Duration;
 
-/// Alice's segment with these timestamps.
+/// Returns a segment of Alice's with these timestamps.
 pub fn segment(ipv6: bool, port: u16, tsval: u32, tsecr: u32) -> Packet {
     let (alice, server) = if ipv6 { (ALICE6, SERVER6) } else { (ALICE, SERVER) };
     Packet::new(alice, server).tcp(Tcp::new(port, 443).timestamps(tsval, tsecr))
 }
 
-/// Link headers that are followed: any tags up to four, with and without PPPoE.
+/// Returns the link headers that the parser follows: up to four tags, with and without PPPoE.
 pub fn links() -> Vec<(String, Vec<u16>, bool)> {
     const KINDS: [u16; 3] = [ETH_P_8021Q, ETH_P_8021AD, ETH_P_QINQ1];
     let mut stacks: Vec<Vec<u16>> = vec![vec![]];
@@ -27,7 +27,7 @@ pub fn links() -> Vec<(String, Vec<u16>, bool)> {
     stacks.into_iter().flat_map(both).collect()
 }
 
-/// Dresses a packet in link headers.
+/// Puts a packet behind link headers.
 pub fn in_link(mut packet: Packet, tags: &[u16], pppoe: bool) -> Packet {
     for (vid, tpid) in (100..).zip(tags) {
         packet = packet.tag(*tpid, vid);
@@ -39,7 +39,7 @@ pub fn in_link(mut packet: Packet, tags: &[u16], pppoe: bool) -> Packet {
     }
 }
 
-/// Every kind of packet, by name: all of Alice's, to the server.
+/// Returns every kind of packet with its name, all from Alice to the server.
 pub fn all() -> Vec<(&'static str, Packet)> {
     use Extension::{Authentication, Destination, Fragment, HopByHop, Routing};
     let v4 = || segment(false, 1000, 20, 10).payload(50);
@@ -83,7 +83,7 @@ pub fn all() -> Vec<(&'static str, Packet)> {
     ]
 }
 
-/// A flow of Alice's that gives samples at will.
+/// A flow of Alice's that gives a sample on request.
 pub struct Meter<'a> {
     scene: &'a Scene,
     port: u16,
@@ -102,7 +102,7 @@ impl<'a> Meter<'a> {
         self.scene.classify_quickly(&packet, self.scene.to_internet(), 1);
     }
 
-    /// One sample of the internet side.
+    /// Makes one sample of the internet side.
     pub fn sample(&mut self, rtt: Duration) {
         self.tsval += 1;
         self.data();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The flow table: who gets in, who stays, and that nobody's TSval becomes another's sample.
+//! The flow table: the flows that enter and the flows that stay; no flow's TSval becomes another flow's sample.
 
 use crate::common::names::{flow_bucket, limits};
 use crate::common::rig::{get, LoadOptions};
@@ -24,20 +24,20 @@ fn up(scene: &Scene, port: u16, tsval: u32, tsecr: u32) -> String {
     scene.classify(&packet, scene.to_internet()).counters.notes()
 }
 
-/// Notes and samples of an answer without payload.
+/// Returns the counters that an answer without payload raises, and the number of its samples.
 fn down(scene: &Scene, port: u16, tsval: u32, tsecr: u32) -> (String, usize) {
     let packet = segment(false, port, tsval, tsecr).reply().build();
     let outcome = scene.classify(&packet, scene.to_subscriber());
     (outcome.counters.notes(), outcome.samples.len())
 }
 
-/// Enters a flow that is established: both directions seen.
+/// Enters an established flow: both directions are seen.
 fn establish(scene: &Scene, port: u16) {
     assert_eq!(up(scene, port, 100, 1), "", "port {port}");
     assert_eq!(down(scene, port, 200, 1).0, "", "port {port}");
 }
 
-/// Data and its echo after 20 ms give one sample.
+/// Asserts that data and its echo after 20 ms give one sample.
 fn assert_measures(scene: &Scene, port: u16, tsval: u32) {
     assert_eq!(up(scene, port, tsval, 1), "", "port {port}");
     scene.advance(RTT);
@@ -91,7 +91,7 @@ fn the_longest_half_open_flow_makes_room() {
             assert_eq!(syn(scene, port), "");
             scene.advance(Duration::from_secs(1));
         }
-        // The ninth takes the first one's way: then the first is new again, the second is not.
+        // The ninth flow takes the way of the first: so the first is new again, and the second is not.
         let entered = |port| {
             let packet = segment(false, port, 100, 1).build();
             scene.classify(&packet, scene.to_internet()).counters.of("rtt_flow_new")
@@ -147,7 +147,7 @@ fn who_takes_a_way_over_inherits_nothing() {
     });
 }
 
-/// Thousands of flows in a small table: whatever collides, every sample is of its own flow.
+/// With 1500 flows in a small table every sample is of its own flow.
 #[test]
 fn collisions_give_no_wrong_sample() {
     with_scene_of(LoadOptions { flow_buckets: 64, ..LoadOptions::default() }, |scene| {
@@ -171,13 +171,13 @@ fn collisions_give_no_wrong_sample() {
         let counts = scene.counters().since(&before);
         assert!(counts.of("rtt_flow_full") > 0, "{counts:?}");
         assert_eq!(counts.of("rtt_evicted"), 0, "{counts:?}");
-        // Two rounds have edges, and each of 512 flows gives both of its samples.
+        // Two of the three rounds have edges, and each of the 512 flows in the table gives both of its samples.
         assert_eq!(counts.of("rtt_flow_new"), 512, "{counts:?}");
         assert_eq!(counts.of("rtt_internet"), 2 * 512, "{counts:?}");
     });
 }
 
-/// A CPU may use a time that it read just before another CPU used a later one.
+/// A CPU may read the clock just before another CPU uses a later time.
 #[test]
 fn a_clock_that_is_a_little_behind_ends_nothing() {
     with_scene_of(one_bucket(), |scene| {
@@ -189,7 +189,7 @@ fn a_clock_that_is_a_little_behind_ends_nothing() {
         assert_eq!(down(scene, 1, 200, 1).0, "", "no slot is dead");
         scene.advance(tick + ms);
         assert_eq!(down(scene, 1, 201, 101), ("rtt_internet".into(), 1));
-        // An open slot from the future is not one that has timed out.
+        // A slot with a time in the future has not timed out.
         scene.advance(tick);
         assert_eq!(up(scene, 1, 102, 1), "");
         scene.rewind(ms);
@@ -197,14 +197,14 @@ fn a_clock_that_is_a_little_behind_ends_nothing() {
         scene.advance(2 * ms);
         assert_eq!(down(scene, 1, 202, 102), ("rtt_internet".into(), 1));
         assert_eq!(down(scene, 1, 203, 103), ("rtt_internet".into(), 1));
-        // Nor is its echo, seen where the clock is behind: it came at once.
+        // An echo that seems to come before its packet is a sample of 0.
         assert_eq!(up(scene, 1, 104, 1), "");
         scene.rewind(ms);
         assert_eq!(down(scene, 1, 204, 104), ("rtt_internet".into(), 1));
     });
 }
 
-/// The directions of one flow meet, those of different flows do not.
+/// Addresses and ports make a flow: both directions of one flow match, those of different flows do not.
 #[test]
 fn what_makes_a_flow() {
     with_scene_of(LoadOptions::default(), |scene| {

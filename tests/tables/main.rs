@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Table tests of the packet path: a packet goes in, the row says what must come of it.
+//! Table tests of the packet path: each row has a packet and the expected result.
 
 #[path = "../common/mod.rs"]
 mod common;

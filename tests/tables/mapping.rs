@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The longest prefix wins, in both hooks, and there is room for all of them.
+//! The longest prefix wins, in both hooks, with 65 000 of them.
 
 use crate::common::names::ip_mapping;
 use crate::common::rig::{prefix_key, LoadOptions, Rig};
@@ -10,7 +10,7 @@ use lab::packet::{hosts::*, Packet};
 use libbpf_rs::{MapCore, MapFlags};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The class that each hook gives the subscriber at this address, by what XDP hands on and TC looks up.
+/// Returns the classes of the subscriber at this address: from XDP's metadata and from TC's look-up, up and down.
 fn classes(scene: &Scene, subscriber: IpAddr) -> [Option<u32>; 4] {
     let server = if subscriber.is_ipv4() { SERVER } else { SERVER6 };
     let up = Packet::new(subscriber, server).udp(1, 2).payload(20);
@@ -32,7 +32,7 @@ fn assert_class(scene: &Scene, subscriber: IpAddr, expected: Option<u32>) {
     assert_eq!(classes(scene, subscriber), [expected; 4], "{subscriber}, {expected:x?}");
 }
 
-/// The address with its bit `length` (from the left) turned: shares exactly `length` bits with it.
+/// Returns the address with bit `length` (from the left) flipped: it shares exactly `length` bits.
 fn turned(addr: IpAddr, length: u32) -> IpAddr {
     match addr {
         IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4) ^ 1 << (31 - length)).into(),
@@ -40,7 +40,7 @@ fn turned(addr: IpAddr, length: u32) -> IpAddr {
     }
 }
 
-/// Prefixes of every length around one address, in this order of writing; then taken away one by one.
+/// Writes prefixes of these lengths around one address, in this order, and removes them one by one.
 fn check_nested(scene: &Scene, addr: IpAddr, lengths: &[u32]) {
     let bits = if addr.is_ipv4() { 32 } else { 128 };
     let class = |length: u32| 0x0001_0100 + length;
@@ -91,7 +91,7 @@ fn ipv4_and_ipv6_do_not_meet() {
     });
 }
 
-/// The n-th of many subscribers: three of four by IPv4 /32, the others by IPv6 /64.
+/// Returns the n-th of many subscribers: three of four have an IPv4 /32, the others an IPv6 /64.
 fn subscriber(n: u32) -> (String, IpAddr) {
     if n % 4 == 3 {
         let addr = Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(n) << 64 | 1);
@@ -130,7 +130,7 @@ fn the_65000th_mapping_works_and_so_does_every_other() {
     });
 }
 
-/// Many addresses through a small cache: whatever shares an entry, the answers stay each address's own.
+/// Many addresses share the entries of a small cache, and each gets its own class.
 #[test]
 fn addresses_that_share_cache_entries() {
     with_bare_scene(LoadOptions { cache_entries: 64, ..LoadOptions::default() }, |scene| {

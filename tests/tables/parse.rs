@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The parser, as both hooks show it: whose packet it is, and which timestamps it carries.
+//! The parser in both hooks: the subscriber of a packet, and its timestamps.
 
 use crate::common::rig::Measured;
 use crate::common::scene::{with_scene, Scene, ALICE_CLASS, UNTOUCHED};
@@ -11,7 +11,7 @@ use model::SampleSide;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// Both hooks, both directions: the packet is Alice's, and this is counted beside.
+/// Asserts that the packet is Alice's in both hooks and both directions, and that `notes` is counted beside.
 fn assert_alices(scene: &Scene, description: &str, packet: &Packet, notes: &str) {
     for (packet, from, skb) in [
         (packet.clone(), scene.lan, scene.to_internet()),
@@ -33,7 +33,7 @@ fn assert_alices(scene: &Scene, description: &str, packet: &Packet, notes: &str)
     }
 }
 
-/// Both hooks, both directions: the packet passes as it is, for this reason.
+/// Asserts that the packet passes unchanged in both hooks and both directions, for this reason.
 fn assert_nobodys(scene: &Scene, description: &str, frame: &[u8], reason: &str) {
     for (from, skb) in [(scene.lan, scene.to_internet()), (scene.wan, scene.to_subscriber())] {
         let xdp = scene.steer(frame, from);
@@ -47,7 +47,7 @@ fn assert_nobodys(scene: &Scene, description: &str, frame: &[u8], reason: &str) 
     }
 }
 
-/// The timestamps are found: `packet(tsval, tsecr)` opens a sample, its reply ends it.
+/// Asserts that the timestamps are found: `packet(tsval, tsecr)` opens a sample, and its reply ends it.
 fn assert_measured(scene: &Scene, description: &str, packet: impl Fn(u32, u32) -> Packet) {
     const RTT: Duration = Duration::from_millis(7);
     let up = |tsval, tsecr| {
@@ -105,7 +105,7 @@ fn what_is_not_ip_passes_unclassified() {
     });
 }
 
-/// A frame with one byte changed, counted from the IP header.
+/// Returns a frame with one byte changed, counted from the IP header.
 fn broken(packet: Packet, at: isize, value: u8) -> Vec<u8> {
     let mut frame = packet.build();
     frame[packet.layout().network.wrapping_add_signed(at)] = value;
@@ -209,8 +209,8 @@ fn ipv6_extension_headers() {
     });
 }
 
-/// Longer than the parser follows: whose packet it is stays certain, and no RTT is made up from
-/// the bytes inside (an offset that wraps would find a TCP header there).
+/// With headers longer than the parser follows, the subscriber is still known, and no RTT is made up from the bytes inside.
+/// (An offset that wraps would find a TCP header there.)
 #[test]
 fn ipv6_chains_beyond_the_limits_give_no_rtt() {
     use Extension::{Authentication, Destination, HopByHop};
@@ -230,7 +230,7 @@ fn ipv6_chains_beyond_the_limits_give_no_rtt() {
             let packet = packet.payload(600);
             let mut frame = packet.build();
             let layout = packet.layout();
-            // A TCP header wherever a wrapped offset may look for one.
+            // A TCP header at every place where a wrapped offset may look.
             let decoy = segment(true, 9999, 20, 10);
             let tcp = &decoy.build()[decoy.layout().transport..];
             for offset in [layout.transport & 0x1ff, layout.transport & 0xff] {

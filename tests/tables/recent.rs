@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Samples on their way to the record: readers see them at once, and none twice.
+//! Recent samples, which are not in the record yet: readers see them at once, and none twice.
 
 use crate::common::names::rtt_handle;
 use crate::common::rig::{get, LoadOptions, RECENT_LINES};
@@ -10,11 +10,11 @@ use model::SampleSide;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-/// As the loader sets it up.
+/// The options of the loader.
 const RECENT: LoadOptions = LoadOptions { recent_samples: 12, ..LoadOptions::DEFAULT };
 const RTT: Duration = Duration::from_millis(20);
 
-/// What the record itself holds, without the samples on their way.
+/// Returns the number of samples in the record itself, without the recent ones.
 fn flushed(scene: &Scene) -> u64 {
     let bytes = get(&scene.cpp_rtt, &ALICE_CLASS.to_ne_bytes());
     let record = bytes.map(|bytes| crate::common::test_run::from_bytes::<rtt_handle>(&bytes));
@@ -56,7 +56,7 @@ fn an_epoch_takes_its_own_samples_only() {
     });
 }
 
-/// Two handles whose minors fall on one line of the CPU.
+/// Two handles use the same line of recent samples.
 #[test]
 fn handles_that_share_a_line_lose_nothing() {
     with_scene_of(RECENT, |scene| {
@@ -98,7 +98,7 @@ fn converted(record: &rtt_handle) -> cpumap_pping::abi::RttHandle {
     cpumap_pping::abi::from_bytes(&crate::common::test_run::as_bytes(record))
 }
 
-/// Totals only grow for a reader who reads while both CPUs write, and end at what was counted.
+/// Totals only grow for a reader while both CPUs write, and end at the counters' values.
 #[test]
 fn readers_beside_writers_see_each_sample_once() {
     with_scene_of(RECENT, |scene| {

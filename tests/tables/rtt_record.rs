@@ -21,7 +21,7 @@ fn ns(units: u32) -> u64 {
     u64::from(units) << limits::SLOT_UNIT_BITS
 }
 
-/// Which epoch holds this moment: number, as the header defines it.
+/// Returns the number of the epoch of this moment, as the header defines it.
 fn epoch_of(now: Duration) -> u32 {
     let tick = now.as_nanos() as u64 >> limits::RTT_TICK_BITS;
     ((u128::from(tick) * u128::from(limits::RTT_EPOCH_FACTOR)) >> 32) as u32
@@ -32,7 +32,7 @@ fn histogram(record: &rtt_handle, side: SampleSide, index: usize) -> Vec<u64> {
     (0..BUCKETS).map(|bucket| words[bucket / 4] >> (bucket % 4 * 16) & 0xffff).collect()
 }
 
-/// The harmonic middle of a bucket's edges: the number that is nowhere further off than any other.
+/// Returns the harmonic mean of a bucket's edges: the value with the smallest largest relative error.
 fn middle(bucket: usize) -> f64 {
     let edge = |k: usize| {
         let octaves = limits::HIST_FIRST_OCTAVE as f64;
@@ -64,7 +64,7 @@ fn the_buckets_middle_is_within_5_percent_from_200_us_to_4_s() {
     });
 }
 
-/// The bucket of the only sample.
+/// Returns the bucket of the only sample.
 fn last_bucket(scene: &Scene, index: usize) -> usize {
     let counts = histogram(&record(scene), SampleSide::Internet, index);
     assert_eq!(counts.iter().sum::<u64>(), 1, "{counts:?}");
@@ -160,7 +160,7 @@ fn epochs_rotate_by_the_first_sample_and_keep_60_s() {
             &handle.epoch[SampleSide::Internet as usize],
         );
         assert_eq!(total.count, 20, "totals only grow");
-        // A pause longer than the window: only the current epoch is written, the rest is told by its number.
+        // After a pause longer than the window only the current epoch is written; the others have old numbers.
         scene.advance(Duration::from_secs(600));
         meter.data(); // takes the idle flow up again
         meter.sample(Duration::from_millis(1));
@@ -202,7 +202,7 @@ fn the_65536th_sample_of_a_bucket_is_carried() {
         let index = epoch_of(scene.now()) as usize % EPOCHS;
         let bucket = last_bucket(scene, index);
         let place = |bucket: usize| (bucket / 4, bucket % 4 * 16);
-        // Every neighbour at its edge: a carry that spills over shows.
+        // All neighbours are at their limit, so a carry that spills over shows.
         for bucket in bucket - 4..=bucket + 4 {
             let mut full = record(scene);
             let epochs = &mut full.epoch[SampleSide::Internet as usize];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! XDP: whose frame is it, and which CPU takes it.
+//! XDP: the subscriber of a frame, and the CPU that takes it.
 
 use crate::common::rig::{cpus, LoadOptions};
 use crate::common::scene::{
@@ -16,7 +16,7 @@ fn udp(source: IpAddr, destination: IpAddr) -> Vec<u8> {
     Packet::new(source, destination).udp(1000, 53).payload(20).build()
 }
 
-/// Verdict REDIRECT with this class.
+/// Asserts that XDP redirects the frame and hands this class on.
 fn assert_steered(scene: &Scene, description: &str, frame: &[u8], from: u32, tc_handle: u32) {
     let outcome = scene.steer(frame, from);
     assert_eq!(outcome.counters.fate(), "xdp_redirected", "{description}");
@@ -175,7 +175,7 @@ fn what_our_tools_change_is_seen_by_the_next_packet() {
 
 #[test]
 fn the_cache_answers_for_the_address_and_no_other() {
-    // One entry: every address takes it from the one before.
+    // The cache has one entry: every address replaces the one before.
     with_scene_of(LoadOptions { cache_entries: 1, ..LoadOptions::default() }, |scene| {
         for _ in 0..3 {
             assert_steered(scene, "Alice", &udp(ALICE, SERVER), scene.lan, ALICE_CLASS);
@@ -192,7 +192,7 @@ fn the_cache_answers_for_the_address_and_no_other() {
 fn metadata_goes_where_there_is_room() {
     with_scene(|scene| {
         let frame = udp(ALICE, SERVER);
-        // A test run leaves no way to fill the headroom up: it takes 216 bytes, the driver has 255.
+        // A test run takes at most 216 bytes of metadata, so it cannot fill the headroom of 255 bytes.
         for (foreign, room) in [(4, true), (32, true), (204, true)] {
             let outcome = scene.steer_behind(&vec![0xee; foreign], &frame, scene.lan);
             assert_eq!(outcome.verdict, XDP_REDIRECT, "{foreign} bytes before ours");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Every fixture cut at every byte: never a drop, never somebody else's class.
+//! Every fixture cut at every byte: never a drop, never another subscriber's class.
 //!
 //! A test run takes 14 bytes or more; shorter frames do not reach either hook.
 
@@ -9,29 +9,29 @@ use crate::common::test_run::{refused, TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::fixtures;
 use lab::packet::Packet;
 
-/// What a frame of this length has to come to, in both hooks.
-struct Expected {
+/// The fates of a frame of this length, in both hooks.
+struct ExpectedFates {
     fate: [&'static str; 2],
-    /// What TC may count beside.
+    /// The counters that may rise in TC beside the fate.
     notes: &'static [&'static str],
 }
 
-fn expected(frame: &[u8], packet: &Packet, length: usize) -> Expected {
+fn expected(frame: &[u8], packet: &Packet, length: usize) -> ExpectedFates {
     let layout = packet.layout();
-    // The fixed header, and IPv4's options: where whose packet it is becomes certain.
+    // The programs need the fixed header and IPv4's options to know whose packet it is.
     let known = match frame[layout.network] >> 4 {
         4 => layout.network + usize::from(frame[layout.network] & 15) * 4,
         _ => layout.network + 40,
     };
     if length < known {
-        return Expected { fate: ["xdp_truncated", "tc_truncated"], notes: &[""] };
+        return ExpectedFates { fate: ["xdp_truncated", "tc_truncated"], notes: &[""] };
     }
     let notes: &[&str] = if length < frame.len() {
         &["", "rtt_tcp_truncated", "rtt_no_ports"]
     } else {
         &["", "rtt_no_ports", "rtt_no_timestamps"]
     };
-    Expected { fate: ["xdp_redirected", "tc_classified"], notes }
+    ExpectedFates { fate: ["xdp_redirected", "tc_classified"], notes }
 }
 
 fn check(scene: &Scene, name: &str, packet: &Packet, up: bool) {
@@ -73,7 +73,7 @@ fn every_fixture_at_every_byte() {
     });
 }
 
-/// TCP that is cut short is always counted, whatever it is cut in.
+/// Truncated TCP is always counted, wherever it is cut.
 #[test]
 fn cut_tcp_is_counted() {
     with_scene(|scene| {

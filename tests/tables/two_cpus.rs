@@ -16,7 +16,7 @@ fn send(rig: &Rig, packet: &[u8], skb: SkbCtx) {
     rig.classify_quickly(packet, skb, 1);
 }
 
-/// Counter and record agree on the number of samples.
+/// Asserts that counters and record agree on the number of samples.
 fn assert_totals(scene: &Scene, counts: &Counts) {
     let record = scene.records()[&ALICE_CLASS];
     for (side, name) in [(0, "rtt_subscriber"), (1, "rtt_internet")] {
@@ -101,8 +101,8 @@ fn one_edge_one_slot() {
     });
 }
 
-/// One CPU has the one direction, one the other, and a third party moves the clock: no RTT is
-/// longer than the run or is made up, and nothing is lost unseen.
+/// Each CPU sees one direction while the clock moves: no RTT is longer than the run or made up, and every TSval is
+/// accounted for.
 #[test]
 fn each_cpu_a_direction() {
     with_scene(|scene| {
@@ -114,7 +114,7 @@ fn each_cpu_a_direction() {
                 let last = &last;
                 spawn_in_scene(scope, cpu, move || {
                     for tsval in 101..101 + 10 * ROUNDS {
-                        // Echo what the other side sent last, as a receiver would.
+                        // Echo the last TSval of the other side, as a receiver does.
                         let echo = last[1 - cpu].load(SeqCst);
                         let packet = segment(false, 1000, tsval, echo).payload(10);
                         if cpu == 0 {
@@ -138,8 +138,8 @@ fn each_cpu_a_direction() {
             let max = record.epoch[side].iter().map(|epoch| epoch.max).max().unwrap_or(0);
             assert!(u64::from(max) << 3 <= run, "{name}: {max} units in a run of {run} ns");
         }
-        // Each direction opened 10 × ROUNDS - 1 TSvals at most; what became of them adds up, but for
-        // the four that may still be waited for.
+        // Each direction opened at most 10 × ROUNDS - 1 TSvals. Each is accounted for, except up to four that still wait
+        // for their echo.
         let ends = [
             "rtt_subscriber",
             "rtt_internet",
@@ -168,7 +168,7 @@ fn ways_change_hands() {
         std::thread::scope(|scope| {
             for cpu in 0..2u16 {
                 spawn_in_scene(scope, cpu.into(), move || {
-                    // Each flow's TSvals are its own: a sample of another's would need the same number.
+                    // No two flows have the same TSval, so no echo can match another flow's.
                     for n in 0..ROUNDS {
                         let port = 1000 + 20 * cpu + (n % 20) as u16;
                         let tsval = u32::from(port) * 100_000 + n;

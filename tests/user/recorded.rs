@@ -9,13 +9,13 @@ use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
 
-/// What happened in the run is in it, whatever the golden texts say.
+/// The recorded text has what happened in the run.
 #[test]
 fn the_run_is_told_as_it_was() {
     check_the_run(&array(&fs::read_to_string(data("run.json")).unwrap()));
 }
 
-/// What the README shows of the run is what it says.
+/// The lines that the README shows of the run are in the recorded text.
 #[test]
 fn the_readme_shows_the_run() {
     let readme = fs::read_to_string(data("../../README.md")).unwrap();
@@ -50,13 +50,13 @@ fn the_formats_agree() {
     }
 }
 
-/// `number / 10^digits`
+/// Returns `number / 10^digits`.
 fn decimal(number: u64, digits: u32) -> String {
     let unit = 10_u64.pow(digits);
     format!("{}.{:0width$}", number / unit, number % unit, width = digits as usize)
 }
 
-/// The four fields of a line: time, RTT and least RTT in seconds with nine decimals, the flow.
+/// Checks the four fields of a line: time, RTT and least RTT in seconds with nine decimals, and the flow.
 fn check_ppviz(event: &Value, line: &str) {
     let fields: Vec<&str> = line.split(' ').collect();
     let seconds = |name: &str| decimal(event[name].as_u64().unwrap(), 9);
@@ -84,7 +84,7 @@ fn jq_reads_it() {
     for (name, slurp) in [("run.json", "-c"), ("run.jsonl", "-s")] {
         assert_eq!(jq(&[slurp, "[.[].rtt // 0] | add"], name), format!("{rtts}\n"));
     }
-    // As numbers, which jq may hold in 64 bits of floating point: what is below 2^53 survives.
+    // jq may hold numbers in 64 bits of floating point: compare the number of elements only.
     let same = jq(&["-c", "."], "run.json");
     assert_eq!(array(&same).len(), events.len());
     let subnets = jq(&["-c", "[.[].ip_prefix // empty] | unique | length"], "run.aggregates.json");

@@ -7,6 +7,7 @@
 /// # Panics
 ///
 /// When the process is not root; the message names the remedy.
+#[track_caller]
 pub fn require_root() {
     assert!(
         is_root(),
@@ -20,6 +21,7 @@ pub fn require_root() {
 /// # Panics
 ///
 /// When the program is in no folder of `PATH`; the message names the remedy.
+#[track_caller]
 pub fn require_tool(program: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     assert!(
@@ -33,6 +35,7 @@ pub fn require_tool(program: &str) {
 /// # Panics
 ///
 /// When the machine has too few CPUs.
+#[track_caller]
 pub fn require_cpus(count: usize) {
     // Not what this thread may use: the tests of the packet path run on one CPU.
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();

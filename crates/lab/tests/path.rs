@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Two hosts through two delay lines and a shaper, in every way the shaper can stand between them.
+//! Two hosts, two delay lines and a shaper that routes, bridges, or handles encapsulations.
 
 use lab::{traffic, Amount, Encapsulation, Flow, Lab, Plan, Server, Subscriber, UdpReceiver};
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Alice 5 ms, the internet 20 ms.
+/// Returns a plan with alice at 5 ms and the internet at 20 ms.
 fn plan() -> Plan {
     Plan::new([Subscriber::new("alice", 1).rtt(5 * MS)]).internet_rtt(20 * MS)
 }
 
-/// TCP over both families: the ping-pong sees 25 ms within 1 ms + 5 %, an upload and a download arrive whole.
+/// Asserts that TCP over both families has an RTT of 25 ms within 1 ms + 5 %, and that transfers arrive whole.
 fn check_path(plan: Plan) {
     lab::require_root();
     let lab = Lab::build(plan).unwrap();
@@ -24,7 +24,7 @@ fn check_path(plan: Plan) {
         let ping_pong = run(Flow::request_response(30, 2 * MS));
         println!("{address}: {:?}", ping_pong.client);
         assert_eq!(ping_pong.exchanges.len(), 30);
-        // On a busy machine the hosts answer late now and then; their best is the path.
+        // On a busy machine the hosts answer late now and then; the smallest RTT is the path's.
         let best = ping_pong.exchanges.iter().min().copied().unwrap_or_default();
         for rtt in [ping_pong.client.min_rtt, best] {
             assert!(rtt >= 25 * MS, "{address}: {ping_pong:?}");
@@ -131,8 +131,8 @@ fn timestamps_can_be_off_at_one_end() {
     }
 }
 
-/// Who thinks for less than the 40 ms of a delayed ACK acknowledges an answer with the next request,
-/// unless hosts are prompt.
+/// A host that pauses for less than the 40 ms of a delayed ACK acknowledges an answer with its next request, unless the
+/// plan asks for prompt ACKs.
 #[test]
 fn prompt_acks() {
     lab::require_root();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Namespaces keep to themselves and go away.
+//! Sandboxes and labs have namespaces of their own, which end with them.
 
 use lab::{htb_class_stats, mq_htb, HtbClass, Lab, Plan, Sandbox, Subscriber};
 use std::fs;
@@ -80,7 +80,7 @@ fn the_shaper_has_queues_and_classes() {
 fn an_idle_lab_uses_no_cpu() {
     lab::require_root();
     let _lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
-    // utime and stime of the delay lines only: other tests run in this process at the same time.
+    // Sum utime and stime of the delay lines only: other tests run in this process at the same time.
     let ticks = || -> u64 {
         let tasks = names("/proc/self/task").into_iter();
         let stats =

@@ -93,7 +93,7 @@ fn slot_times_wrap_at_34_s_without_a_false_sample() {
     });
 }
 
-/// Until 80 s after boot the untouched epochs of a new record are in the window: they have no sample.
+/// Until 80 s after boot the window includes the untouched epochs of a new record: they have no sample.
 #[test]
 fn untouched_epochs_have_no_sample() {
     let start = Duration::from_secs(1);

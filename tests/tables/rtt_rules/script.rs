@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// One packet of a script.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct Segment {
     at: Duration,
     down: bool,
     tsval: u32,
@@ -24,17 +24,17 @@ pub struct Step {
 }
 
 /// A packet towards the subscriber at this time (ms): 1000 bytes of data with ACK.
-pub fn down(ms: f64, tsval: u32, tsecr: u32) -> Step {
+pub fn down(ms: f64, tsval: u32, tsecr: u32) -> Segment {
     let at = Duration::from_secs_f64(ms / 1000.0);
-    Step { at, down: true, tsval, tsecr, flags: ACK, payload: 1000, gives: None }
+    Segment { at, down: true, tsval, tsecr, flags: ACK, payload: 1000, gives: None }
 }
 
 /// A packet towards the internet at this time (ms): 1000 bytes of data with ACK.
-pub fn up(ms: f64, tsval: u32, tsecr: u32) -> Step {
-    Step { down: false, ..down(ms, tsval, tsecr) }
+pub fn up(ms: f64, tsval: u32, tsecr: u32) -> Segment {
+    Segment { down: false, ..down(ms, tsval, tsecr) }
 }
 
-impl Step {
+impl Segment {
     /// The packet without payload.
     pub fn pure(self) -> Self {
         self.payload(0)
@@ -54,7 +54,7 @@ impl Step {
     }
 }
 
-/// Who plays a script: the IP version, which end is the subscriber, and the port.
+/// The IP version of a play, its direction, and its port.
 #[derive(Clone, Copy, Debug)]
 struct Cast {
     ipv6: bool,
@@ -63,25 +63,25 @@ struct Cast {
 }
 
 impl Cast {
-    fn packet(self, step: &Step) -> Vec<u8> {
+    fn packet(self, step: &Segment) -> Vec<u8> {
         let (subscriber, server) = if self.ipv6 { (ALICE6, SERVER6) } else { (ALICE, SERVER) };
         let tcp = Tcp::new(self.port, 443).flags(step.flags).timestamps(step.tsval, step.tsecr);
         let packet = Packet::new(subscriber, server).tcp(tcp).payload(step.payload);
         if self.is_down(step) { packet.reply() } else { packet }.build()
     }
 
-    fn is_down(self, step: &Step) -> bool {
+    fn is_down(self, step: &Segment) -> bool {
         step.down != self.exchanged
     }
 
-    fn expected(self, step: &Step) -> Vec<Measured> {
+    fn expected(self, step: &Segment) -> Vec<Measured> {
         let side = if self.is_down(step) { SampleSide::Internet } else { SampleSide::Subscriber };
         step.gives.map(|rtt| Measured { handle: ALICE_CLASS, side, rtt }).into_iter().collect()
     }
 }
 
-/// Sends each packet at its time, checks its samples, and returns what was counted on the way.
-fn play(scene: &Scene, description: &str, cast: Cast, steps: &[Step]) -> Counts {
+/// Sends each packet at its time, checks its samples, and returns the counters' rise.
+fn play(scene: &Scene, description: &str, cast: Cast, steps: &[Segment]) -> Counts {
     let (start, before) = (scene.now(), scene.counters());
     for (index, step) in steps.iter().enumerate() {
         scene.advance(start + step.at - scene.now());
@@ -96,7 +96,7 @@ fn play(scene: &Scene, description: &str, cast: Cast, steps: &[Step]) -> Counts 
 }
 
 /// Plays a script four times, each in a flow of its own. `counted` leaves the samples out.
-pub fn check(scene: &Scene, port: u16, description: &str, counted: &str, steps: &[Step]) {
+pub fn check(scene: &Scene, port: u16, description: &str, counted: &str, steps: &[Segment]) {
     for (ipv6, exchanged) in [(false, false), (true, false), (false, true), (true, true)] {
         let cast = Cast { ipv6, exchanged, port: port + 10_000 * u16::from(exchanged) };
         let counts = play(scene, description, cast, steps);
@@ -109,10 +109,10 @@ pub fn check(scene: &Scene, port: u16, description: &str, counted: &str, steps: 
 }
 
 /// A description, the counters that rise beside the samples, and a script.
-pub type Row = (&'static str, &'static str, Vec<Step>);
+pub type Row = (&'static str, &'static str, Vec<Segment>);
 
 /// Puts one packet of each direction in front of a script: the next greater TSval is an edge.
-pub fn joined(rest: &[Step]) -> Vec<Step> {
+pub fn joined(rest: &[Segment]) -> Vec<Segment> {
     let mut steps = vec![down(0.0, 10, 0).pure(), up(0.0, 10, 0).pure()];
     steps.extend_from_slice(rest);
     steps
