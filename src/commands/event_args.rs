@@ -35,8 +35,8 @@ pub struct EventArgs {
     #[arg(help_heading = HEADING)]
     rtt_type: Option<RttType>,
 
-    /// Write to FILE, not to standard output. Appends to it, but --format json overwrites it. On
-    /// SIGHUP opens it again
+    /// Write to FILE, not to standard output. Appends to FILE; --format json overwrites it. SIGHUP
+    /// opens FILE again
     #[arg(long, short = 'w', value_name = "FILE", allow_hyphen_values = true)]
     #[arg(help_heading = HEADING)]
     write: Option<PathBuf>,

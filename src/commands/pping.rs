@@ -79,7 +79,8 @@ pub struct PpingArgs {
     #[arg(long, short, value_name = "IF", allow_hyphen_values = true)]
     interface: Option<String>,
 
-    /// Read a capture instead: pcap or pcapng, plain or gzipped; - is standard input
+    /// Read a capture instead, on its own clock: pcap or pcapng, plain or gzipped; - is standard
+    /// input
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     read: Option<PathBuf>,
 

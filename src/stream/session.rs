@@ -92,7 +92,7 @@ struct Session<'a> {
     counters: StreamCounters,
 }
 
-/// A [`Product`] in the making.
+/// The state of a [`Product`].
 enum ProductState {
     Events {
         sides: Sides,

@@ -99,7 +99,7 @@ fn plan(request: &ManyRequest, current: &[Mapping], lines: Vec<EditLine>) -> Res
         repeated.iter().map(|repeated| {
             let changes::Repeated { line, before, prefix } = repeated;
             format!(
-                "{} line {line}: {prefix} is also on line {before}: the last line applies",
+                "{} line {line}: {prefix} was on line {before} already: the last line counts",
                 request.source
             )
         })
