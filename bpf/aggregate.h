@@ -28,7 +28,7 @@ struct counted {
 static __always_inline void count_protocol(const struct counted *at, enum stream_counter packets)
 {
 	stream_count(at->stats, packets, at->packets);
-	stream_count(at->stats, packets + 1, at->bytes); /* stream_counters.def pairs them */
+	stream_count(at->stats, packets + 1, at->bytes); /* the pair in stream_counters.def */
 }
 
 static __always_inline enum stream_counter protocol_counter(__u8 protocol)
@@ -63,7 +63,7 @@ static __always_inline enum stream_class class_of(const struct packet *packet)
 	return STREAM_CLASS_TCP_OTHER;
 }
 
-/* The first `length` bits of half an address in network order. */
+/* Keeps the first `length` bits of half an address in network order. */
 static __always_inline __u64 mask_half(__u64 half, __u32 length)
 {
 	if (length >= 64)

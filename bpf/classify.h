@@ -2,9 +2,9 @@
 /*
  * TC, egress of both NICs: TX queue, HTB class, then the RTT.
  *
- * skb->priority is a tc handle here: HTB takes it as the class where its major
- * is the qdisc's. queue_mapping counts from 1 and picks mq's child; the two
- * must agree, or the packet falls into the HTB default class.
+ * skb->priority is a tc handle here: HTB takes it as the class if its major is the
+ * qdisc's. queue_mapping counts from 1 and picks mq's child. If the two disagree,
+ * the packet goes into HTB's default class.
  */
 #ifndef CPP_CLASSIFY_H
 #define CPP_CLASSIFY_H
@@ -40,7 +40,7 @@ struct egress {
 	__u32 cpu;
 };
 
-/* The queue of `cpu`, and the HTB major that goes with it; 0: not configured. */
+/* Sets the queue of `cpu`. Returns the HTB major of that queue; 0: not configured. */
 static __always_inline __u16 set_queue(struct egress *egress, __u32 cpu)
 {
 	struct txq_config *txq = bpf_map_lookup_elem(&map_txq_config, &cpu);
@@ -53,8 +53,8 @@ static __always_inline __u16 set_queue(struct egress *egress, __u32 cpu)
 	return txq->htb_major;
 }
 
-/* This host's own packets, and those that something before us has classed:
- * the minor stays, the major becomes this CPU's. True: done. */
+/* Packets of this host, and packets that another program has classed, keep their minor
+ * and get the major of this CPU. Returns true for such a packet. */
 static __always_inline bool keep_minor(struct egress *egress, __u16 major)
 {
 	__u32 minor = TC_HANDLE_MINOR(egress->skb->priority);
@@ -73,9 +73,9 @@ static __always_inline bool keep_minor(struct egress *egress, __u16 major)
 	return true;
 }
 
-/* XDP looked the subscriber up, if the frame came in by the other side. (A
- * frame between two subscribers leaves by the side it came from: XDP looked up
- * the sender, and the class here is the receiver's.) */
+/* Takes the mapping that XDP looked up, if the frame came in by the other side. A frame
+ * between two subscribers leaves by the side it came from: XDP looked up the sender, but
+ * the class is the receiver's. */
 static __always_inline bool mapping_handed_on(const struct egress *egress, struct mapping *mapping)
 {
 	const struct xdp_metadata *metadata = tc_handed_on(egress->skb);
@@ -95,7 +95,7 @@ static __always_inline void apply(struct egress *egress, const struct mapping *m
 		return;
 	}
 	if (mapping->cpu != egress->cpu) {
-		/* Queue and class must agree, whatever CPU this is. */
+		/* Queue and class must agree, so the queue is that of the mapping's CPU. */
 		count(egress->stats, COUNT_tc_wrong_cpu);
 		set_queue(egress, mapping->cpu);
 	}
@@ -117,7 +117,7 @@ static __always_inline void count_unclassified(struct stats *stats, enum parse_r
 		count(stats, COUNT_tc_not_ip);
 }
 
-/* Class of a packet whose direction and subscriber are known: its tc handle. */
+/* Classifies an IP packet that is not ours. Returns its tc handle; 0: no class. */
 static __always_inline __u32 classify_packet(struct egress *egress, const struct ip_packet *ip)
 {
 	struct mapping mapping = {};
@@ -163,7 +163,7 @@ static __always_inline void measure(const struct egress *egress, const struct pa
 		return;
 	rtt_packet(&packet->ip, &packet->segment, &at, &result);
 	if (result.rtt)
-		/* Data that left towards the subscriber (0) was echoed by it. */
+		/* The subscriber's echo leaves in direction 1. */
 		rtt_record(tc_handle, at.dir ? SIDE_SUBSCRIBER : SIDE_INTERNET, result.rtt,
 			   result.now, at.cpu, at.stats);
 	if (result.tag)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The RTT record of a tc handle: what user space reads, and never has to
- * clean. Each side rotates through RTT_EPOCHS epochs; the first sample of a new
- * epoch resets the oldest.
+ * The RTT record of a tc handle. User space reads it and never has to clean it:
+ * each side rotates through RTT_EPOCHS epochs, and the first sample of a new epoch
+ * resets the oldest.
  */
 #ifndef CPP_HISTOGRAM_H
 #define CPP_HISTOGRAM_H
@@ -18,8 +18,8 @@
 #include "stats.h"
 #include "verifier.h"
 
-/* ceil(2^31 * 2^(k/7)): where bucket k of an octave starts, in a mantissa whose
- * top bit is set. */
+/* ceil(2^31 * 2^(k/7)): the start of bucket k of an octave, as a mantissa whose top bit
+ * is set. */
 #define MANTISSA_1 0x8d52ce21U
 #define MANTISSA_2 0x9c08a3b2U
 #define MANTISSA_3 0xac467520U
@@ -27,6 +27,7 @@
 #define MANTISSA_5 0xd2017f76U
 #define MANTISSA_6 0xe7dd818eU
 
+/* Returns floor(log2(value)). */
 static __always_inline __u32 octave_of(__u32 value)
 {
 	__u32 octave = 0;
@@ -50,6 +51,7 @@ static __always_inline __u32 octave_of(__u32 value)
 	return octave + (value >> 1);
 }
 
+/* Returns which of the seven buckets of its octave a mantissa is in. */
 static __always_inline __u32 octave_part(__u32 mantissa)
 {
 	if (mantissa < MANTISSA_4) {
@@ -62,7 +64,7 @@ static __always_inline __u32 octave_part(__u32 mantissa)
 	return 6;
 }
 
-/* Bucket of an RTT in slot units: 0 below the range, HIST_BUCKETS - 1 above. */
+/* Returns the bucket of an RTT in slot units: 0 below the range, HIST_BUCKETS - 1 above. */
 static __always_inline __u32 hist_bucket(__u32 rtt)
 {
 	__s32 octave, bucket;
@@ -77,7 +79,25 @@ static __always_inline __u32 hist_bucket(__u32 rtt)
 	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
 }
 
-/* Bucket passed 65535: remember 65536 of it beside the histogram. */
+/*
+ * Returns the addition to rtt_epoch.carry that notes 65536 more samples of a bucket: to
+ * the bucket's pair, else to a free one. 0: there is no pair for it.
+ */
+static __always_inline __u64 carry_step(__u64 carry, __u32 bucket)
+{
+#pragma unroll
+	for (int i = 0; i < HIST_CARRIES; i++) {
+		__u32 shift = 16 * i, pair = carry >> shift & 0xffff;
+
+		if (!pair)
+			return ((__u64)(bucket + 1) << 8 | 1) << shift;
+		if (pair >> 8 == bucket + 1 && (pair & 0xff) != 0xff)
+			return 1ULL << shift;
+	}
+	return 0;
+}
+
+/* A bucket has passed 65535: notes 65536 of its samples beside the histogram. */
 VERIFY_ONCE int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
 {
 	struct stats *stats = stats_of(cpu);
@@ -85,17 +105,8 @@ VERIFY_ONCE int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
 	if (!epoch || !stats)
 		return 0;
 	for (int try = 0; try < CAS_TRIES; try++) {
-		__u64 old = *(volatile __u64 *)&epoch->carry, add = 0;
+		__u64 old = READ_U64(epoch->carry), add = carry_step(old, bucket);
 
-#pragma unroll
-		for (int i = 0; i < HIST_CARRIES; i++) {
-			__u32 pair = old >> (16 * i) & 0xffff;
-
-			if (!add && pair >> 8 == bucket + 1 && (pair & 0xff) != 0xff)
-				add = 1ULL << (16 * i);
-			if (!add && !pair)
-				add = ((__u64)(bucket + 1) << 8 | 1) << (16 * i);
-		}
 		if (!add)
 			break;
 		if (__sync_val_compare_and_swap(&epoch->carry, old, old + add) == old)
@@ -105,10 +116,8 @@ VERIFY_ONCE int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
 	return 0;
 }
 
-/*
- * One sample into an epoch's histogram. Four 16-bit counters share a word, since
- * BPF has no smaller atomics.
- */
+/* Adds a sample to an epoch's histogram. Four 16-bit counters share a word, because BPF
+ * has no smaller atomics. */
 VERIFY_ONCE int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
 {
 	__u32 bucket = hist_bucket(rtt), shift = HIST_SHIFT(bucket), word = HIST_WORD(bucket);
@@ -119,7 +128,7 @@ VERIFY_ONCE int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
 	old = __sync_fetch_and_add(&epoch->hist[word], 1ULL << shift);
 	if ((old >> shift & 0xffff) != 0xffff)
 		return 0;
-	if (shift < 48) /* take the overflow back out of the next counter */
+	if (shift < 48) /* the overflow went into the next counter: take it out */
 		__sync_fetch_and_add(&epoch->hist[word], -(1ULL << (shift + 16)));
 	hist_carry(epoch, bucket, cpu);
 	return 0;
@@ -135,8 +144,8 @@ static __always_inline void epoch_reset(struct rtt_epoch *epoch)
 	epoch->last_tick = 0;
 }
 
-/* Makes `epoch` number `wanted`. False: another CPU is at it and does not get
- * done, or has moved on to a later one. */
+/* Makes `epoch` number `wanted`. Returns false if another CPU resets it for too long, or
+ * has made it a later one. */
 static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u32 wanted)
 {
 	for (int try = 0; try < 32; try++) {
@@ -160,8 +169,8 @@ static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u32 wanted)
 
 static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
 {
-	/* Number 0 is that of the first 20 s after boot, and in the window for
-	 * 80: all are epochs without a sample from the start. */
+	/* Number 0 is that of the first 20 s after boot, and is in the window for 80 s. So
+	 * even a new record must read as epochs without a sample. */
 	OFF_STACK struct rtt_handle empty = {
 		.epoch[0 ... 1][0 ... RTT_EPOCHS - 1].min = ~0U,
 	};
@@ -169,7 +178,7 @@ static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
 
 	if (handle)
 		return handle;
-	/* Two CPUs may both come here: BPF_NOEXIST, and then whoever's it is. */
+	/* Two CPUs may do this at once: the second update fails, and both find the first's. */
 	bpf_map_update_elem(&cpp_rtt, &tc_handle, &empty, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&cpp_rtt, &tc_handle);
 }
@@ -183,9 +192,9 @@ struct side_sum {
 };
 
 /*
- * Adds a line's samples of one side to the handle's record: each of them to the
- * histogram, the rest at once. An epoch that the window has left behind gets
- * none, the totals all.
+ * Adds a line's samples of one side to the handle's record: each sample to the
+ * histogram, but only their sums to the other fields. Samples of an epoch that the
+ * window has left behind count in the totals only.
  */
 VERIFY_ONCE int side_record(struct rtt_handle *handle, const struct rtt_recent *line, __u32 side,
 			    __u32 cpu)

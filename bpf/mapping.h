@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Whose packet is it? The longest-prefix map costs 130 to 260 ns a look-up, so
- * each CPU keeps a direct-mapped cache of answers in front of it, misses
- * ("nobody's") included. An answer lives until the mapping's generation moves
- * (our own tools raise it after each change) or for config.cache_ttl_jiffies,
- * less than a second, because bpftool and other tools do not raise it.
+ * The subscriber of a packet. A look-up in the longest-prefix map costs 130 to 260 ns, so
+ * each CPU keeps a direct-mapped cache of answers in front of it; "unmapped" is an
+ * answer, too. An answer is valid until the mapping's generation changes (our own tools
+ * raise it after each change), but no longer than config.cache_ttl_jiffies, less than a
+ * second, because bpftool and other tools do not raise the generation.
  */
 #ifndef CPP_MAPPING_H
 #define CPP_MAPPING_H
@@ -29,7 +29,7 @@ struct mapping {
 /*
  * Neighbouring addresses (IPv4), and neighbouring /64s or /56s (IPv6), have
  * neighbouring slots: providers number their subscribers one after the other,
- * and these then share cache lines and pages. What is above 14 bits is mixed in.
+ * and these then share cache lines and pages. The bits above the 14th are mixed in.
  */
 static __always_inline __u32 addr_cache_slot(const struct ip_addr *addr)
 {
@@ -40,7 +40,7 @@ static __always_inline __u32 addr_cache_slot(const struct ip_addr *addr)
 	return (__u32)(number ^ mixed >> 40) & config.cache_mask;
 }
 
-/* The map itself: the longest prefix, else the default entry. */
+/* Asks the map itself: the longest prefix, else the default entry. */
 static __always_inline struct mapping mapping_read(const struct ip_addr *addr)
 {
 	struct mapping mapping = { .state = MAPPING_UNMAPPED };
@@ -73,6 +73,7 @@ static __always_inline bool cache_is_fresh(const struct addr_cache *entry,
 	       jiffies - entry->jiffies < config.cache_ttl_jiffies;
 }
 
+/* Asks the cache, then the map. */
 static __always_inline struct mapping mapping_of(const struct ip_addr *addr, __u32 cpu,
 						 struct stats *stats)
 {
@@ -84,7 +85,7 @@ static __always_inline struct mapping mapping_of(const struct ip_addr *addr, __u
 
 	if (!control || !entry)
 		return mapping_read(addr);
-	/* Read before the map: a change in between makes the entry stale, not wrong. */
+	/* Read before the map, so that a change in between makes the entry stale, not wrong. */
 	generation = *(volatile __u64 *)&control->generation;
 	if (cache_is_fresh(entry, addr, generation, jiffies)) {
 		mapping.tc_handle = entry->tc_handle;
@@ -111,8 +112,8 @@ static __always_inline enum direction direction_of(__u32 ifindex)
 	return direction ? *direction : DIRECTION_NONE;
 }
 
-/* The subscriber's end of a packet that leaves by an interface that faces
- * `egress`, or came in by one that faces the other way. */
+/* Returns the subscriber's address in a packet that leaves by an interface that faces
+ * `egress`. */
 static __always_inline struct ip_addr subscriber_of(const struct ip_packet *ip,
 						    enum direction egress)
 {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The configuration, and the maps that every program of ours uses
- * (docs/ABI.md); shaper_maps.h and stream_maps.h have the rest. The loader sets
- * the sizes that depend on the machine.
+ * The configuration, and the maps that all our programs use (docs/ABI.md);
+ * shaper_maps.h and stream_maps.h have the others. The loader sets the sizes that
+ * depend on the machine.
  *
- * BPF_F_MMAPABLE is there for more than mmap(): it makes an array's values
- * start on a page, so that a 64-byte flow is one cache line and a CPU's
- * counters share no line with another CPU's.
+ * BPF_F_MMAPABLE serves more than mmap(): an array's values then start on a page, so
+ * that a 64-byte flow is one cache line and no two CPUs' counters share a line.
  */
 #ifndef CPP_MAPS_H
 #define CPP_MAPS_H
@@ -35,7 +34,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } cpp_control SEC(".maps");
 
-/* TCP flows and their outstanding TSvals. */
+/* Flows and their marks that wait for an echo. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DEFAULT_FLOWS / FLOW_WAYS);
@@ -44,9 +43,9 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } cpp_flow SEC(".maps");
 
-/* Counters of each CPU. (No BTF type for the value: libbpf-cargo cannot derive
- * a Default for arrays of more than 32; include/counters.def names them. Nor
- * for the key: the kernel takes both or none.) */
+/* Counters of each CPU. The value has no BTF type, because libbpf-cargo cannot derive
+ * Default for arrays of more than 32; include/counters.def names the counters. The key
+ * has none, because the kernel takes both or none. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1); /* the loader sets: possible CPUs */

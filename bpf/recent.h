@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A handle's latest samples, on one cache line of this CPU's. To add one to the
- * handle's record at once would cost four cache lines of a table that no cache
- * holds (docs/decisions/0005); so they are kept here and go there together: when the
- * line is full, when an epoch ends, or when another handle needs the line.
+ * A handle's latest samples, on one cache line of this CPU's. To add each to the
+ * handle's record at once would touch four cache lines of a table that is too large for
+ * any cache (docs/decisions/0005). So samples wait here and go there together: when
+ * the line is full, when an epoch ends, or when another handle needs the line.
  */
 #ifndef CPP_RECENT_H
 #define CPP_RECENT_H
@@ -46,12 +46,12 @@ VERIFY_ONCE int recent_flush(__u32 slot, __u32 cpu)
 		count_many(stats, COUNT_rtt_handle_full, samples);
 	}
 	__builtin_memset(line->sample, 0, sizeof(line->sample));
-	/* A full barrier: who sees this flush sees what it did. */
+	/* A full barrier: a reader that sees the flush counted sees the record with it. */
 	__sync_fetch_and_add(&line->state, (1U << RECENT_COUNT_BITS) - samples);
 	return 0;
 }
 
-/* One sample: `rtt` in slot units, `now` in ns. */
+/* Records a sample: `rtt` in slot units, `now` in ns. */
 static __always_inline void rtt_record(__u32 tc_handle, enum side side, __u32 rtt, __u64 now,
 				       __u32 cpu, struct stats *stats)
 {

@@ -85,14 +85,10 @@ static __always_inline bool moves_up(__u64 dir, __u32 mark)
 	return !(dir & FLOW_DIR_SEEN) || mark_after(mark, (__u32)dir);
 }
 
-/* Returns the word of a direction (flow->dir) after a segment. */
-static __always_inline __u64 dir_after(__u64 dir, const struct segment *segment)
+/* Returns the word of a direction (flow->dir) after a segment of `mark` that adds `flags`. */
+static __always_inline __u64 dir_after(__u64 dir, __u64 flags, __u32 mark)
 {
-	__u64 flags = (dir >> 32) << 32 | FLOW_DIR_SEEN;
-
-	if (!segment->starts)
-		flags |= FLOW_DIR_ESTABLISHED;
-	return flags | (moves_up(dir, segment->mark) ? segment->mark : (__u32)dir);
+	return (dir >> 32) << 32 | flags | (moves_up(dir, mark) ? mark : (__u32)dir);
 }
 
 /* Rule 4: the first mark that we see may not be new. */
@@ -107,11 +103,14 @@ static __always_inline bool is_edge(__u64 dir, const struct segment *segment)
  * first packet that carries the mark. */
 static __always_inline bool advance_mark(struct flow *flow, int dir, const struct segment *segment)
 {
+	/* All loaded before the loop: verifier.h, "back-edge". */
+	__u64 flags = segment->starts ? FLOW_DIR_SEEN : FLOW_DIR_SEEN | FLOW_DIR_ESTABLISHED;
 	__u64 *word = &flow->dir[pair_index(dir)];
+	__u32 mark = segment->mark;
 
 #pragma clang loop unroll(disable)
 	for (int try = 0; try < CAS_TRIES; try++) {
-		__u64 old = READ_U64(*word), new = dir_after(old, segment);
+		__u64 old = READ_U64(*word), new = dir_after(old, flags, mark);
 
 		if (new == old)
 			return false;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * The maps of the shaper. The first four are the contract's; the cpp_ ones are
- * ours (docs/ABI.md).
- */
+/* The maps of the shaper. The first four are the contract's; the maps with a name in
+ * cpp_ are ours (docs/ABI.md). */
 #ifndef CPP_SHAPER_MAPS_H
 #define CPP_SHAPER_MAPS_H
 
@@ -12,7 +10,7 @@
 #include "abi.h"
 #include "limits.h"
 
-/* Whose packet is it: subscriber address -> CPU and class. */
+/* Subscriber address -> CPU and class. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, MAX_MAPPINGS);
@@ -81,10 +79,9 @@ struct {
 } cpp_rtt_recent SEC(".maps");
 
 /*
- * Who follows: a program that is run after classification, or nothing. Never
- * pinned: when the last follower's descriptor closes, however that comes about,
- * the kernel empties it (prog_array_map_clear), and the packet path pays a
- * no-op again.
+ * The follower: a program that runs after classification, or none. Never pinned: when
+ * the follower's last descriptor closes, even by a crash, the kernel empties the
+ * map (prog_array_map_clear), and the tail call is a no-op again.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

@@ -48,7 +48,7 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct mapping *ma
 	}
 	if (config.metadata)
 		hand_on(ctx, mapping, ingress, stats);
-	/* Without an entry in cpu_map the helper returns the flags: pass. */
+	/* Without an entry in cpu_map the helper returns its flags: XDP_PASS. */
 	if (mapping->state != MAPPING_AVAILABLE ||
 	    bpf_redirect_map(&cpu_map, mapping->cpu, XDP_PASS) != XDP_REDIRECT) {
 		count(stats, COUNT_xdp_no_cpu);

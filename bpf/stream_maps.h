@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The maps of the stream: its own, never pinned, gone with the follower. */
+/* The maps of the stream. Never pinned: they go with their reader. */
 #ifndef CPP_STREAM_MAPS_H
 #define CPP_STREAM_MAPS_H
 
@@ -22,8 +22,8 @@ struct {
 	__uint(max_entries, 16 << 20);
 } stream_events SEC(".maps");
 
-/* What each flow sent, and what was last said of it: the loader sets the size
- * to that of the flow table. */
+/* Counts of each flow, and its last event. The loader sets the size to that of the flow
+ * table. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DEFAULT_FLOWS);
@@ -50,7 +50,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } stream_stats SEC(".maps");
 
-/* For BTF's sake: the ring buffer does not name its type. */
+/* Puts the type into BTF: the ring buffer does not name it. */
 const struct stream_event *stream_event_type __attribute__((unused));
 
 #endif

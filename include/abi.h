@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The contract between the BPF programs, the loader and everybody who opens
- * the pinned maps. Every byte of padding is named. docs/ABI.md draws the
- * bpffs tree; the rule for raising ABI_VERSION is there too.
+ * The contract between the BPF programs, the loader and every program that opens the
+ * pinned maps. Every byte of padding has a name. docs/ABI.md draws the bpffs tree and
+ * has the rule for raising ABI_VERSION.
  */
 #ifndef CPP_ABI_H
 #define CPP_ABI_H
@@ -59,10 +59,10 @@ struct control {
 };
 ASSERT_SIZE(control, 64);
 
-/* What XDP hands to TC in front of the frame. Multiple of 4 bytes; the same
- * for all packets of a subscriber's direction, so that GRO still merges them. */
+/* XDP hands this to TC in front of the frame. A multiple of 4 bytes; the same for all
+ * packets of a subscriber's direction, so that GRO still merges them. */
 struct xdp_metadata {
-	__u32 cookie; /* control.meta_cookie, or it is somebody else's */
+	__u32 cookie; /* control.meta_cookie; else another program's metadata */
 	__u32 tc_handle;
 	__u16 cpu;
 	__u8 direction; /* of the interface that the frame came in by */
@@ -98,16 +98,16 @@ enum mapping_state {
 #define FLOW_TAG_FREE 0ULL
 #define FLOW_TAG_BUSY 1ULL /* being taken over */
 
-#define FLOW_DIR_SEEN	     (1ULL << 32) /* the low half holds a TSval */
-#define FLOW_DIR_ESTABLISHED (1ULL << 33) /* a segment without SYN was seen */
+#define FLOW_DIR_SEEN	     (1ULL << 32) /* the low half holds a mark */
+#define FLOW_DIR_ESTABLISHED (1ULL << 33) /* a segment was seen that does not start a connection */
 
 struct flow {
 	__u64 tag;    /* hash of the 5-tuple, or FLOW_TAG_* */
-	__u64 dir[2]; /* last TSval in the low half, FLOW_DIR_* above */
+	__u64 dir[2]; /* last mark (a TSval) in the low half, FLOW_DIR_* above */
 	__u32 swept;  /* low half of (jiffies >> 6) at the last sweep */
 	__u32 reserved;
-	/* TSval << 32 | time in slot units (never 0); 0: free. Claimed and
-	 * filled by compare-and-swap only. */
+	/* mark << 32 | time in slot units (never 0); 0: free. Claimed and filled by
+	 * compare-and-swap only. */
 	__u64 slot[2][FLOW_SLOTS];
 };
 ASSERT_SIZE(flow, 32 + 16 * FLOW_SLOTS);
@@ -157,8 +157,8 @@ ASSERT_SIZE(rtt_handle, 1952);
 /*
  * cpp_rtt_recent: index = CPU * lines a CPU + slot of the tc handle. A CPU's
  * latest samples of one handle, on one cache line; they go to the handle's
- * record together. One CPU writes a line, under disabled bottom halves; readers
- * add what is in it to the record (src/records.rs).
+ * record together. One CPU writes a line, under disabled bottom halves; readers add
+ * the line's samples to the record (src/records.rs).
  */
 struct rtt_recent {
 	__u32 tc_handle;

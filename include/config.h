@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The whole of .rodata: what the loader decides before the programs are
- * verified. The verifier treats it as constant and removes what is off.
+ * The whole of .rodata: the loader's decisions, made before the programs are verified.
+ * The verifier takes them for constants and removes the code that is off.
  */
 #ifndef CPP_CONFIG_H
 #define CPP_CONFIG_H
@@ -21,7 +21,7 @@ struct config {
 	__u32 recent_samples;	 /* samples that fill a line: 1 to RECENT_SAMPLES */
 	__u8 rtt;		 /* measure RTTs */
 	__u8 handshake;		 /* SYN and SYN-ACK open samples too */
-	__u8 metadata;		 /* hand the mapping on to TC */
+	__u8 metadata;		 /* XDP hands the mapping on to TC */
 	__u8 test_clock;	 /* time is control.test_now_ns: tests only */
 };
 _Static_assert(sizeof(struct config) == 48, "config");

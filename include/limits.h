@@ -29,17 +29,16 @@
  * the table is an array of buckets whose values start page-aligned.
  */
 #define FLOW_WAYS      8
-#define FLOW_SLOTS     2 /* outstanding TSvals a direction */
+#define FLOW_SLOTS     2 /* marks a direction that wait for their echo */
 #define DEFAULT_FLOWS  262144
 #define SLOT_UNIT_BITS 3 /* a slot's time is in 8 ns units: wraps at 34 s */
 
 /* RTT rules (DESIGN.md): nanoseconds. */
 #define RTT_TIMEOUT_NS 10000000000ULL /* rule 5: one and only time-out */
 
-/* A flow's slots are swept at this age of the last sweep, and a flow that has
- * not been swept for FLOW_IDLE has none that could still be matched: it was
- * last seen more than RTT_TIMEOUT ago. FLOW_IDLE + RTT_TIMEOUT < 34 s keeps
- * the slots' 32-bit times unambiguous. */
+/* A flow's slots are swept FLOW_SWEEP after the last sweep. A flow that was not swept for
+ * FLOW_IDLE has no slot that could still match: its last packet is more than RTT_TIMEOUT
+ * old. FLOW_IDLE + RTT_TIMEOUT < 34 s keeps the slots' 32-bit times unambiguous. */
 #define FLOW_SWEEP_NS 4000000000ULL
 #define FLOW_IDLE_NS  16000000000ULL
 
@@ -76,8 +75,8 @@
 #define HIST_CARRIES	  4  /* buckets that may pass 65535 in an epoch */
 
 /*
- * A flow of the stream that nobody has sent in for so long has ended: user space
- * says so, and what comes after begins anew. As eBPF pping has it.
+ * A flow of the stream without a packet for this long has ended: user space reports
+ * its end, and the next packet begins a new flow. The values are those of eBPF pping.
  */
 #define STREAM_TIMEOUT_NS      300000000000ULL
 #define STREAM_ICMP_TIMEOUT_NS 30000000000ULL

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the stream of flow events hands to user space: records of a BPF ring
- * buffer, and the counts of aggregates. Not pinned: both ends are of one build.
+ * The stream's interface to user space: flow events in a BPF ring buffer, and counts by
+ * subnet and protocol. Not pinned: both ends are of one build.
  *
  * A flow here is one direction of a connection: the opener sends, the answerer
- * answers. Events are written as the reader of an RTT expects them: `src` is
- * the host that answered, `dst` the opener, whose TSval was echoed.
+ * answers. Events name the ends from the view of an RTT's reader: `src` is the host that
+ * answered, and `dst` is the opener, whose mark was echoed.
  */
 #ifndef CPP_STREAM_H
 #define CPP_STREAM_H
@@ -74,7 +74,7 @@ struct stream_direction { /* of what one end sends */
 	__u64 packets;
 	__u64 bytes;
 	__u64 last_seen_ns;
-	__u64 last_rtt_event_ns; /* of an RTT of this end's TSvals */
+	__u64 last_rtt_event_ns; /* of an RTT of this end's marks */
 	__u64 min_rtt_ns;
 	__u64 smoothed_rtt_ns;
 	__u32 state; /* enum stream_state */
@@ -90,7 +90,7 @@ enum stream_state {
 };
 
 struct stream_flow {
-	__u64 tag; /* of the flow that stands here, or of an earlier one */
+	__u64 tag; /* of the flow in this place, or of an earlier one */
 	__u64 reserved;
 	struct stream_direction end[2];
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The .rodata of the stream: what the follower decides before its programs are
+ * The .rodata of the stream: the reader's decisions, made before its programs are
  * verified.
  */
 #ifndef CPP_STREAM_CONFIG_H
