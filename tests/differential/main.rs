@@ -91,7 +91,7 @@ fn every_counter_is_compared() {
             play_round(&mut stage, seed);
         }
         let counted: BTreeMap<&str, u64> = stage.counted().collect();
-        for name in model::counter::MODELLED {
+        for &name in model::counter::MODELLED.iter() {
             assert!(counted[name] > 0, "{name}: {counted:#?}");
         }
     });

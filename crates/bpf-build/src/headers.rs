@@ -11,6 +11,7 @@ pub fn counter_table(source: &str, macro_name: &str, table_name: &str) -> String
     let _ = writeln!(table, "pub const {table_name}: &[(&str, &str)] = &[");
     let start = format!("{macro_name}(");
     for line in source.lines().filter_map(|line| line.strip_prefix(&start)) {
+        let line = line.split(" /*").next().unwrap_or_default();
         if let Some((name, help)) = line.trim_end_matches(')').split_once(", ") {
             let _ = writeln!(table, "    (\"{name}\", {help}),");
         }
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn counters_keep_their_order() {
-        let source = "/* text */\nCOUNTER(a, \"first\")\nCOUNTER(b, \"second\")\n";
+        let source = "/* text */\nCOUNTER(a, \"first\")\nCOUNTER(b, \"second\") /* why */\n";
         let table = counter_table(source, "COUNTER", "ALL");
         assert!(
             table.ends_with("= &[\n    (\"a\", \"first\"),\n    (\"b\", \"second\"),\n];\n"),

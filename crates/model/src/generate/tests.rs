@@ -53,7 +53,7 @@ fn every_counter_is_reached_many_times() {
     if std::env::var_os("SHOW").is_some() {
         eprintln!("{counts:#?}");
     }
-    for name in MODELLED {
+    for &name in MODELLED.iter() {
         assert!(counts.get(name).is_some_and(|&n| n >= 50), "{name}: {counts:#?}");
     }
 }
