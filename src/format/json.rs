@@ -11,7 +11,7 @@ use crate::format::push::{push_ms, push_number};
 
 /// The white space of a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum JsonLayout {
     /// No white space.
     Compact,
     /// A line for each member, indented by two spaces a level. The number is the level of the
@@ -19,7 +19,7 @@ pub enum Layout {
     Indented(usize),
 }
 
-impl Layout {
+impl JsonLayout {
     /// Returns the layout of values inside a value of this layout.
     fn inner(self) -> Self {
         match self {
@@ -41,14 +41,18 @@ impl Layout {
 /// must need no escapes: they are constants of the callers.
 pub struct JsonObject<'a> {
     out: &'a mut Vec<u8>,
-    layout: Layout,
+    layout: JsonLayout,
     /// Whether no member has been written yet.
     empty: bool,
 }
 
 impl<'a> JsonObject<'a> {
     /// Appends an object to `out`. `fields` writes its members.
-    pub fn write(out: &'a mut Vec<u8>, layout: Layout, fields: impl FnOnce(&mut JsonObject<'_>)) {
+    pub fn write(
+        out: &'a mut Vec<u8>,
+        layout: JsonLayout,
+        fields: impl FnOnce(&mut JsonObject<'_>),
+    ) {
         out.push(b'{');
         let mut object = JsonObject { out, layout, empty: true };
         fields(&mut object);
@@ -69,8 +73,8 @@ impl<'a> JsonObject<'a> {
         self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(match self.layout {
-            Layout::Compact => b"\":",
-            Layout::Indented(_) => b"\": ",
+            JsonLayout::Compact => b"\":",
+            JsonLayout::Indented(_) => b"\": ",
         });
         self.out
     }
@@ -179,7 +183,7 @@ impl<'a> JsonObject<'a> {
 mod tests {
     use super::*;
 
-    fn sample(layout: Layout) -> String {
+    fn sample(layout: JsonLayout) -> String {
         let mut out = Vec::new();
         JsonObject::write(&mut out, layout, |object| {
             object.number("n", 7);
@@ -201,11 +205,11 @@ mod tests {
 
     #[test]
     fn both_layouts_are_valid_json() {
-        let compact = sample(Layout::Compact);
+        let compact = sample(JsonLayout::Compact);
         let value: serde_json::Value = serde_json::from_str(&compact).unwrap();
         let golden = r#"{"n":7,"name":"a\"b\n","rate":1.0,"on":true,"list":[{"n":1},{"n":2}],"none":[],"empty":{},"gone":null,"there":{"n":3},"time":1.23,"handle":"1:5","bins":[0,18446744073709551615],"infinite":null}"#;
         assert_eq!(compact, golden);
-        let indented = sample(Layout::Indented(0));
+        let indented = sample(JsonLayout::Indented(0));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&indented).unwrap(), value);
         let golden = "{\n  \"n\": 7,\n  \"name\": \"a\\\"b\\n\",\n  \"rate\": 1.0,\n  \"on\": true,\n  \
                       \"list\": [\n    {\n      \"n\": 1\n    },\n    {\n      \"n\": 2\n    }\n  ],\n  \

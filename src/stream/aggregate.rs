@@ -10,7 +10,7 @@ use crate::abi::{StreamSubnet, StreamSubnetKey};
 use crate::domain::{Prefix, Summary};
 use crate::rtt::histogram::{lower_edges, Histogram};
 use crate::stream::aggregate_records::{
-    GlobalRecord, Metadata, RttRecord, SubnetRecord, Traffic, FORMAT_VERSION,
+    AggregateMetadata, GlobalRecord, RttRecord, SubnetRecord, Traffic, FORMAT_VERSION,
 };
 use crate::stream::counters::StreamCounters;
 use crate::stream::event::{Event, EventKind};
@@ -151,8 +151,8 @@ impl Aggregator {
     }
 
     /// Returns the parameters of the records.
-    pub fn metadata(&self) -> Metadata {
-        Metadata {
+    pub fn metadata(&self) -> AggregateMetadata {
+        AggregateMetadata {
             version: FORMAT_VERSION,
             interval: self.options.interval,
             timeout: self.options.timeout,

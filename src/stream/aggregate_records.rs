@@ -13,7 +13,7 @@ pub const FORMAT_VERSION: u64 = 1;
 
 /// The parameters of the records that follow. Every file begins with this record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metadata {
+pub struct AggregateMetadata {
     /// Version of the records' format.
     pub version: u64,
     /// Time between two records of a subnet.
@@ -90,7 +90,7 @@ impl RttRecord {
     }
 
     /// Returns the number of samples in each bin, up to the last bin that has one. The edges are in
-    /// the [`Metadata`].
+    /// the [`AggregateMetadata`].
     pub fn bins(&self) -> &[u64] {
         self.histogram.counts()
     }

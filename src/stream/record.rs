@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The records of a stream, as formats write them.
 
-use crate::stream::aggregate_records::{GlobalRecord, Metadata, SubnetRecord};
+use crate::stream::aggregate_records::{AggregateMetadata, GlobalRecord, SubnetRecord};
 use crate::stream::event::Event;
 
 /// One record of a stream: what it reports, and when.
@@ -27,7 +27,7 @@ pub enum Content {
     /// Number of events that the programs dropped because the ring buffer was full.
     Lost(u64),
     /// The parameters of the aggregates. Every file of aggregates begins with this record.
-    Metadata(Metadata),
+    Metadata(AggregateMetadata),
     /// The figures of one subnet over an interval.
     Subnet(Box<SubnetRecord>),
     /// The figures of all traffic over an interval.

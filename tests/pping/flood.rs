@@ -4,7 +4,7 @@
 
 use crate::common::command::{json, program};
 use crate::common::events::{flow_events, rtts_of};
-use lab::packet::{hosts, Layout, Packet, Tcp, ACK, PSH, SYN};
+use lab::packet::{hosts, Packet, PacketLayout, Tcp, ACK, PSH, SYN};
 use nix::libc;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -56,7 +56,7 @@ fn segment(flags: u8, from_alice: bool, value: u32, echo: u32, payload: usize) -
 struct Stranger {
     syn: Vec<u8>,
     answer: Vec<u8>,
-    layout: Layout,
+    layout: PacketLayout,
 }
 
 impl Stranger {
@@ -72,7 +72,7 @@ impl Stranger {
     /// Changes the address and the port. The checksums become wrong, which pping does not check.
     fn become_number(&mut self, number: u32) {
         let (address, port) = (0x0B00_0000 + number, 1024 + (number % 60_000) as u16);
-        let Layout { network, transport, .. } = self.layout;
+        let PacketLayout { network, transport, .. } = self.layout;
         self.syn[network + 12..][..4].copy_from_slice(&address.to_be_bytes());
         self.answer[network + 16..][..4].copy_from_slice(&address.to_be_bytes());
         self.syn[transport..][..2].copy_from_slice(&port.to_be_bytes());
@@ -112,7 +112,7 @@ fn play(out: impl Write, syns: u32) -> usize {
 }
 
 /// The output of a replay.
-struct Replay {
+struct ReplayProcess {
     events: Vec<Value>,
     err: String,
     /// The largest memory of the process, in bytes.
@@ -120,7 +120,7 @@ struct Replay {
     exchanges: usize,
 }
 
-impl Replay {
+impl ReplayProcess {
     /// Replays `syns` half-open flows. Measures handshakes, too, so that each SYN waits for its answer.
     fn new(syns: u32) -> Self {
         let mut command = Command::new(program("pping"));
@@ -157,7 +157,7 @@ fn wait(pid: u32) -> u64 {
 #[test]
 fn an_established_flow_is_measured_all_the_while() {
     lab::require_root();
-    let (quiet, flooded) = (Replay::new(0), Replay::new(SYNS));
+    let (quiet, flooded) = (ReplayProcess::new(0), ReplayProcess::new(SYNS));
     println!("{} MiB, {} MiB in the flood", quiet.memory >> 20, flooded.memory >> 20);
     assert!(flooded.memory < quiet.memory + GROWTH, "{} {}", quiet.memory, flooded.memory);
     assert_eq!((quiet.err.as_str(), flooded.err.as_str()), ("", ""));

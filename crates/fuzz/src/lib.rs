@@ -2,7 +2,7 @@
 //! The reference model's result of parsing a frame, for crates/fuzz/parser.c, which compares it with the C
 //! parser's.
 
-use model::parse::{network, transport, FrameFault, Ip, Segment, Transport};
+use model::parse::{network, transport, FrameFault, Ip, ModelSegment, Transport};
 
 /// `enum parse_result` of bpf/cursor.h.
 mod result {
@@ -64,7 +64,7 @@ fn parse_ip(frame: &[u8], ip: &Ip) -> Parsed {
         ..Parsed::default()
     };
     let transport = match transport(frame, ip) {
-        Transport::Segment(segment) => return with_segment(parsed, segment),
+        Transport::ModelSegment(segment) => return with_segment(parsed, segment),
         Transport::NoTimestamps => result::OK,
         Transport::Other => result::OTHER,
         Transport::NoPorts => result::FRAGMENT,
@@ -74,7 +74,7 @@ fn parse_ip(frame: &[u8], ip: &Ip) -> Parsed {
     Parsed { transport, ..parsed }
 }
 
-fn with_segment(parsed: Parsed, segment: Segment) -> Parsed {
+fn with_segment(parsed: Parsed, segment: ModelSegment) -> Parsed {
     Parsed {
         has_timestamps: 1,
         source_port: segment.source_port.into(),

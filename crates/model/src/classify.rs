@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::counter::RaisedCounters;
 use crate::histogram::{ReferenceHistogram, UNIT_NS};
 use crate::mapping::{Address, AddressPrefix, Assignment, AssignmentTable};
-use crate::parse::{self, FrameFault, Ip, Segment, Transport};
+use crate::parse::{self, FrameFault, Ip, ModelSegment, Transport};
 use crate::rtt::{Rules, TrackedFlow};
 
 /// Minor of packets of this host that have no priority.
@@ -306,7 +306,7 @@ impl Model {
 
     fn measure(&mut self, frame: &[u8], of: &MeasuredPacket, now_ns: u64, packet: &mut Egress) {
         let segment = match parse::transport(frame, &of.ip) {
-            Transport::Segment(segment) => segment,
+            Transport::ModelSegment(segment) => segment,
             Transport::Other => return,
             Transport::NoPorts => return packet.counters.add("rtt_no_ports"),
             Transport::Truncated => return packet.counters.add("rtt_tcp_truncated"),
@@ -343,7 +343,7 @@ struct MeasuredPacket {
 }
 
 impl MeasuredPacket {
-    fn flow(&self, segment: &Segment) -> FlowKey {
+    fn flow(&self, segment: &ModelSegment) -> FlowKey {
         let source = (self.ip.source, segment.source_port);
         let destination = (self.ip.destination, segment.destination_port);
         let (subscriber, far) =

@@ -65,7 +65,7 @@ pub struct Ip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// A TCP segment with timestamps.
-    Segment(Segment),
+    ModelSegment(ModelSegment),
     /// Not TCP, or not known to be TCP.
     Other,
     /// TCP, but the header is in another fragment or too far into the packet.
@@ -80,7 +80,7 @@ pub enum Transport {
 
 /// A TCP segment with timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
+pub struct ModelSegment {
     pub source_port: u16,
     pub destination_port: u16,
     pub syn: bool,
@@ -257,7 +257,7 @@ fn tcp(frame: &[u8], ip: &Ip, at: usize) -> Result<Transport, Transport> {
     let headers = at + header_length - ip.start;
     let payload = ip.length.checked_sub(headers).ok_or(Transport::Malformed)?;
     let (tsval, tsecr) = timestamps(options)?;
-    Ok(Transport::Segment(Segment {
+    Ok(Transport::ModelSegment(ModelSegment {
         source_port: u16::from_be_bytes([header[0], header[1]]),
         destination_port: u16::from_be_bytes([header[2], header[3]]),
         syn: header[13] & 0x02 != 0,

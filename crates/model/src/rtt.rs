@@ -5,7 +5,7 @@
 
 use crate::counter::RaisedCounters;
 use crate::histogram::UNIT_NS;
-use crate::parse::Segment;
+use crate::parse::ModelSegment;
 
 /// TSvals per direction that can wait for their echo.
 pub const SLOTS: usize = 2;
@@ -84,7 +84,7 @@ impl TrackedFlow {
     pub fn segment(
         &mut self,
         way: usize,
-        segment: &Segment,
+        segment: &ModelSegment,
         now_ns: u64,
         rules: &Rules,
         counters: &mut RaisedCounters,
@@ -136,7 +136,7 @@ impl FlowWay {
     }
 
     /// Returns whether this is the first segment of a TSval (rules 3 and 4).
-    fn advance(&mut self, segment: &Segment) -> bool {
+    fn advance(&mut self, segment: &ModelSegment) -> bool {
         self.established |= !segment.syn;
         let edge = match self.last {
             Some(last) => is_after(segment.tsval, last),

@@ -6,7 +6,7 @@
 use crate::domain::format::Format;
 use crate::domain::summary::{HandleReport, Snapshot};
 use crate::domain::{Side, Sides, Summary};
-use crate::format::json::{JsonObject, Layout};
+use crate::format::json::{JsonLayout, JsonObject};
 use crate::format::push::push_decimal_handle;
 
 /// Writes `--format jsonl`.
@@ -16,7 +16,7 @@ impl Format<Snapshot> for SnapshotLines {
     fn record(&mut self, out: &mut Vec<u8>, snapshot: &Snapshot) {
         for report in &snapshot.reports {
             let Some(summary) = report.summary(snapshot.sides) else { continue };
-            JsonObject::write(out, Layout::Compact, |object| {
+            JsonObject::write(out, JsonLayout::Compact, |object| {
                 line(object, report, summary, snapshot.sides);
             });
             out.push(b'\n');

@@ -2,7 +2,7 @@
 //! The status as one JSON object. `cpumap-pping status --help` lists its keys: add new ones there.
 
 use crate::domain::format::Format;
-use crate::format::json::{JsonObject, Layout};
+use crate::format::json::{JsonLayout, JsonObject};
 use crate::kernel::program::Attached;
 use crate::shaper::inventory::{Cpu, Interface};
 use crate::shaper::status::StatusSnapshot;
@@ -12,7 +12,7 @@ pub struct StatusObject;
 
 impl Format<StatusSnapshot> for StatusObject {
     fn record(&mut self, out: &mut Vec<u8>, status: &StatusSnapshot) {
-        JsonObject::write(out, Layout::Indented(0), |object| {
+        JsonObject::write(out, JsonLayout::Indented(0), |object| {
             object.flag("loaded", true);
             object.objects("interfaces", &status.interfaces, interface);
             object.objects("cpus", &status.cpus, cpu);

@@ -3,11 +3,11 @@
 //! (section 6). Times are in nanoseconds.
 
 use crate::domain::format::Format;
-use crate::format::json::{JsonObject, Layout};
+use crate::format::json::{JsonLayout, JsonObject};
 use crate::format::push::{push_address, push_decimal_handle, push_text};
 use crate::format::stream_formats::words::{flow_event, push_protocol};
 use crate::stream::aggregate_records::{
-    EcnCounts, GlobalRecord, Metadata, PacketCount, SubnetRecord, Traffic,
+    AggregateMetadata, EcnCounts, GlobalRecord, PacketCount, SubnetRecord, Traffic,
 };
 use crate::stream::event::{Event, EventKind, Rtt};
 use crate::stream::record::{Content, StreamRecord};
@@ -55,7 +55,7 @@ impl Format<StreamRecord> for StreamLines {
 }
 
 fn write_object(out: &mut Vec<u8>, record: &StreamRecord) {
-    JsonObject::write(out, Layout::Compact, |object| {
+    JsonObject::write(out, JsonLayout::Compact, |object| {
         object.number("timestamp", record.wall_ns);
         match &record.content {
             Content::Event { event, on_shaper } => write_event(object, event, *on_shaper),
@@ -98,7 +98,7 @@ fn rtt_fields(object: &mut JsonObject<'_>, rtt: &Rtt) {
     object.flag("match_on_egress", rtt.on_egress);
 }
 
-fn write_metadata(object: &mut JsonObject<'_>, metadata: &Metadata) {
+fn write_metadata(object: &mut JsonObject<'_>, metadata: &AggregateMetadata) {
     object.number("format_version", metadata.version);
     object.number("aggregation_interval_ns", metadata.interval.as_nanos() as u64);
     object.number("timeout_interval_ns", metadata.timeout.as_nanos() as u64);

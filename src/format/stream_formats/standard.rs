@@ -8,7 +8,7 @@ use crate::format::push::{push_decimal, push_decimal_handle, push_fraction, push
 use crate::format::stream_formats::words::{flow_event, push_flow, push_protocol};
 use crate::kernel::machine::local_time;
 use crate::stream::aggregate_records::{
-    EcnCounts, GlobalRecord, Metadata, PacketCount, SubnetRecord, Traffic,
+    AggregateMetadata, EcnCounts, GlobalRecord, PacketCount, SubnetRecord, Traffic,
 };
 use crate::stream::event::{Event, EventKind};
 use crate::stream::record::{Content, StreamRecord};
@@ -105,7 +105,7 @@ fn write_event(out: &mut Vec<u8>, event: &Event, on_shaper: bool) {
     out.push(b'\n');
 }
 
-fn write_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+fn write_metadata(out: &mut Vec<u8>, metadata: &AggregateMetadata) {
     let (seconds, bins) = (metadata.interval.as_secs_f64(), metadata.edges_ns.len());
     let (v4, v6) = (metadata.subnet_v4, metadata.subnet_v6);
     push_text(

@@ -3,7 +3,7 @@ use super::*;
 use crate::abi::{StreamCount, StreamSubnet, StreamSubnetKey};
 use crate::domain::format::Format;
 use crate::stream::aggregate::{AggregateOptions, Aggregator};
-use crate::stream::aggregate_records::Metadata;
+use crate::stream::aggregate_records::AggregateMetadata;
 use crate::stream::counters::tests::stats;
 use crate::stream::counters::{StreamCounter, StreamCounters};
 use crate::stream::event::tests::{opening_record, rtt_record};
@@ -143,7 +143,7 @@ fn aggregates(format: StreamFormat) -> String {
     const CUT: StreamCounter = StreamCounter::named("error_truncated");
     let mut aggregator = Aggregator::new(AggregateOptions::default(), 0);
     let edges_ns = &aggregator.metadata().edges_ns[..3];
-    let metadata = Metadata { edges_ns, ..aggregator.metadata() };
+    let metadata = AggregateMetadata { edges_ns, ..aggregator.metadata() };
     let mut rtt = rtt_record();
     rtt.rtt_ns = edges_ns[2];
     aggregator.add(&Event::from_abi(&rtt).unwrap());

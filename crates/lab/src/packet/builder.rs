@@ -24,7 +24,7 @@ pub struct Packet {
 
 /// The offsets at which the headers of a built packet begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Layout {
+pub struct PacketLayout {
     /// The IP (or ARP) header.
     pub network: usize,
     /// The transport header, after options and extension headers.
@@ -209,21 +209,21 @@ impl Packet {
     }
 
     /// Returns the offsets of the frame's headers.
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> PacketLayout {
         self.assemble().1
     }
 
-    pub(super) fn assemble(&self) -> (Vec<u8>, Layout) {
+    pub(super) fn assemble(&self) -> (Vec<u8>, PacketLayout) {
         let (ethertype, network, within) = match &self.network {
             NetworkHeader::Ip(ip) => self.ip(ip),
             NetworkHeader::Raw(ethertype, content) => {
-                (*ethertype, content.clone(), Layout::default())
+                (*ethertype, content.clone(), PacketLayout::default())
             }
         };
         let mut frame = self.link(self.ethertype.unwrap_or(ethertype), network.len());
         let start = frame.len();
         frame.extend(network);
-        let layout = Layout {
+        let layout = PacketLayout {
             network: start,
             transport: start + within.transport,
             payload: start + within.payload,
@@ -254,7 +254,7 @@ impl Packet {
         out
     }
 
-    fn ip(&self, ip: &IpHeader) -> (u16, Vec<u8>, Layout) {
+    fn ip(&self, ip: &IpHeader) -> (u16, Vec<u8>, PacketLayout) {
         let (protocol, transport, header_len) = self.transport_of(ip);
         let (ethertype, mut out) = match (ip.source, ip.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -267,7 +267,7 @@ impl Packet {
         };
         let start = out.len();
         out.extend(transport);
-        (ethertype, out, Layout { network: 0, transport: start, payload: start + header_len })
+        (ethertype, out, PacketLayout { network: 0, transport: start, payload: start + header_len })
     }
 
     /// Returns the protocol number, the transport header with the payload, and the header's length.

@@ -19,7 +19,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
-pub use builder::{Layout, Packet};
+pub use builder::{Packet, PacketLayout};
 pub use ip::Extension;
 pub use numbers::{
     ACK, ETH_P_8021AD, ETH_P_8021Q, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_PPP_SES, ETH_P_QINQ1,

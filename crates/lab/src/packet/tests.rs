@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-use crate::packet::builder::{Layout, NetworkHeader, Packet, TransportHeader};
+use crate::packet::builder::{NetworkHeader, Packet, PacketLayout, TransportHeader};
 use crate::packet::checksum::checksum;
 use crate::packet::hosts::{ALICE, ALICE6, SERVER, SERVER6};
 use crate::packet::ip::Extension;
@@ -53,7 +53,7 @@ fn link_headers_from_the_outside_in() {
     let packet = data().tag(ETH_P_8021AD, 100).tag(ETH_P_8021Q, 7).pppoe(5);
     let expected = [0x88, 0xa8, 0, 100, 0x81, 0, 0, 7, 0x88, 0x64, 0x11, 0, 0, 5, 0, 54, 0, 0x21];
     assert_eq!(packet.build()[12..30], expected);
-    assert_eq!(packet.layout(), Layout { network: 30, transport: 50, payload: 82 });
+    assert_eq!(packet.layout(), PacketLayout { network: 30, transport: 50, payload: 82 });
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn parse(frame: &[u8]) -> Result<Transport, FrameFault> {
 }
 
 fn is_segment(frame: &[u8]) -> bool {
-    matches!(parse(frame), Ok(Transport::Segment(s)) if (s.payload, s.tsval, s.tsecr) == (100, 7, 9))
+    matches!(parse(frame), Ok(Transport::ModelSegment(s)) if (s.payload, s.tsval, s.tsecr) == (100, 7, 9))
 }
 
 /// Checks rows of description, frame and expected result.
@@ -39,7 +39,7 @@ fn edit(frame: &Frame, at: usize, byte: u8) -> Vec<u8> {
 #[test]
 fn a_segment_is_read_completely() {
     let frame = tcp4().ports(443, 50_000).flags(SYN | ACK).build();
-    let segment = Segment {
+    let segment = ModelSegment {
         source_port: 443,
         destination_port: 50_000,
         syn: true,
@@ -48,7 +48,7 @@ fn a_segment_is_read_completely() {
         tsval: 7,
         tsecr: 9,
     };
-    assert_eq!(parse(&frame), Ok(Transport::Segment(segment)));
+    assert_eq!(parse(&frame), Ok(Transport::ModelSegment(segment)));
     let ip = network(&frame).unwrap();
     assert_eq!((ip.source, ip.destination), (v4(SERVER), v4(CLIENT)));
     let ip = network(&tcp6().build()).unwrap();
@@ -136,7 +136,7 @@ fn a_length_of_zero_means_that_of_the_frame() {
         let frame = frame.length(Length::Zero);
         assert!(is_segment(&frame.build()));
         let padded = frame.padding(6).build();
-        assert!(matches!(parse(&padded), Ok(Transport::Segment(s)) if s.payload == 106));
+        assert!(matches!(parse(&padded), Ok(Transport::ModelSegment(s)) if s.payload == 106));
     }
 }
 
@@ -145,7 +145,7 @@ fn padding_is_no_payload() {
     for frame in [tcp4(), tcp6()] {
         assert!(is_segment(&frame.clone().padding(46).build()));
         let empty = frame.payload(0).padding(8).build();
-        assert!(matches!(parse(&empty), Ok(Transport::Segment(s)) if s.payload == 0));
+        assert!(matches!(parse(&empty), Ok(Transport::ModelSegment(s)) if s.payload == 0));
     }
 }
 
@@ -174,7 +174,7 @@ fn lengths_beyond_the_frame_and_short_of_the_headers() {
         ),
     ]);
     let headers_only = parse(&tcp4().length(Length::Says(52)).build());
-    assert!(matches!(headers_only, Ok(Transport::Segment(s)) if s.payload == 0));
+    assert!(matches!(headers_only, Ok(Transport::ModelSegment(s)) if s.payload == 0));
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl FlowBench {
         self
     }
 
-    fn send(&mut self, way: usize, segment: Segment) -> Option<u64> {
+    fn send(&mut self, way: usize, segment: ModelSegment) -> Option<u64> {
         let mut counters = RaisedCounters::default();
         let units = self.flow.segment(way, &segment, self.now, &self.rules, &mut counters);
         self.counted = counters.into_names();
@@ -38,7 +38,7 @@ impl FlowBench {
     }
 
     fn data(&mut self, tsval: u32) -> Option<u64> {
-        self.send(LAN, Segment { payload: 1000, ..pure_ack(tsval, 1) })
+        self.send(LAN, ModelSegment { payload: 1000, ..pure_ack(tsval, 1) })
     }
 
     /// Sends an ACK the other way. Its own TSval does not matter.
@@ -51,16 +51,24 @@ impl FlowBench {
     }
 }
 
-fn pure_ack(tsval: u32, tsecr: u32) -> Segment {
-    Segment { source_port: 1, destination_port: 2, syn: false, ack: true, payload: 0, tsval, tsecr }
+fn pure_ack(tsval: u32, tsecr: u32) -> ModelSegment {
+    ModelSegment {
+        source_port: 1,
+        destination_port: 2,
+        syn: false,
+        ack: true,
+        payload: 0,
+        tsval,
+        tsecr,
+    }
 }
 
-fn syn(tsval: u32) -> Segment {
-    Segment { syn: true, ack: false, ..pure_ack(tsval, 0) }
+fn syn(tsval: u32) -> ModelSegment {
+    ModelSegment { syn: true, ack: false, ..pure_ack(tsval, 0) }
 }
 
-fn syn_ack(tsval: u32, tsecr: u32) -> Segment {
-    Segment { syn: true, ..pure_ack(tsval, tsecr) }
+fn syn_ack(tsval: u32, tsecr: u32) -> ModelSegment {
+    ModelSegment { syn: true, ..pure_ack(tsval, tsecr) }
 }
 
 /// Returns a flow that has seen TSval 100 leave by LAN, so that any later TSval is an edge.
@@ -84,7 +92,7 @@ fn data_and_its_echo_make_a_sample() {
 fn the_other_way_measures_the_other_side() {
     let mut bench = FlowBench::new();
     bench.send(WAN, pure_ack(5, 1));
-    bench.send(WAN, Segment { payload: 1, ..pure_ack(6, 1) });
+    bench.send(WAN, ModelSegment { payload: 1, ..pure_ack(6, 1) });
     assert_eq!(bench.wait(3).send(LAN, pure_ack(1, 6)), Some(3 * MS));
 }
 
@@ -160,7 +168,7 @@ fn tsecr_counts_with_ack_and_not_zero() {
     assert_eq!(bench.ack(0), None);
     bench.counted(&[]);
     bench.data(1);
-    assert_eq!(bench.send(WAN, Segment { ack: false, ..pure_ack(1, 1) }), None);
+    assert_eq!(bench.send(WAN, ModelSegment { ack: false, ..pure_ack(1, 1) }), None);
     bench.counted(&[]);
     assert_eq!(bench.ack(1), Some(8), "no time passed: one unit");
     bench.counted(&["rtt_unmatched"]);
@@ -206,7 +214,7 @@ fn matching_precedes_opening() {
     bench.send(WAN, pure_ack(50, 1));
     bench.data(100);
     bench.data(101);
-    let both = Segment { payload: 1, ..pure_ack(51, 101) };
+    let both = ModelSegment { payload: 1, ..pure_ack(51, 101) };
     assert_eq!(bench.wait(9).send(WAN, both), Some(9 * MS));
     assert_eq!(bench.wait(4).send(LAN, pure_ack(101, 51)), Some(4 * MS));
 }
@@ -242,7 +250,7 @@ fn after_a_syn_the_first_data_is_an_edge() {
 fn a_new_connection_forgets_the_old_one() {
     let mut bench = joined();
     bench.send(WAN, pure_ack(70, 1));
-    bench.send(WAN, Segment { payload: 1, ..pure_ack(71, 1) });
+    bench.send(WAN, ModelSegment { payload: 1, ..pure_ack(71, 1) });
     bench.data(101);
     bench.send(LAN, syn(50));
     bench.counted(&["rtt_evicted", "rtt_evicted"]);
@@ -332,7 +340,7 @@ fn opening_takes_a_slot_that_timed_out() {
 fn a_sweep_frees_timed_out_slots_of_both_ways() {
     let mut bench = joined();
     bench.send(WAN, pure_ack(70, 1));
-    bench.send(WAN, Segment { payload: 1, ..pure_ack(71, 1) });
+    bench.send(WAN, ModelSegment { payload: 1, ..pure_ack(71, 1) });
     bench.data(101);
     bench.wait(8_000).data(102);
     bench.counted(&[]);

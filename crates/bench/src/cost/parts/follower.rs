@@ -80,8 +80,8 @@ fn compare(options: &BenchOptions, line: &StatusLine) -> Result<Comparison> {
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     let _followers = [
-        Follower::start(&systems[1], Duration::ZERO)?,
-        Follower::start(&systems[2], Duration::from_millis(100))?,
+        FollowerProcess::start(&systems[1], Duration::ZERO)?,
+        FollowerProcess::start(&systems[2], Duration::from_millis(100))?,
     ];
     systems.iter().try_for_each(System::prefer_cpumap_threads)?;
     let generator = start(&testbed, std::slice::from_ref(&load), options)?;
@@ -102,7 +102,7 @@ fn sustained(per_tick: u32, options: &BenchOptions) -> Result<StreamRow> {
     let system = ours(&testbed, &Ours::new(&load))?;
     inside(&testbed.shaper, || system.attach())?;
     system.prefer_cpumap_threads()?;
-    let follower = Follower::start(&system, Duration::ZERO)?;
+    let follower = FollowerProcess::start(&system, Duration::ZERO)?;
     let generator = start(&testbed, std::slice::from_ref(&load), options)?;
     let acks = || generator.counts.acks.load(Relaxed);
     let (began, before) = (Instant::now(), acks());
@@ -121,13 +121,13 @@ fn sustained(per_tick: u32, options: &BenchOptions) -> Result<StreamRow> {
 
 /// `xdp_pping --follow --format jsonl --write FILE` in a thread of this process, behind the programs of
 /// one system, which need not be attached.
-struct Follower {
+struct FollowerProcess {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<u64>>>,
     file: ScratchFile,
 }
 
-impl Follower {
+impl FollowerProcess {
     fn start(system: &System, rate_limit: Duration) -> Result<Self> {
         let classifiers: Vec<OwnedFd> = system
             .programs
@@ -160,7 +160,7 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for FollowerProcess {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
         // After an error elsewhere, the follower's result does not matter.
