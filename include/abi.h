@@ -158,7 +158,7 @@ ASSERT_SIZE(rtt_handle, 1952);
  * cpp_rtt_recent: index = CPU * lines a CPU + slot of the tc handle. A CPU's
  * latest samples of one handle, on one cache line; they go to the handle's
  * record together. One CPU writes a line, under disabled bottom halves; readers add
- * the line's samples to the record (src/records.rs).
+ * the line's samples to the record (src/rtt/records.rs).
  */
 struct rtt_recent {
 	__u32 tc_handle;

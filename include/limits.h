@@ -33,7 +33,7 @@
 #define DEFAULT_FLOWS  262144
 #define SLOT_UNIT_BITS 3 /* a slot's time is in 8 ns units: wraps at 34 s */
 
-/* RTT rules (DESIGN.md): nanoseconds. */
+/* RTT rules (bpf/rtt.h): nanoseconds. */
 #define RTT_TIMEOUT_NS 10000000000ULL /* rule 5: one and only time-out */
 
 /* A flow's slots are swept FLOW_SWEEP after the last sweep. A flow that was not swept for

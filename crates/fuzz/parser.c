@@ -8,7 +8,7 @@
  * AddressSanitizer sees every read beyond it. Then:
  *  - the reference model must make the same of it;
  *  - with only the first bytes linear, as a driver may leave it, the parser must
- *    come to the same or say PARSE_TRUNCATED: parse_packet() relies on that when
+ *    come to the same or say PARSE_TRUNCATED: read_packet() relies on that when
  *    it pulls the rest in and tries again;
  *  - without a link header it must be what it is behind an Ethernet header;
  *  - an ICMP echo is a request or a reply, and never a TCP segment;

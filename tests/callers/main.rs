@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The callers in the field, word for word (CONTRACT.md, section 1): each sequence twice, and under traffic.
+//! The command lines of the callers in the field, word for word: each sequence twice, and under traffic.
 
 mod caller;
 #[path = "../common/mod.rs"]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! TC: the rules of CONTRACT.md, section 3, in their order.
+//! TC: the rules of docs/ARCHITECTURE.md, "The packet path", in their order.
 
 use crate::common::rig::{LoadOptions, SkbCtx};
 use crate::common::scene::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The two hooks: XDP steers on ingress; TC sets queue and class and measures RTTs on egress. CONTRACT.md,
-//! section 3.
+//! The two hooks: XDP steers on ingress; TC sets queue and class and measures RTTs on egress. The rules are
+//! those of docs/ARCHITECTURE.md, "The packet path".
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! RTTs of a TCP flow: a TSval that leaves one way gives a sample when its echo leaves the other way.
 //!
-//! The rules are 1 to 7 and 10 of DESIGN.md. Order within a segment: restart, advance, sweep, match, open.
+//! The rules are 1 to 7 and 10 of the list in bpf/rtt.h. Order within a segment: restart, advance, sweep, match, open.
 
 use crate::counter::RaisedCounters;
 use crate::histogram::UNIT_NS;
