@@ -15,7 +15,7 @@ cd "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")" || exit
 
 : "${CARGO:=cargo}"
 # Integration tests that any user may run. All others, outside the crates' own source files, need root.
-readonly user_suites=(user plans)
+readonly user_suites=(architecture user plans)
 
 passed=0 failed=0 failures=''
 

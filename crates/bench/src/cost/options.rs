@@ -11,7 +11,7 @@ use crate::cost::workload::Load;
 
 /// Measure what a packet costs: the packet path beside reference programs, attached in turn under one load. Needs root.
 ///
-/// Without --only and --quick, all parts run, in some five minutes, and the report is written to docs/reports/.
+/// Without --only and --quick, all parts run, in about six minutes, and the report is written to docs/reports/.
 /// The report shows missed targets; the exit code does not, because timing is noisy.
 #[derive(Debug, Parser)]
 #[command(version)]
