@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The one parser, from the link header to the network header. extension.h, tcp.h and
- * icmp.h go on from there.
+ * mark_icmp.h go on from there.
  *
  * Each parse_*() moves the cursor past one header, or returns why it cannot. A
  * frame that cannot be parsed is never dropped and never classified.
