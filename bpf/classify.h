@@ -184,6 +184,7 @@ static __always_inline void classify(struct __sk_buff *skb)
 	major = set_queue(&egress, egress.cpu);
 	if (keep_minor(&egress, major))
 		return;
+	count_many(egress.stats, COUNT_tc_merged, skb->gso_segs > 1);
 	egress.direction = direction_of(skb->ifindex);
 	if (egress.direction == DIRECTION_NONE) {
 		count(egress.stats, COUNT_tc_no_direction);
