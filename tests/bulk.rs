@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::command::Said;
+use common::command::{json, Said};
 use common::foreign::pin_map;
 use common::shaper::Shaper;
 use libbpf_rs::MapType;
@@ -400,4 +400,34 @@ fn a_snapshot_misses_and_doubles_no_handle_while_writers_run() {
         eprintln!("{} records written meanwhile, {last} handles at last", written.load(Relaxed));
         assert!(written.load(Relaxed) > 1000);
     });
+}
+
+#[test]
+fn the_worst_classes_are_printed_alone() {
+    lab::require_root();
+    let sandbox = loaded();
+    let fill = || {
+        let map: Map<u32, RttHandle> = PinDir::default().open(maps::RTT).unwrap();
+        let now = ktime_ns().unwrap();
+        for (handle, ms) in [(0x1_0001, 20), (0x1_0002, 50), (0x1_0003, 10), (0x1_0004, 40)] {
+            let mut record = record(handle, now);
+            for epoch in record.epoch.iter_mut().flatten() {
+                // Units of 8 ns. The median is never outside of these two.
+                (epoch.min, epoch.max) = (ms * 125_000, ms * 125_000);
+            }
+            map.set(&handle, &record).unwrap();
+        }
+    };
+    sandbox.run(fill).unwrap();
+    let medians = |options: &str| -> Vec<(String, f64)> {
+        let lines = sandbox.ok(&format!("xdp_pping --format jsonl {options}"));
+        let rows = lines.lines().map(json);
+        rows.map(|row| (row["tc"].as_str().unwrap().into(), row["median"].as_f64().unwrap()))
+            .collect()
+    };
+    let all = medians("");
+    let expected = [("1:1", 20.0), ("1:2", 50.0), ("1:3", 10.0), ("1:4", 40.0)];
+    assert_eq!(all, expected.map(|(class, ms)| (class.to_owned(), ms)));
+    assert_eq!(medians("--worst 2"), [all[1].clone(), all[3].clone()]);
+    assert_eq!(medians("--worst 9 --side internet"), all);
 }

@@ -15,6 +15,7 @@ use crate::commands::options::{exclusive, one_of, parse_interval, Choice};
 use crate::commands::print::{print, print_record, warn};
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::format::NamedFormat;
+use crate::domain::number::parse_number;
 use crate::domain::summary::{HandleReport, Snapshot};
 use crate::domain::{Side, Sides};
 use crate::format::{snapshot_formats, stream_formats};
@@ -81,6 +82,10 @@ pub struct XdpPpingArgs {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     watch: Option<String>,
 
+    /// Print only the N classes with the highest median, 1 to 65535
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    worst: Option<String>,
+
     /// Print the events of every flow, as pping does, until interrupted
     #[arg(long)]
     follow: bool,
@@ -116,6 +121,8 @@ pub struct SnapshotRequest {
     pub format: &'static NamedFormat<Snapshot>,
     /// Time between two snapshots, 0.1 s to one day; `None`: print one.
     pub watch: Option<Duration>,
+    /// The number of classes to print, those with the highest median; `None`: all.
+    pub worst: Option<u32>,
 }
 
 /// The events to print, and how.
@@ -140,6 +147,7 @@ impl TryFrom<XdpPpingArgs> for XdpPpingRequest {
 
     fn try_from(args: XdpPpingArgs) -> Result<Self> {
         exclusive(("--follow", args.follow), ("--watch", args.watch.is_some()))?;
+        exclusive(("--follow", args.follow), ("--worst", args.worst.is_some()))?;
         if args.follow {
             return args.follow().map(Self::Follow);
         }
@@ -162,7 +170,9 @@ impl XdpPpingArgs {
         };
         let read = |text: &str| parse_interval("--watch", text);
         let watch = self.watch.as_deref().map(read).transpose()?;
-        Ok(SnapshotRequest { sides: self.side, format, watch })
+        let read = |text: &str| parse_number("--worst", text, 1, u16::MAX.into());
+        let worst = self.worst.as_deref().map(read).transpose()?;
+        Ok(SnapshotRequest { sides: self.side, format, watch, worst })
     }
 
     fn follow(self) -> Result<FollowRequest> {
@@ -214,7 +224,13 @@ fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
 /// Prints the snapshot. If nothing is loaded, prints an empty one before it returns the error, so
 /// that a caller's JSON parser does not fail.
 fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<()> {
-    let write = |reports| print_record(request.format, &Snapshot { reports, sides: request.sides });
+    let write = |reports| {
+        let mut snapshot = Snapshot { reports, sides: request.sides };
+        if let Some(count) = request.worst {
+            snapshot.keep_worst(count as usize);
+        }
+        print_record(request.format, &snapshot)
+    };
     match found {
         Ok(reports) => write(reports),
         Err(err @ Error::MapFile(_)) => write(Vec::new()).and(Err(err)),
@@ -253,8 +269,12 @@ mod tests {
 
     #[test]
     fn options_become_snapshot_requests() {
-        let plain =
-            SnapshotRequest { sides: Sides::Both, format: &snapshot_formats::JSON, watch: None };
+        let plain = SnapshotRequest {
+            sides: Sides::Both,
+            format: &snapshot_formats::JSON,
+            watch: None,
+            worst: None,
+        };
         let seconds = |s| Some(Duration::from_secs_f64(s));
         let table = [
             ("", plain),
@@ -273,6 +293,7 @@ mod tests {
                 SnapshotRequest { format: &snapshot_formats::TABLE, watch: seconds(5.0), ..plain },
             ),
             ("--watch 9 --watch 0.5", SnapshotRequest { watch: seconds(0.5), ..plain }),
+            ("--worst 9 --worst=3", SnapshotRequest { worst: Some(3), ..plain }),
         ];
         for (line, request) in table {
             assert_eq!(
@@ -332,6 +353,10 @@ mod tests {
             ("--watch 1e3", "--watch '1e3'"),
             ("--watch=", "--watch ''"),
             ("--watch 86401", "--watch '86401'"),
+            ("--worst 0", "--worst '0'"),
+            ("--worst -1", "--worst '-1'"),
+            ("--worst 65536", "--worst '65536'"),
+            ("--worst ten", "--worst 'ten'"),
             ("json", "'json'"),
             ("--format standard", "--format standard: means nothing without --follow"),
             ("--format ppviz", "--format ppviz"),
@@ -340,6 +365,7 @@ mod tests {
             ("--rtt-type min", "--rtt-type"),
             ("--write x", "--write"),
             ("--follow --watch 1", "--follow with --watch"),
+            ("--follow --worst 1", "--follow with --worst"),
             ("--follow --format table", "--follow with --format table"),
             ("--follow --rate-limit x", "--rate-limit 'x'"),
         ];

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The figures of a set of RTT samples.
 
+use std::cmp::Reverse;
+
 use crate::domain::{Side, Sides, TcHandle};
 
 /// The figures of a set of RTT samples. All times are in nanoseconds.
@@ -52,4 +54,49 @@ pub struct Snapshot {
     pub reports: Vec<HandleReport>,
     /// The samples to show. Handles without such a sample are left out.
     pub sides: Sides,
+}
+
+impl Snapshot {
+    /// Keeps the `count` handles with the highest median of the chosen samples. Of handles with the same
+    /// median, the lower ones are kept.
+    pub fn keep_worst(&mut self, count: usize) {
+        let sides = self.sides;
+        let median = |report: &HandleReport| report.summary(sides).map(|summary| summary.median_ns);
+        self.reports.sort_by_key(|report| (Reverse(median(report)), report.tc_handle));
+        self.reports.truncate(count);
+        self.reports.sort_by_key(|report| report.tc_handle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(handle: u32, subscriber_ns: u64, both_ns: u64) -> HandleReport {
+        let summary = |median_ns| Summary { count: 1, median_ns, ..Summary::default() };
+        HandleReport {
+            tc_handle: TcHandle(handle),
+            subscriber: Some(subscriber_ns).filter(|ns| *ns != 0).map(summary),
+            internet: None,
+            both: summary(both_ns),
+        }
+    }
+
+    #[test]
+    fn the_worst_medians_are_kept_in_the_order_of_the_handles() {
+        let reports = [report(1, 0, 20), report(2, 5, 50), report(3, 9, 10), report(4, 7, 50)];
+        let table = [
+            (Sides::Both, 1, vec![2]),
+            (Sides::Both, 2, vec![2, 4]),
+            (Sides::Both, 3, vec![1, 2, 4]),
+            (Sides::Both, 9, vec![1, 2, 3, 4]),
+            (Sides::One(Side::Subscriber), 2, vec![3, 4]),
+        ];
+        for (sides, count, kept) in table {
+            let mut snapshot = Snapshot { reports: reports.to_vec(), sides };
+            snapshot.keep_worst(count);
+            let handles: Vec<_> = snapshot.reports.iter().map(|r| r.tc_handle.0).collect();
+            assert_eq!(handles, kept, "{count} of {sides:?}");
+        }
+    }
 }
