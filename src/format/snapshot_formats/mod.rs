@@ -4,6 +4,7 @@
 use crate::domain::format::NamedFormat;
 use crate::domain::summary::Snapshot;
 
+mod csv;
 mod json;
 mod jsonl;
 mod table;
@@ -32,8 +33,16 @@ pub static TABLE: NamedFormat<Snapshot> = NamedFormat {
     is_array: false,
 };
 
+/// Comma-separated values.
+pub static CSV: NamedFormat<Snapshot> = NamedFormat {
+    name: "csv",
+    help: "For spreadsheets: a line of heads, then a line for each class, with p95",
+    make: || Box::new(csv::SnapshotCsv),
+    is_array: false,
+};
+
 /// Every format of the snapshot; the first is the default.
-pub static FORMATS: [&NamedFormat<Snapshot>; 3] = [&JSON, &JSONL, &TABLE];
+pub static FORMATS: [&NamedFormat<Snapshot>; 4] = [&JSON, &JSONL, &TABLE, &CSV];
 
 #[cfg(test)]
 mod tests;

@@ -136,3 +136,18 @@ fn table_of_nothing_has_its_head() {
     assert_eq!(out.lines().count(), 2);
     assert!(out.lines().nth(1).unwrap().starts_with("class"));
 }
+
+#[test]
+fn csv_has_a_line_for_each_handle() {
+    let reports = [contract(), two_sided(0x12_00ab, 5 * MS, 20 * MS)];
+    let heads = "tc,side,avg,min,max,median,p95,samples\n";
+    let both = format!(
+        "{heads}1:5,both,2.64,0.38,5.39,2.03,5.00,12\n\
+         18:171,both,21.00,10.00,60.00,20.00,40.00,1241\n"
+    );
+    assert_eq!(text(&CSV, &reports, Sides::Both), both);
+    // The first handle has no sample of the internet side.
+    let side = format!("{heads}18:171,internet,21.00,10.00,60.00,20.00,40.00,1234\n");
+    assert_eq!(text(&CSV, &reports, Sides::One(Side::Internet)), side);
+    assert_eq!(text(&CSV, &[], Sides::Both), heads);
+}
