@@ -20,6 +20,7 @@ mod rtt_args;
 pub mod tc_classify;
 pub mod xdp_iphash_to_cpu;
 pub mod xdp_iphash_to_cpu_cmdline;
+pub mod xdp_list;
 pub mod xdp_pass;
 pub mod xdp_pping;
 
@@ -36,7 +37,7 @@ pub struct CommandEntry {
 }
 
 /// Every command, in the order of the README's table.
-pub const COMMANDS: [CommandEntry; 7] = [
+pub const COMMANDS: [CommandEntry; 8] = [
     CommandEntry {
         name: "xdp_iphash_to_cpu",
         summary: "attaches the steering program to an interface and sets the direction it faces (`--remove` detaches it)",
@@ -72,6 +73,12 @@ pub const COMMANDS: [CommandEntry; 7] = [
         summary: "attaches a program that passes everything, for drivers that require one on the receiving end",
         definition: xdp_pass::PassRequest::command,
         main: || main_exit(xdp_pass::run),
+    },
+    CommandEntry {
+        name: "xdp_list",
+        summary: "prints the XDP program of each interface: its name, mode and id",
+        definition: xdp_list::ListRequest::command,
+        main: || main_exit(xdp_list::run),
     },
     CommandEntry {
         name: "cpumap-pping",

@@ -85,6 +85,28 @@ fn success_says_one_line_or_nothing() {
 }
 
 #[test]
+fn the_xdp_program_of_each_interface_is_listed() {
+    lab::require_root();
+    let sandbox = sandbox_with_devices(2);
+    // An interface's line, without the spaces between the columns.
+    let line = |dev: &str| {
+        let list = sandbox.ok("xdp_list");
+        let mut rows = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(rows.next().unwrap(), ["interface", "program", "mode", "id"], "{list}");
+        let row = rows.find(|row| row[0] == dev).unwrap_or_else(|| panic!("no {dev}: {list}"));
+        row[1..].join(" ")
+    };
+    assert_eq!(line("lan"), "- - -");
+    sandbox.ok("xdp_iphash_to_cpu --dev lan --lan");
+    sandbox.ok("xdp_pass --dev wan --skb-mode");
+    let id = |dev| sandbox.xdp(dev).unwrap().0;
+    // The kernel keeps the first 15 bytes of a name.
+    assert_eq!(line("lan"), format!("xdp_iphash_to_c native {}", id("lan")));
+    assert_eq!(line("wan"), format!("xdp_pass generic {}", id("wan")));
+    assert_eq!(line("lo"), "- - -");
+}
+
+#[test]
 fn bad_options_and_values() {
     lab::require_root();
     let sandbox = sandbox_with_devices(2);
