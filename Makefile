@@ -82,7 +82,7 @@ dist: ## man pages and shell completions, from the command definitions (build/di
 
 .PHONY: readme
 readme: ## write the README's table of commands anew, from the list in src/commands/mod.rs
-	$(CARGO) run --quiet --release --locked -p xtask -- readme README.md
+	$(CARGO) run --quiet --locked -p xtask -- readme README.md
 
 ## -- check
 

@@ -3,9 +3,9 @@
  * A packet as the RTT rules and the flow events see it: it carries a mark, and it may
  * echo a mark of the other end. An RTT is the time from a mark to its echo.
  *
- * Each source of marks is a file: mark_tcp.h (TCP timestamps) and mark_icmp.h (ICMP
- * echoes). Another source, such as sequence numbers or the spin bit of QUIC, is another
- * such file and its call in packet.h; flow.h, slots.h, rtt.h and the records stay.
+ * Each source of marks, such as TCP timestamps or ICMP echoes, is a file mark_*.h and its
+ * call in packet.h; flow.h, slots.h, rtt.h and the records know nothing of it. The marks of
+ * one direction must be of one source: those of two cannot be compared.
  */
 #ifndef CPP_SEGMENT_H
 #define CPP_SEGMENT_H

@@ -84,11 +84,9 @@ pub struct PpingArgs {
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     read: Option<PathBuf>,
 
-    /// How to print: standard, ppviz (RTTs only), json (one array) or jsonl (an object a line)
-    /// [default: standard]
+    /// How to print [default: standard]
     #[arg(long, short = 'F', value_name = "FORMAT", default_value = stream_formats::FORMATS[0].name)]
-    #[arg(value_parser = format_of(&stream_formats::FORMATS))]
-    #[arg(hide_possible_values = true, hide_default_value = true)]
+    #[arg(value_parser = format_of(&stream_formats::FORMATS), hide_default_value = true)]
     format: StreamFormat,
 
     /// Measure TCP by its timestamps [default, unless --icmp is given]

@@ -17,13 +17,16 @@ pub fn print(text: &[u8]) -> Result<()> {
     out.write_all(text).and_then(|()| out.flush()).map_err(Error::Output)
 }
 
-/// Writes one record to stdout, without the format's begin and end.
+/// Writes an output of one record to stdout: the format's begin, the record, the format's end.
 ///
 /// # Errors
 /// [`Error::Output`]: stdout is closed or cannot be written.
 pub fn print_record<R>(format: &NamedFormat<R>, record: &R) -> Result<()> {
     let mut text = Vec::new();
-    (format.make)().record(&mut text, record);
+    let mut format = (format.make)();
+    format.begin(&mut text);
+    format.record(&mut text, record);
+    format.end(&mut text);
     print(&text)
 }
 

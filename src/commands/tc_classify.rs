@@ -290,7 +290,7 @@ mod tests {
             }
         }
         let rtt = ClassifyRequest::parse(words("-d eth0 --flows 2000 --handshake")).unwrap().rtt;
-        assert_eq!(rtt, RttOptions { enabled: true, handshake: true, flows: Some(2048) });
+        assert_eq!(rtt, RttOptions { handshake: true, flows: Some(2048), ..RttOptions::default() });
     }
 
     #[test]

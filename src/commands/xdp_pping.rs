@@ -39,8 +39,8 @@ const EXAMPLES: &str = "
     xdp_pping --follow --rate-limit 0 --format jsonl --write /var/log/rtt.jsonl
 
 RTTs are measured before the queueing discipline, so the shaper's own queue is part of the RTT of
-the direction that it delays. Classes are in decimal in the JSON formats, and in hexadecimal, as tc
-writes them, in the table.";
+the direction that it delays. Classes are in hexadecimal, as tc writes them, in the table, and in
+decimal in the other formats.";
 
 const SIDES: [Choice<Sides>; 3] = [
     ("subscriber", "From the shaper to the subscriber and back", Sides::One(Side::Subscriber)),
@@ -72,9 +72,8 @@ pub struct XdpPpingArgs {
     #[arg(hide_possible_values = true, hide_default_value = true)]
     side: Sides,
 
-    /// How to print: json, jsonl (a line each, with p95 and both sides) or table (worst median
-    /// first) [default: json]; with --follow standard, ppviz, json or jsonl [default: standard]
-    #[arg(long, value_name = "FORMAT", value_parser = formats(), hide_possible_values = true)]
+    /// How to print [default: json; with --follow: standard]
+    #[arg(long, value_name = "FORMAT", value_parser = formats())]
     format: Option<String>,
 
     /// Print again every SECONDS, 0.1 to 86400, until interrupted
@@ -89,13 +88,19 @@ pub struct XdpPpingArgs {
     events: EventArgs,
 }
 
-/// Returns a parser that takes the names of the snapshot's and the stream's formats, each once.
+/// Returns a parser that takes the names of the snapshot's and the stream's formats, each once, with
+/// the help of both.
 fn formats() -> PossibleValuesParser {
-    let snapshot = snapshot_formats::FORMATS.iter().map(|format| (format.name, format.help));
-    let stream = stream_formats::FORMATS.iter().map(|format| (format.name, format.help));
-    let new = stream.filter(|(name, _)| !snapshot_formats::FORMATS.iter().any(|f| f.name == *name));
-    let all = snapshot.chain(new).map(|(name, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(all.collect::<Vec<_>>())
+    let mut all: Vec<(&str, String)> =
+        snapshot_formats::FORMATS.iter().map(|format| (format.name, format.help.into())).collect();
+    for format in stream_formats::FORMATS {
+        match all.iter_mut().find(|(name, _)| *name == format.name) {
+            Some((_, help)) => help.push_str("; also with --follow"),
+            None => all.push((format.name, format!("With --follow. {}", format.help))),
+        }
+    }
+    let values = all.into_iter().map(|(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values.collect::<Vec<_>>())
 }
 
 /// A checked command line.

@@ -47,12 +47,15 @@ pub struct Measured {
     pub rtt: Duration,
 }
 
-/// The context of a packet in TC: where it leaves, where it came in, and its priority.
+/// The context of a packet in TC: where it leaves, where it came in, its priority, and its segments. Write
+/// `..SkbCtx::default()` behind the fields that a test sets, so that a new field touches only this file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SkbCtx {
     pub ifindex: u32,
     pub ingress_ifindex: u32,
     pub priority: u32,
+    /// The number of segments that GRO merged into the packet, or that TSO makes of it; 0 or 1: not merged.
+    pub segments: u32,
 }
 
 /// Sizes and switches with which the object is loaded.
@@ -298,6 +301,7 @@ impl Rig {
             (offset_of!(__sk_buff, ifindex), skb.ifindex),
             (offset_of!(__sk_buff, ingress_ifindex), skb.ingress_ifindex),
             (offset_of!(__sk_buff, priority), skb.priority),
+            (offset_of!(__sk_buff, gso_segs), skb.segments),
         ] {
             ctx[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }

@@ -41,12 +41,17 @@ impl Deref for Scene {
 impl Scene {
     /// Returns the context of a packet that leaves towards the subscribers.
     pub fn to_subscriber(&self) -> SkbCtx {
-        SkbCtx { ifindex: self.lan, ingress_ifindex: self.wan, priority: UNTOUCHED }
+        self.between(self.wan, self.lan)
     }
 
     /// Returns the context of a packet that leaves towards the internet.
     pub fn to_internet(&self) -> SkbCtx {
-        SkbCtx { ifindex: self.wan, ingress_ifindex: self.lan, priority: UNTOUCHED }
+        self.between(self.lan, self.wan)
+    }
+
+    /// Returns the context of a packet that came in by one interface and leaves by another.
+    pub fn between(&self, ingress_ifindex: u32, ifindex: u32) -> SkbCtx {
+        SkbCtx { ifindex, ingress_ifindex, priority: UNTOUCHED, ..SkbCtx::default() }
     }
 }
 

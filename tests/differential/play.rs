@@ -153,7 +153,7 @@ impl<'a> Round<'a> {
             run_on_cpu(skb.cpu as usize);
         }
         let Skb { ifindex, ingress_ifindex, priority, .. } = skb;
-        let ctx = SkbCtx { ifindex, ingress_ifindex, priority };
+        let ctx = SkbCtx { ifindex, ingress_ifindex, priority, ..SkbCtx::default() };
         let run = match self.loaded.rig.try_classify(packet, ctx, 1) {
             Ok(run) => run,
             Err(_) if refused(packet) => {

@@ -70,7 +70,7 @@ fn rule_2_this_hosts_packets_keep_their_minor() {
                 (scene.other, udp(ALICE, SERVER)),
                 (scene.wan, Packet::raw(0x9999, &[0; 40]).build()),
             ] {
-                let skb = SkbCtx { ifindex, ingress_ifindex: 0, priority };
+                let skb = SkbCtx { priority, ..scene.between(0, ifindex) };
                 let expected = Expected { priority: expected, fate: "tc_host", notes: "" };
                 check(scene, description, &packet, skb, &expected);
             }
@@ -114,7 +114,7 @@ fn rule_4_the_subscriber_is_the_destination_on_lan_and_the_source_on_wan() {
         ] {
             for (ifindex, priority) in [(scene.lan, lan), (scene.wan, wan)] {
                 for ingress_ifindex in [scene.lan, scene.wan, scene.other] {
-                    let skb = SkbCtx { ifindex, ingress_ifindex, priority: UNTOUCHED };
+                    let skb = scene.between(ingress_ifindex, ifindex);
                     let expected = Expected { priority, fate: "tc_classified", notes: "" };
                     check(scene, description, &udp(source, destination), skb, &expected);
                 }

@@ -138,7 +138,7 @@ fn a_value_may_look_like_an_option() {
 #[test]
 fn rtt_options_reach_the_request() {
     let rtt = attach("-d eth0 -l --flows 300000 --handshake").rtt;
-    assert_eq!(rtt, RttOptions { enabled: true, handshake: true, flows: Some(524_288) });
+    assert_eq!(rtt, RttOptions { handshake: true, flows: Some(524_288), ..RttOptions::default() });
     assert!(!attach("-d eth0 -l --no-rtt").rtt.enabled);
 }
 

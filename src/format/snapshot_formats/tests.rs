@@ -40,7 +40,10 @@ fn two_sided(tc_handle: u32, subscriber: u64, internet: u64) -> HandleReport {
 fn text(format: &NamedFormat<Snapshot>, reports: &[HandleReport], sides: Sides) -> String {
     let mut out = Vec::new();
     let snapshot = Snapshot { reports: reports.to_vec(), sides };
-    (format.make)().record(&mut out, &snapshot);
+    let mut format = (format.make)();
+    format.begin(&mut out);
+    format.record(&mut out, &snapshot);
+    format.end(&mut out);
     String::from_utf8(out).unwrap()
 }
 
