@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/in.h>
+#include <linux/tcp.h>
 #include <bpf/bpf_helpers.h>
 #include "abi.h"
 #include "ctx_tc.h"
@@ -17,6 +18,7 @@
 #include "extension.h"
 #include "maps.h"
 #include "mark_icmp.h"
+#include "mark_sequence.h"
 #include "mark_tcp.h"
 #include "parse.h"
 #include "segment.h"
@@ -90,9 +92,14 @@ static __always_inline enum parse_result read_tcp(const struct hook *hook, struc
 	__u32 options;
 	enum parse_result result = parse_tcp(cur, ip, hook->frame_len, segment, &options);
 
-	if (result != PARSE_OK || !options || mark_aligned(cur, options, segment))
-		return result;
-	return mark_found(cur, AT_HOOK(hook, find_timestamps, cur->offset, options), segment);
+	__u32 header = cur->offset - sizeof(struct tcphdr);
+
+	if (result == PARSE_OK && options && !mark_aligned(cur, options, segment))
+		result = mark_found(cur, AT_HOOK(hook, find_timestamps, cur->offset, options),
+				    segment);
+	if (config.sequence && result == PARSE_OK)
+		mark_sequence(cur, header, segment);
+	return result;
 }
 
 /* Reads the transport header of a packet whose network header was read. */

@@ -23,7 +23,9 @@ struct config {
 	__u8 handshake;		 /* SYN and SYN-ACK open samples too */
 	__u8 metadata;		 /* XDP hands the mapping on to TC */
 	__u8 test_clock;	 /* time is control.test_now_ns: tests only */
+	__u8 sequence;		 /* TCP without timestamps: measure by sequence numbers */
+	__u8 reserved[7];
 };
-_Static_assert(sizeof(struct config) == 48, "config");
+_Static_assert(sizeof(struct config) == 56, "config");
 
 #endif

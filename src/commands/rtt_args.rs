@@ -18,6 +18,11 @@ pub struct RttArgs {
     #[arg(long, help_heading = RTT_HEADING)]
     handshake: bool,
 
+    /// Also measure TCP without timestamps, by sequence numbers: a lost segment counts from its
+    /// first transmission
+    #[arg(long, help_heading = RTT_HEADING)]
+    sequence_numbers: bool,
+
     /// Do not measure RTTs: steer and classify only
     #[arg(long, help_heading = RTT_HEADING)]
     no_rtt: bool,
@@ -30,11 +35,13 @@ impl TryFrom<RttArgs> for RttOptions {
 
     fn try_from(args: RttArgs) -> Result<Self> {
         exclusive(("--no-rtt", args.no_rtt), ("--handshake", args.handshake))?;
+        exclusive(("--no-rtt", args.no_rtt), ("--sequence-numbers", args.sequence_numbers))?;
         let read = |text: String| parse_number("--flows", &text, Self::MIN_FLOWS, Self::MAX_FLOWS);
         let flows = args.flows.map(read).transpose()?;
         Ok(Self {
             enabled: !args.no_rtt,
             handshake: args.handshake,
+            sequence: args.sequence_numbers,
             flows: flows.map(u32::next_power_of_two),
         })
     }
@@ -50,6 +57,7 @@ mod tests {
         let args = |flows: Option<&str>, handshake, no_rtt| RttArgs {
             flows: flows.map(str::to_owned),
             handshake,
+            sequence_numbers: false,
             no_rtt,
         };
         assert_eq!(RttOptions::try_from(RttArgs::default()).unwrap(), RttOptions::default());
@@ -65,6 +73,10 @@ mod tests {
         }
         let err = RttOptions::try_from(args(None, true, true)).unwrap_err();
         assert!(err.to_string().contains("--no-rtt with --handshake"), "{err}");
+        let sequence = RttArgs { sequence_numbers: true, ..RttArgs::default() };
+        assert!(RttOptions::try_from(sequence.clone()).unwrap().sequence);
+        let err = RttOptions::try_from(RttArgs { no_rtt: true, ..sequence }).unwrap_err();
+        assert!(err.to_string().contains("--no-rtt with --sequence-numbers"), "{err}");
         assert!(!RttOptions::try_from(args(None, false, true)).unwrap().enabled);
     }
 }

@@ -29,6 +29,8 @@ pub struct RttOptions {
     pub enabled: bool,
     /// Let SYN and SYN-ACK open samples, too.
     pub handshake: bool,
+    /// Measure TCP without timestamps, too, by its sequence numbers.
+    pub sequence: bool,
     /// Entries of the flow table, a power of two from [`MIN_FLOWS`](Self::MIN_FLOWS) to
     /// [`MAX_FLOWS`](Self::MAX_FLOWS). With `None`, a new table gets
     /// [`DEFAULT_FLOWS`](Self::DEFAULT_FLOWS), and an existing table keeps its size.
@@ -46,7 +48,7 @@ impl RttOptions {
 
 impl Default for RttOptions {
     fn default() -> Self {
-        Self { enabled: true, handshake: false, flows: None }
+        Self { enabled: true, handshake: false, sequence: false, flows: None }
     }
 }
 
@@ -265,6 +267,7 @@ fn configure(
         recent_samples: abi::RECENT_SAMPLES as u32,
         rtt: rtt.enabled.into(),
         handshake: rtt.handshake.into(),
+        sequence: rtt.sequence.into(),
         metadata: 1,
         ..flow
     };

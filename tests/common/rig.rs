@@ -69,6 +69,7 @@ pub struct LoadOptions {
     pub recent_samples: u32,
     pub rtt: bool,
     pub handshake: bool,
+    pub sequence: bool,
     pub metadata: bool,
 }
 
@@ -88,6 +89,7 @@ impl LoadOptions {
             recent_samples: 1,
             rtt: true,
             handshake: false,
+            sequence: false,
             metadata: true,
         }
     };
@@ -362,6 +364,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     config.jiffy_ns = jiffy as u32;
     config.rtt = options.rtt.into();
     config.handshake = options.handshake.into();
+    config.sequence = options.sequence.into();
     config.metadata = options.metadata.into();
     config.test_clock = 1;
 }
