@@ -41,12 +41,10 @@ inside() {
 		PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# The machine's Debian mirror, if apt knows one.
+# The machine's Debian mirror, if apt knows one; otherwise debootstrap takes its own default.
 mirror() {
-	local found
 	# shellcheck disable=SC2016 # apt-get expands it
-	found=$(apt-get indextargets --format '$(SITE)' 'Codename: bookworm' 2>/dev/null | grep '/debian/\?$' | head -n 1) || :
-	printf '%s\n' "${found:-http://deb.debian.org/debian}"
+	apt-get indextargets --format '$(SITE)' "Codename: $suite" 2>/dev/null | grep '/debian/\?$' | head -n 1 || :
 }
 
 # How this machine reaches the network: names, proxies, certificates, a registry in place of crates.io.
@@ -62,10 +60,12 @@ copy_network_settings() {
 }
 
 make_root() {
-	local base=$build/$suite.tar
+	local base=$build/$suite.tar from
 	if [[ ! -f $base ]]; then
 		step "debootstrap $suite"
-		debootstrap --variant=minbase "$suite" "$root" "$(mirror)" >"$build/debootstrap.log" 2>&1 || {
+		from=$(mirror)
+		# debootstrap leaves a sources.list of the mirror that it used.
+		debootstrap --variant=minbase "$suite" "$root" ${from:+"$from"} >"$build/debootstrap.log" 2>&1 || {
 			tail -n 20 "$build/debootstrap.log" >&2
 			fail "debootstrap failed; its whole output is in $build/debootstrap.log"
 		}
@@ -74,10 +74,6 @@ make_root() {
 	else
 		tar -C "$root" -xf "$base"
 	fi
-	{
-		printf 'deb %s %s main\n' "$(mirror)" "$suite" "$(mirror)" "$suite-updates"
-		printf 'deb http://deb.debian.org/debian-security %s-security main\n' "$suite"
-	} >"$root/etc/apt/sources.list"
 	copy_network_settings
 }
 
