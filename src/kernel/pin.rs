@@ -25,6 +25,7 @@ use crate::kernel::map::Map;
 
 /// The pin directory of the contract, which the predecessors and iproute2 use, too.
 const PIN_DIR: &str = "/sys/fs/bpf/tc/globals";
+
 /// Type of a map and sizes of its entries. A pinned map of another shape cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {

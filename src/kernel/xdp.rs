@@ -17,7 +17,7 @@ use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::hook::Hook;
 use crate::kernel::link::link;
 use crate::kernel::pin::PinDir;
-use crate::kernel::program::{self, Attached, AttachedMode};
+use crate::kernel::program::{self, AttachedMode};
 use crate::kernel::program_pin::ProgramPin;
 
 /// The XDP mode that the operator asks for.
@@ -55,18 +55,6 @@ pub struct Outcome {
     pub mode: AttachedMode,
     /// Why native mode failed, if [`XdpMode::Auto`] fell back to generic.
     pub fallback: Option<Errno>,
-}
-
-/// Returns the XDP program of an interface; `None` if there is none.
-///
-/// # Errors
-/// [`Error::Usage`]: there is no such interface. [`Error::XdpAttach`]: the query fails.
-pub fn xdp_on(dir: &PinDir, dev: &IfName) -> Result<Option<Attached>> {
-    let ifindex = device::ifindex(dev)?;
-    let found = xdp_query(ifindex as c_int)
-        .map_err(|err| Error::xdp_attach(format!("query the XDP program of {dev}"), err, ""))?;
-    let pin = ProgramPin::of(dir, Hook::Xdp, ifindex);
-    Ok(found.map(|(id, mode)| Attached::new(id, Some(mode), &pin)))
 }
 
 /// Returns id and mode of the XDP program. Of several, the first counts: native, generic, offloaded.
