@@ -32,12 +32,7 @@ pub fn write_columns<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
+    use crate::format::push::text;
 
     #[test]
     fn columns_are_as_wide_as_they_need_to_be() {

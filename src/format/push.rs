@@ -82,6 +82,14 @@ impl fmt::Display for Milliseconds {
     }
 }
 
+/// Returns what `write` appends.
+#[cfg(test)]
+pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,10 +103,8 @@ mod tests {
             ("2001:DB8:0:0::1", "2001:db8::1"),
             ("::ffff:1.2.3.4", "::ffff:1.2.3.4"),
         ];
-        for (address, text) in table {
-            let mut out = Vec::new();
-            push_address(&mut out, address.parse().unwrap());
-            assert_eq!(String::from_utf8(out).unwrap(), text);
+        for (address, expected) in table {
+            assert_eq!(text(|out| push_address(out, address.parse().unwrap())), expected);
         }
         let mut out = Vec::new();
         push_decimal_handle(&mut out, TcHandle(0x12_00ab));
@@ -126,12 +132,10 @@ mod tests {
 
     #[test]
     fn numbers_keep_all_their_decimals() {
-        for (number, digits, text) in
+        for (number, digits, expected) in
             [(0, 9, "0.000000000"), (1, 6, "0.000001"), (u64::MAX, 9, "18446744073.709551615")]
         {
-            let mut out = Vec::new();
-            push_decimal(&mut out, number, digits);
-            assert_eq!(String::from_utf8(out).unwrap(), text);
+            assert_eq!(text(|out| push_decimal(out, number, digits)), expected);
         }
     }
 }

@@ -43,12 +43,7 @@ mod tests {
     use super::*;
     use crate::domain::prefix::parse_cidr;
     use crate::domain::TcHandle;
-
-    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
+    use crate::format::push::text;
 
     fn json(text: &str) -> serde_json::Value {
         serde_json::from_str(text).unwrap()

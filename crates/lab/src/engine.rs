@@ -83,7 +83,6 @@ pub(crate) struct Engine {
     random: FateRandom,
     /// How late in ns the kernel usually wakes this thread. The thread asks to wake that much earlier.
     lateness: u64,
-    realtime: bool,
 }
 
 impl Engine {
@@ -122,13 +121,12 @@ impl Engine {
             sequence: 0,
             random: FateRandom(plan.seed),
             lateness: 0,
-            realtime: plan.realtime,
         })
     }
 
     /// Forwards until the stop pipe closes.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        be_punctual(self.realtime);
+        be_punctual();
         loop {
             self.release_due();
             self.wait()?;
@@ -357,12 +355,11 @@ fn is_congestion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR))
 }
 
-/// Makes the calling thread's timers exact to the nanosecond (by default they are 50 µs late) and, with
-/// `realtime`, lets the thread run at once on a busy CPU. If the kernel refuses, the line is less exact.
-fn be_punctual(realtime: bool) {
+/// Makes the calling thread's timers exact to the nanosecond (by default they are 50 µs late) and lets
+/// the thread run ahead of ordinary threads: the line is then exact on a busy machine, but a line that
+/// saturates a CPU starves the shaper. If the kernel refuses, the line is less exact.
+fn be_punctual() {
     // SAFETY: plain system call on the calling thread.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
-    if realtime {
-        let _ = run_ahead(0, RealtimePolicy::RoundRobin, 1);
-    }
+    let _ = run_ahead(0, RealtimePolicy::RoundRobin, 1);
 }

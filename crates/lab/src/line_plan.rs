@@ -33,6 +33,4 @@ pub struct LinePlan {
     pub mtu: u32,
     /// Seed of the impairments.
     pub seed: u64,
-    /// Whether the line's thread runs ahead of ordinary threads.
-    pub realtime: bool,
 }

@@ -80,9 +80,6 @@ pub struct Plan {
     pub queues: u16,
     /// Seed of the impairments.
     pub seed: u64,
-    /// Whether delay lines run ahead of ordinary threads. They are then exact on a busy machine, but a
-    /// line that saturates a CPU starves the shaper. Default: yes.
-    pub realtime: bool,
     /// Whether hosts acknowledge each segment at once (`quickack` of their routes), so that the RTT is
     /// that of the path. Default: no, they delay ACKs as Linux does. Routed labs only.
     pub prompt_acks: bool,
@@ -99,7 +96,6 @@ impl Plan {
             forwarding: Forwarding::Routed,
             queues: 2,
             seed: 1,
-            realtime: true,
             prompt_acks: false,
         }
     }
@@ -127,12 +123,6 @@ impl Plan {
     /// Sets the number of TX and RX queues of `lan` and `wan`.
     pub fn queues(mut self, queues: u16) -> Self {
         self.queues = queues;
-        self
-    }
-
-    /// Lets delay lines share the CPU with ordinary threads: for benches that load it fully.
-    pub fn fair(mut self) -> Self {
-        self.realtime = false;
         self
     }
 

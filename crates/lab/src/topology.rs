@@ -206,8 +206,8 @@ fn start_lines(
         .collect();
     let line = |trunk: &str, spokes, seed| {
         let (trunk, encapsulations) = (trunk.to_owned(), encapsulations.clone());
-        let (mtu, realtime) = (plan.shaper_mtu(), plan.realtime);
-        let plan = LinePlan { trunk, spokes, encapsulations, mtu, seed, realtime };
+        let mtu = plan.shaper_mtu();
+        let plan = LinePlan { trunk, spokes, encapsulations, mtu, seed };
         DelayLine::start(lines, plan)
     };
     let spokes =

@@ -32,8 +32,8 @@ const CODES: [u8; 7] = [
 /// Steer each subscriber's packets to one CPU
 ///
 /// Loads the steering program and attaches it to the receive side of an interface. Mounts the BPF
-/// file system and creates the maps unless they exist. Existing maps keep their content: loading
-/// again loses neither packets nor mappings.
+/// file system and creates the maps unless they exist. Existing maps keep their size and
+/// content: loading again loses neither packets nor mappings.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "xdp_iphash_to_cpu",
