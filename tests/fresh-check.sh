@@ -113,12 +113,23 @@ timed() {
 	printf 'fresh-check: %s passed in %d s\n' "$*" $((SECONDS - started))
 }
 
+# readme_command NAME: the line of the README that starts with `make NAME`, as a newcomer types it.
+readme_command() {
+	local line
+	line=$(sed -n "/^[a-z ]*make $1 /{s/ *#.*//p;q}" "$repository/README.md")
+	[[ -n $line ]] || fail "the README has no line \"make $1\""
+	printf '%s\n' "$line"
+}
+
 outside() {
+	local demo test
+	demo=$(readme_command demo)
+	test=$(readme_command test)
 	make_root
 	mount_root
 	add_what_the_readme_names
-	timed demo make -C /root/cpumap-pping demo
-	timed test make -C /root/cpumap-pping test
+	timed demo bash -c "cd /root/cpumap-pping && $demo"
+	timed test bash -c "cd /root/cpumap-pping && $test"
 	step "the tests beside a loaded shaper"
 	timed beside unshare --net --mount --propagation private \
 		bash /root/cpumap-pping/tests/fresh-check.sh --beside
