@@ -45,6 +45,7 @@ fn measure() -> BTreeMap<String, u32> {
     let mut open = PpingSkelBuilder::default().open(&mut stream_object).expect("open");
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     (rodata.config.sweep_ticks, rodata.config.idle_ticks) = (15, 62);
+    rodata.config.resync_ticks = 3;
     // All options that can be combined.
     let config = &mut rodata.stream_config;
     (config.events, config.aggregate, config.tcp, config.icmp) = (1, 1, 1, 1);
