@@ -336,6 +336,17 @@ static __always_inline void rtt_segment(struct flow *flow, __u32 tick,
 		slots_open(flow, tag, dir, segment->mark, time, stats);
 }
 
+/* Keeps a flow whose marks wait elsewhere (echoes.h) from looking idle or half open. */
+static __always_inline void keep_flow(struct flow *flow, __u32 tick, __u64 tag, int dir)
+{
+	__u32 swept = *(volatile __u32 *)&flow->swept;
+
+	if (is_sweep_due(flow, tick))
+		__sync_val_compare_and_swap(&flow->swept, swept, tick);
+	if (!READ_U64(flow->dir[pair_index(dir)]))
+		dir_swap(flow, tag, dir, 0, FLOW_DIR_SEEN | FLOW_DIR_ESTABLISHED);
+}
+
 static __always_inline struct flow_key
 rtt_key(const struct ip_packet *ip, const struct segment *segment, const struct rtt_context *at)
 {
@@ -366,7 +377,10 @@ static __always_inline void rtt_packet(const struct ip_packet *ip, const struct 
 	result->tag = key.tag;
 	result->dir = key.dir;
 	result->flow = flow_index(key.tag, way);
-	rtt_segment(flow_way(bucket, key.tag, way), tick, segment, at, result);
+	if (segment->alone)
+		keep_flow(flow_way(bucket, key.tag, way), tick, key.tag, result->dir);
+	else
+		rtt_segment(flow_way(bucket, key.tag, way), tick, segment, at, result);
 }
 
 #endif

@@ -86,6 +86,9 @@
 #define STREAM_TIMEOUT_NS      300000000000ULL
 #define STREAM_ICMP_TIMEOUT_NS 30000000000ULL
 
+/* ICMP requests that may wait for their reply at once. */
+#define STREAM_ECHOES 65536
+
 /* Classes that a subnet's packets are counted in: enum stream_class. */
 #define STREAM_CLASSES 3
 
