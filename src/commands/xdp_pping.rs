@@ -218,7 +218,7 @@ fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
     if left_out > 0 {
         warn(format_args!(
             "{left_out} of {} classes are left out: a CPU stopped while it added their samples to \
-             their records. Run the command again",
+             their records; run the command again",
             found.len() + left_out
         ));
     }

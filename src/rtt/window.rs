@@ -64,10 +64,11 @@ impl Window {
     fn summary(&self) -> Option<Summary> {
         let (min_ns, max_ns) = self.range?;
         let count = self.count;
-        let [median_ns, p95_ns] = self.histogram.quantiles([0.5, 0.95], min_ns, max_ns);
+        // Samples that a CPU without lines is adding meanwhile may be in some of the figures only.
+        let quantiles = self.histogram.quantiles([0.5, 0.95], min_ns, max_ns);
+        let [median_ns, p95_ns] = quantiles.map(|ns| ns.clamp(min_ns, max_ns));
         Some(Summary {
             count,
-            // Samples that a CPU without lines is adding meanwhile may be in one of the numbers only.
             avg_ns: (self.sum_ns / count).clamp(min_ns, max_ns),
             min_ns,
             max_ns,
