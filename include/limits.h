@@ -12,6 +12,7 @@
 
 /* Parser: deepest header chain that is followed. */
 #define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */
+#define MAX_MPLS_LABELS	     4
 #define MAX_IPV6_EXT_HEADERS 6
 #define MAX_TCP_OPTION_BYTES 40 /* RFC 9293, 3.1: doff is at most 15 words */
 

@@ -4,12 +4,13 @@
 //! [`network`] finds the addresses, which steering and classification need. [`transport`] finds the TCP
 //! timestamps, which only the RTT measurement needs: if it fails, a sample is lost, but never a class.
 //!
-//! IEEE 802.3 and 802.1Q (framing), RFC 2516 (PPPoE), RFC 791 (IPv4), RFC 8200 and 4302 (IPv6 and its
+//! IEEE 802.3 and 802.1Q (framing), RFC 2516 (PPPoE), RFC 3032 (MPLS), RFC 791 (IPv4), RFC 8200 and 4302 (IPv6 and its
 //! extension headers), RFC 9293 and 7323 (TCP and its timestamps).
 
 use crate::mapping::{v4, Address};
 
 const MAX_TAGS: usize = 4;
+const MAX_LABELS: usize = 4;
 const MAX_EXTENSIONS: usize = 6;
 /// A TCP header of 60 bytes behind the extension headers must start within 512 bytes of the frame.
 const MAX_CHAIN: usize = 511 - 60;
@@ -17,6 +18,8 @@ const MAX_CHAIN: usize = 511 - 60;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
+const ETHERTYPE_MPLS: u16 = 0x8847;
+const ETHERTYPE_MPLS_UPSTREAM: u16 = 0x8848; // multicast before RFC 5332
 const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
@@ -90,7 +93,7 @@ pub struct ModelSegment {
     pub tsecr: u32,
 }
 
-/// Parses Ethernet, VLAN tags, PPPoE and IP.
+/// Parses Ethernet, VLAN tags, PPPoE or MPLS, and IP.
 pub fn network(frame: &[u8]) -> Result<Ip, FrameFault> {
     let mut at = 14;
     let mut ethertype = u16_at(frame, 12).ok_or(FrameFault::Truncated)?;
@@ -105,6 +108,7 @@ pub fn network(frame: &[u8]) -> Result<Ip, FrameFault> {
         ETHERTYPE_IPV4 => ipv4(frame, at),
         ETHERTYPE_IPV6 => ipv6(frame, at),
         ETHERTYPE_PPPOE_SESSION => pppoe(frame, at),
+        ETHERTYPE_MPLS | ETHERTYPE_MPLS_UPSTREAM => mpls(frame, at),
         _ => Err(FrameFault::NotIp),
     }
 }
@@ -123,6 +127,32 @@ fn pppoe(frame: &[u8], at: usize) -> Result<Ip, FrameFault> {
     match u16::from_be_bytes([header[6], header[7]]) {
         PPP_IPV4 => ipv4(frame, at + 8),
         PPP_IPV6 => ipv6(frame, at + 8),
+        _ => Err(FrameFault::NotIp),
+    }
+}
+
+/// Parses MPLS (RFC 3032): labels of four bytes up to the one with the S bit. The stack does not say what
+/// follows. IP does, by its version; a control word (RFC 4385) never has one of IP's two.
+fn mpls(frame: &[u8], at: usize) -> Result<Ip, FrameFault> {
+    let mut stack = frame.get(at..).unwrap_or_default().chunks(4).take(MAX_LABELS).zip(1..);
+    let bottom = stack.find_map(|(label, depth)| match *label {
+        [_, _, low, _] if low & 1 == 1 => Some(Ok(at + 4 * depth)),
+        [_, _, _, _] => None,
+        _ => Some(Err(FrameFault::Truncated)),
+    });
+    let start = match bottom {
+        Some(start) => start?,
+        None if frame.len() < at + 4 * MAX_LABELS => return Err(FrameFault::Truncated),
+        None => return Err(FrameFault::NotIp),
+    };
+    bare_ip(frame, start)
+}
+
+/// Parses a packet that begins with its IP header, which says its version.
+fn bare_ip(frame: &[u8], start: usize) -> Result<Ip, FrameFault> {
+    match frame.get(start).ok_or(FrameFault::Truncated)? >> 4 {
+        4 => ipv4(frame, start),
+        6 => ipv6(frame, start),
         _ => Err(FrameFault::NotIp),
     }
 }
