@@ -22,7 +22,7 @@
 
 struct mapping {
 	__u32 tc_handle;
-	__u16 cpu;
+	__u16 cpu;  /* or NO_SUCH_CPU */
 	__u8 state; /* enum mapping_state */
 };
 
@@ -57,7 +57,7 @@ static __always_inline struct mapping mapping_read(const struct ip_addr *addr)
 	if (!found)
 		return mapping;
 	cpu = found->cpu;
-	mapping.cpu = cpu;
+	mapping.cpu = cpu < NO_SUCH_CPU ? cpu : NO_SUCH_CPU;
 	mapping.tc_handle = found->tc_handle;
 	available = bpf_map_lookup_elem(&cpus_available, &cpu);
 	mapping.state = available && *available ? MAPPING_AVAILABLE : MAPPING_NO_CPU;

@@ -42,7 +42,7 @@ struct ip_packet {
 	__u8 protocol;	 /* of the transport header at the cursor */
 	__u8 ecn;	 /* RFC 3168, 5 */
 	bool is_ipv6;
-	bool has_ports; /* false: a later fragment, or headers we cannot follow */
+	bool has_ports; /* false: a later fragment */
 };
 
 struct vlan_tag {

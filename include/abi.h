@@ -10,6 +10,9 @@
 #include <linux/types.h>
 #include "limits.h"
 
+/* Two fields of one word are packed and unpacked as little endian has them. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "only little endian is supported");
+
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
 #define ASSERT_OFFSET(type, field, bytes)                                                          \
 	_Static_assert(__builtin_offsetof(struct type, field) == (bytes), #type "." #field)
@@ -30,6 +33,10 @@ struct ip_mapping {
 	__u32 tc_handle; /* major << 16 | minor; 0: steer only, no class */
 };
 ASSERT_SIZE(ip_mapping, 8);
+
+/* A foreign writer may name any CPU. What XDP hands on, and what the cache keeps, has 16
+ * bits: numbers beyond them are no CPU's, and neither is this one. */
+#define NO_SUCH_CPU 0xffff
 
 /* map_ifindex_type value: index is the ifindex. */
 enum direction {

@@ -218,10 +218,15 @@ fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Con
 fn new_control() -> Result<Control> {
     Ok(Control {
         hash_seed: machine::random()?,
-        meta_cookie: machine::random()? as u32,
+        meta_cookie: cookie_of(machine::random()?),
         abi_version: abi::ABI_VERSION as u32,
         ..Control::default()
     })
+}
+
+/// Returns a cookie from random bits. It is never 0, which is what unwritten metadata begins with.
+fn cookie_of(random: u64) -> u32 {
+    ((random >> 32) as u32).max(1)
 }
 
 /// Age at which the packet path looks up a cached mapping again. The contract says that it must notice
@@ -276,6 +281,11 @@ fn configure(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cookie_is_never_zero() {
+        assert_eq!([0, 1 << 32, u64::MAX].map(cookie_of), [1, 1, u32::MAX]);
+    }
 
     #[test]
     fn shares_are_powers_of_two_between_the_least_and_the_most() {

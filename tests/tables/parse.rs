@@ -242,6 +242,11 @@ fn ipv6_extension_headers() {
                 Packet::new(ALICE6, SERVER6).udp(1, 2).extension(Fragment(8, false)).payload(8),
                 "",
             ),
+            (
+                "UDP too far out",
+                Packet::new(ALICE6, SERVER6).extension(HopByHop(600)).udp(1, 2),
+                "",
+            ),
             ("no next header", Packet::new(ALICE6, SERVER6), ""),
             ("UDP", Packet::new(ALICE6, SERVER6).extension(HopByHop(8)).udp(1, 2), ""),
         ] {
@@ -250,8 +255,8 @@ fn ipv6_extension_headers() {
     });
 }
 
-/// With headers longer than the parser follows, the subscriber is still known, and no RTT is made up from the bytes inside.
-/// (An offset that wraps would find a TCP header there.)
+/// With headers longer than the parser follows, the subscriber is still known, the missing RTT is counted, and none is made
+/// up from the bytes inside. (An offset that wraps would find a TCP header there.)
 #[test]
 fn ipv6_chains_beyond_the_limits_give_no_rtt() {
     use Extension::{Authentication, Destination, HopByHop};
@@ -284,9 +289,8 @@ fn ipv6_chains_beyond_the_limits_give_no_rtt() {
             let tc = scene.classify(&frame, scene.to_internet());
             assert_eq!(tc.counters.fate(), "tc_classified", "{chain:?}");
             assert_eq!(tc.priority, ALICE_CLASS, "{chain:?}");
-            if layout.transport > 0x1ff {
-                assert_eq!(tc.counters.of("rtt_flow_new"), 0, "{chain:?}: {:?}", tc.counters);
-            }
+            assert_eq!(tc.counters.of("rtt_flow_new"), 0, "{chain:?}: {:?}", tc.counters);
+            assert_eq!(tc.counters.notes(), "rtt_too_deep", "{chain:?}");
         }
     });
 }

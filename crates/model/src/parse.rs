@@ -71,8 +71,10 @@ pub enum Transport {
     ModelSegment(ModelSegment),
     /// Not TCP, or not known to be TCP.
     Other,
-    /// TCP, but the header is in another fragment or too far into the packet.
+    /// TCP, but the header is in another fragment.
     NoPorts,
+    /// TCP, or not known, behind more extension headers than are walked.
+    TooDeep,
     /// TCP, but the frame ends too early.
     Truncated,
     /// TCP, but the header contradicts itself.
@@ -209,10 +211,15 @@ pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
     let reached = if ip.is_ipv6 { extensions(frame, ip) } else { Some(ipv4_payload(ip)) };
     let Some(reached) = reached else { return Transport::Truncated };
     match reached {
-        Reached { protocol: TCP, header: Some(at) } => {
+        Reached { protocol: TCP, header: Header::At(at) } => {
             tcp(frame, ip, at).unwrap_or_else(|fault| fault)
         }
-        Reached { protocol: TCP, header: None } => Transport::NoPorts,
+        Reached { protocol: TCP, header: Header::InAnotherFragment } => Transport::NoPorts,
+        Reached { protocol, header: Header::TooDeep }
+            if protocol == TCP || is_extension(protocol) =>
+        {
+            Transport::TooDeep
+        }
         _ => Transport::Other,
     }
 }
@@ -220,16 +227,25 @@ pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
 /// The place where the walk over the network headers ended.
 struct Reached {
     protocol: u8,
-    /// The offset of the header of `protocol`, unless it is in another fragment or too far into the packet.
-    header: Option<usize>,
+    header: Header,
+}
+
+/// The place of the header of the protocol that was reached.
+enum Header {
+    /// At this offset of the frame.
+    At(usize),
+    InAnotherFragment,
+    /// The walk does not go that far.
+    TooDeep,
 }
 
 fn ipv4_payload(ip: &Ip) -> Reached {
-    Reached { protocol: ip.protocol, header: (!ip.later_fragment).then_some(ip.end) }
+    let header = if ip.later_fragment { Header::InAnotherFragment } else { Header::At(ip.end) };
+    Reached { protocol: ip.protocol, header }
 }
 
-/// Walks over IPv6 extension headers (RFC 8200, section 4). After six of them the walk ends, even at a
-/// seventh, which then counts as an unknown protocol. Returns `None` if the frame ends within a header.
+/// Walks over IPv6 extension headers (RFC 8200, section 4). The walk ends at a seventh, or when they take
+/// too many bytes. Returns `None` if the frame ends within a header.
 fn extensions(frame: &[u8], ip: &Ip) -> Option<Reached> {
     let (mut protocol, mut at) = (ip.protocol, ip.end);
     for _ in 0..MAX_EXTENSIONS {
@@ -237,12 +253,17 @@ fn extensions(frame: &[u8], ip: &Ip) -> Option<Reached> {
             break;
         }
         let extension = extension(frame, protocol, at)?;
-        if extension.is_later_fragment || extension.end > MAX_CHAIN {
-            return Some(Reached { protocol: extension.next, header: None });
+        let next = |header| Some(Reached { protocol: extension.next, header });
+        if extension.is_later_fragment {
+            return next(Header::InAnotherFragment);
+        }
+        if extension.end > MAX_CHAIN {
+            return next(Header::TooDeep);
         }
         (protocol, at) = (extension.next, extension.end);
     }
-    Some(Reached { protocol, header: Some(at) })
+    let header = if is_extension(protocol) { Header::TooDeep } else { Header::At(at) };
+    Some(Reached { protocol, header })
 }
 
 fn is_extension(protocol: u8) -> bool {

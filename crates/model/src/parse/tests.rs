@@ -248,7 +248,12 @@ fn six_extension_headers_are_followed_and_no_more() {
             tcp6().extensions(&options[..6]).protocol(17).build(),
             Ok(Transport::Other),
         ),
-        ("seven, then TCP", tcp6().extensions(&options).build(), Ok(Transport::Other)),
+        ("seven, then TCP", tcp6().extensions(&options).build(), Ok(Transport::TooDeep)),
+        (
+            "seven, then UDP",
+            tcp6().extensions(&options).protocol(17).build(),
+            Ok(Transport::TooDeep),
+        ),
     ]);
 }
 
@@ -273,9 +278,9 @@ fn a_chain_that_ends_too_far_out_is_not_followed() {
     assert!(is_segment(&tcp6().extensions(&[near]).build()));
     let frame = tcp6().extensions(&[far]).build();
     check(&[
-        ("TCP", frame.clone(), Ok(Transport::NoPorts)),
+        ("TCP", frame.clone(), Ok(Transport::TooDeep)),
         ("UDP", tcp6().extensions(&[far]).protocol(17).build(), Ok(Transport::Other)),
-        ("yet another", tcp6().extensions(&[far, options(0)]).build(), Ok(Transport::Other)),
+        ("yet another", tcp6().extensions(&[far, options(0)]).build(), Ok(Transport::TooDeep)),
         ("cut", frame[..453].to_vec(), Ok(Transport::Truncated)),
     ]);
 }
