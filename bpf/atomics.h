@@ -5,7 +5,8 @@
 
 #include <linux/types.h>
 
-#define READ_U64(x) (*(volatile __u64 *)&(x))
+#define READ_U64(x)	(*(volatile __u64 *)&(x))
+#define WRITE_U64(x, y) (*(volatile __u64 *)&(x) = (y))
 
 /* How often a compare-and-swap that another CPU has beaten is tried. */
 #define CAS_TRIES 8

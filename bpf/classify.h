@@ -126,7 +126,7 @@ static __always_inline __u32 classify_packet(struct egress *egress, const struct
 		struct ip_addr subscriber = subscriber_of(ip, egress->direction);
 
 		count(egress->stats, COUNT_tc_looked_up);
-		mapping = mapping_of(&subscriber, egress->cpu, egress->stats);
+		mapping = mapping_of(&subscriber, egress->stats);
 	}
 	apply(egress, &mapping);
 	return mapping.tc_handle;

@@ -77,16 +77,12 @@ struct xdp_metadata {
 };
 ASSERT_SIZE(xdp_metadata, 12);
 
-/* cpp_addr_cache: index = CPU * entries a CPU + slot. One CPU writes and reads
- * an entry, under disabled bottom halves. */
+/* cpp_addr_cache: index = slot of the address. All CPUs read and write an entry, word by
+ * word; one that was torn is nobody's (bpf/addr_cache.h). */
 struct addr_cache {
-	__u64 addr[2];	  /* as in ip_prefix.addr */
-	__u32 generation; /* low half of control.generation at fill */
-	__u32 jiffies;	  /* low half of the kernel's jiffies at fill */
-	__u32 tc_handle;
-	__u16 cpu;
-	__u8 state; /* enum mapping_state */
-	__u8 reserved;
+	__u64 check[2]; /* the address, mixed with the words below */
+	__u64 answer;	/* tc_handle << 32 | cpu << 16 | enum mapping_state; 0: never filled */
+	__u64 stamp;	/* jiffies << 24 | low bits of control.generation, before the look-up */
 };
 ASSERT_SIZE(addr_cache, 32);
 

@@ -154,7 +154,6 @@ fn reuse_pins(
 fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     match name {
         maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
-        maps::ADDR_CACHE => Some(cpus * share(cpus, ADDR_CACHE)),
         maps::RTT_RECENT => Some(cpus * share(cpus, RECENT)),
         maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
         _ => None,
@@ -164,8 +163,6 @@ fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
 /// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
 /// CPU.
 type Shares = [u64; 3];
-const ADDR_CACHE: Shares =
-    [abi::ADDR_CACHE_ENTRIES_TOTAL, abi::ADDR_CACHE_ENTRIES, abi::ADDR_CACHE_ENTRIES_MOST];
 const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
 
 /// Returns the number of entries that each CPU gets, a power of two.
@@ -260,13 +257,13 @@ fn configure(
     rtt: &RttOptions,
     messages: &Messages,
 ) -> Result<()> {
-    let mask = |entries: u32| (1 << (entries / cpus).max(1).ilog2()) - 1;
+    let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
     let flow = flow_config(control.hash_seed, open.maps.cpp_flow.max_entries())?;
     let config = Config {
         meta_cookie: control.meta_cookie,
         cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
         cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
-        recent_mask: mask(open.maps.cpp_rtt_recent.max_entries()),
+        recent_mask: mask(open.maps.cpp_rtt_recent.max_entries() / cpus),
         recent_samples: abi::RECENT_SAMPLES as u32,
         rtt: rtt.enabled.into(),
         handshake: rtt.handshake.into(),
@@ -289,10 +286,8 @@ mod tests {
 
     #[test]
     fn shares_are_powers_of_two_between_the_least_and_the_most() {
-        for (cpus, entries, lines) in
-            [(1, 65536, 32768), (2, 65536, 32768), (6, 32768, 16384), (64, 16384, 4096)]
-        {
-            assert_eq!((share(cpus, ADDR_CACHE), share(cpus, RECENT)), (entries, lines), "{cpus}");
+        for (cpus, lines) in [(1, 32768), (2, 32768), (6, 16384), (64, 4096)] {
+            assert_eq!(share(cpus, RECENT), lines, "{cpus}");
         }
     }
 }
