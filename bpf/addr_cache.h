@@ -33,10 +33,10 @@ struct cached {
 	((jiffies) << CACHE_GENERATION_BITS | ((generation)&CACHE_GENERATION_MASK))
 
 /* One to one in either word as long as the other stays: of two writers' value words, none
- * can be exchanged unnoticed. The seed keeps the result from those who choose addresses. */
+ * can be exchanged unnoticed. The key keeps the result from those who choose addresses. */
 static __always_inline __u64 cache_mix(const struct cached *cached)
 {
-	__u64 mixed = (cached->answer ^ config.hash_seed) * 0x9e3779b97f4a7c15ULL;
+	__u64 mixed = (cached->answer ^ config.hash_key[0]) * 0x9e3779b97f4a7c15ULL;
 
 	mixed = ((mixed ^ mixed >> 32) + cached->stamp) * 0xd6e8feb86659fd93ULL;
 	return mixed ^ mixed >> 29;

@@ -94,21 +94,28 @@ enum mapping_state {
 };
 
 /*
- * cpp_flow: index = bucket. Orientation 0: data towards the subscriber (leaves
- * by LAN), echoed by the subscriber: the subscriber side. Orientation 1: data
- * towards the internet (leaves by WAN): the internet side.
+ * cpp_flow: index = bucket. The two ends of a flow are sorted: end 0 has the lower address,
+ * else the lower port. Direction 0 is what end 0 sends.
  */
 #define FLOW_TAG_FREE 0ULL
 #define FLOW_TAG_BUSY 1ULL /* being taken over */
 
 #define FLOW_DIR_SEEN	     (1ULL << 32) /* the low half holds a mark */
 #define FLOW_DIR_ESTABLISHED (1ULL << 33) /* a segment was seen that does not start a connection */
+#define FLOW_DIR_ENDED	     (1ULL << 34) /* a FIN or an RST was seen, and no data after it */
+#define FLOW_DIR_STALE	     (1ULL << 35) /* the flow was idle: any mark may be the next */
+
+/* Above the flags: segments in a row whose mark was before the last (rule 3). Their number,
+ * the low bits of the tick of the first, and the high half of the latest's mark. */
+#define FLOW_BACK_COUNT_SHIFT 36 /* 4 bits */
+#define FLOW_BACK_TICK_SHIFT  40 /* 8 bits */
+#define FLOW_BACK_MARK_SHIFT  48 /* 16 bits */
 
 struct flow {
 	__u64 tag;    /* hash of the 5-tuple, or FLOW_TAG_* */
-	__u64 dir[2]; /* last mark (a TSval) in the low half, FLOW_DIR_* above */
+	__u64 dir[2]; /* last mark (a TSval) in the low half, FLOW_DIR_*, FLOW_BACK_* above */
 	__u32 swept;  /* low half of (jiffies >> 6) at the last sweep */
-	__u32 reserved;
+	__u32 owner;  /* whose share of the table it is: a tc handle (pping: an address) */
 	/* mark << 32 | time in slot units (never 0); 0: free. Claimed and filled by
 	 * compare-and-swap only. */
 	__u64 slot[2][FLOW_SLOTS];

@@ -41,6 +41,11 @@
 #define FLOW_SWEEP_NS 4000000000ULL
 #define FLOW_IDLE_NS  16000000000ULL
 
+/* Rule 3: a direction whose marks stay behind for this long, in this many segments that
+ * agree with each other, has another clock than we thought. */
+#define FLOW_RESYNC_NS	     1000000000ULL
+#define FLOW_RESYNC_SEGMENTS 4
+
 /*
  * RTT per tc handle: RTT_EPOCHS rotating epochs of 20 s a side, so that the
  * three complete ones cover the 60 s window.

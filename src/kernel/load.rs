@@ -239,13 +239,26 @@ pub fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
     let jiffy_ns = machine::jiffy_ns()?;
     let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
     Ok(Config {
-        hash_seed,
+        hash_key: hash_keys(hash_seed),
         flow_mask: (1 << buckets.max(1).ilog2()) - 1,
         sweep_ticks: ticks(abi::FLOW_SWEEP_NS),
         idle_ticks: ticks(abi::FLOW_IDLE_NS),
+        resync_ticks: ticks(abi::FLOW_RESYNC_NS),
         jiffy_ns,
         rtt: 1,
         ..Config::default()
+    })
+}
+
+/// Draws the keys of the hashes from a seed, by splitmix64: all programs that share maps need the same
+/// keys, and the pinned record of the seed has no room for the keys themselves.
+pub fn hash_keys<const N: usize>(seed: u64) -> [u64; N] {
+    let mut state = seed;
+    std::array::from_fn(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     })
 }
 

@@ -8,6 +8,7 @@ use super::names::{
 };
 use super::test_run::{as_bytes, parse_metadata, test_run, Metadata, TestRun, COOKIE, TC_ACT_OK};
 use cpumap_pping::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use cpumap_pping::kernel::load::hash_keys;
 use cpumap_pping::kernel::map::Map;
 use cpumap_pping::rtt::records::Records;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -352,7 +353,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     let ticks = |ns: u64| (ns / (64 * jiffy)) as u32;
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     let config = &mut rodata.config;
-    config.hash_seed = SEED;
+    config.hash_key = hash_keys(SEED);
     config.meta_cookie = COOKIE;
     config.cache_mask = options.cache_entries - 1;
     config.cache_ttl_jiffies = (900_000_000 / jiffy) as u32;
@@ -361,6 +362,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     config.recent_samples = options.recent_samples;
     config.sweep_ticks = ticks(limits::FLOW_SWEEP_NS);
     config.idle_ticks = ticks(limits::FLOW_IDLE_NS);
+    config.resync_ticks = ticks(limits::FLOW_RESYNC_NS);
     config.jiffy_ns = jiffy as u32;
     config.rtt = options.rtt.into();
     config.handshake = options.handshake.into();

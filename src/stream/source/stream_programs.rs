@@ -232,6 +232,7 @@ fn configure(
     let mut config = flow_config(machine::random()?, buckets)?;
     config.handshake = setup.handshake.into();
     config.test_clock = setup.replay.into();
+    config.enter_starts = 1;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.ok_or_else(|| messages.load_error(std::io::Error::other("no .rodata")))?;
     rodata.config = from_bytes::<PpingConfig>(abi::as_bytes(&config));
