@@ -160,17 +160,23 @@ static __always_inline enum side sender_side(const struct egress *egress)
 	return ingress == DIRECTION_LAN ? SIDE_SUBSCRIBER : SIDE_INTERNET;
 }
 
+/* Returns the class of an address; 0: none. Seldom called: between two subscribers. */
+VERIFY_ONCE int class_of_addr(__u64 high, __u64 low, __u32 cpu)
+{
+	struct ip_addr addr = { .half = { high, low } };
+	struct stats *stats = stats_of(cpu);
+
+	return stats ? (int)mapping_of(&addr, stats).tc_handle : 0;
+}
+
 /* The subscriber whose sample it is. Between two subscribers, the packet's class is the
  * receiver's, but the sample is the sender's. */
 static __always_inline __u32 sampled_handle(const struct egress *egress, const struct ip_packet *ip,
 					    enum side side, __u32 tc_handle)
 {
-	struct mapping sender;
-
 	if (egress->direction != DIRECTION_LAN || side != SIDE_SUBSCRIBER)
 		return tc_handle;
-	sender = mapping_of(&ip->src, egress->stats);
-	return sender.tc_handle;
+	return class_of_addr(ip->src.half[0], ip->src.half[1], egress->cpu);
 }
 
 static __always_inline void record_sample(const struct egress *egress, const struct ip_packet *ip,

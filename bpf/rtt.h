@@ -362,6 +362,7 @@ static __always_inline void rtt_packet(const struct ip_packet *ip, const struct 
 		way = flow_insert(key.tag, tick, at->owner, at->cpu);
 	if (way < 0)
 		return;
+	way = forget_value(way); /* otherwise the rest is verified for each way */
 	result->tag = key.tag;
 	result->dir = key.dir;
 	result->flow = flow_index(key.tag, way);
