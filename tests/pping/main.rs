@@ -7,6 +7,7 @@ mod common;
 
 mod counts;
 mod files;
+mod filters;
 mod flood;
 mod golden;
 mod life;
