@@ -132,19 +132,63 @@ static __always_inline __u32 classify_packet(struct egress *egress, const struct
 	return mapping.tc_handle;
 }
 
-static __always_inline void hand_to_follower(struct __sk_buff *skb, const struct rtt_result *result,
-					     int dir, __u32 tc_handle)
+static __always_inline void hand_to_follower(const struct egress *egress,
+					     const struct rtt_result *result, enum side sender,
+					     __u32 tc_handle)
 {
 	struct followed followed = {
 		.tag = result->tag,
 		.flow = result->flow,
 		.rtt = result->rtt,
 		.tc_handle = tc_handle,
-		.dir = dir,
+		.dir = result->dir,
+		.sender = sender,
+		.receiver = egress->direction == DIRECTION_LAN ? SIDE_SUBSCRIBER : SIDE_INTERNET,
 	};
 
-	follow_pack(skb, &followed);
-	bpf_tail_call(skb, &cpp_follow, 0);
+	follow_pack(egress->skb, &followed);
+	bpf_tail_call(egress->skb, &cpp_follow, 0);
+}
+
+/* The side of a packet's sender: that of the interface it came in by. */
+static __always_inline enum side sender_side(const struct egress *egress)
+{
+	enum direction ingress = direction_of(egress->skb->ingress_ifindex);
+
+	if (ingress == DIRECTION_NONE)
+		ingress = egress->direction == DIRECTION_LAN ? DIRECTION_WAN : DIRECTION_LAN;
+	return ingress == DIRECTION_LAN ? SIDE_SUBSCRIBER : SIDE_INTERNET;
+}
+
+/* Returns the class of an address; 0: none. Seldom called: between two subscribers. */
+VERIFY_ONCE int class_of_addr(__u64 high, __u64 low, __u32 cpu)
+{
+	struct ip_addr addr = { .half = { high, low } };
+	struct stats *stats = stats_of(cpu);
+
+	return stats ? (int)mapping_of(&addr, cpu, stats).tc_handle : 0;
+}
+
+/* The subscriber whose sample it is. Between two subscribers, the packet's class is the
+ * receiver's, but the sample is the sender's. */
+static __always_inline __u32 sampled_handle(const struct egress *egress, const struct ip_packet *ip,
+					    enum side side, __u32 tc_handle)
+{
+	if (egress->direction != DIRECTION_LAN || side != SIDE_SUBSCRIBER)
+		return tc_handle;
+	return class_of_addr(ip->src.half[0], ip->src.half[1], egress->cpu);
+}
+
+static __always_inline void record_sample(const struct egress *egress, const struct ip_packet *ip,
+					  const struct rtt_result *result, enum side side,
+					  __u32 tc_handle)
+{
+	__u32 handle = sampled_handle(egress, ip, side, tc_handle);
+
+	if (handle)
+		rtt_record(handle, side, result->rtt, result->now, egress->cpu, egress->stats);
+	else
+		count(egress->stats, COUNT_rtt_no_class);
 }
 
 /* Measures the RTT of a classified subscriber's packet, and hands it to the follower. */
@@ -155,19 +199,21 @@ static __always_inline void measure(const struct egress *egress, const struct pa
 	struct rtt_context at = {
 		.stats = egress->stats,
 		.cpu = egress->cpu,
-		.dir = egress->direction == DIRECTION_LAN ? 0 : 1,
+		.owner = tc_handle,
+		.hook = egress->direction == DIRECTION_LAN ? 0 : 1,
 		.answers = true,
 	};
+	enum side side;
 
 	if (!is_marked(packet, egress->stats))
 		return;
 	rtt_packet(&packet->ip, &packet->segment, &at, &result);
+	if (!result.tag)
+		return;
+	side = sender_side(egress);
 	if (result.rtt)
-		/* The subscriber's echo leaves in direction 1. */
-		rtt_record(tc_handle, at.dir ? SIDE_SUBSCRIBER : SIDE_INTERNET, result.rtt,
-			   result.now, at.cpu, at.stats);
-	if (result.tag)
-		hand_to_follower(egress->skb, &result, at.dir, tc_handle);
+		record_sample(egress, &packet->ip, &result, side, tc_handle);
+	hand_to_follower(egress, &result, side, tc_handle);
 }
 
 static __always_inline void classify(struct __sk_buff *skb)

@@ -86,7 +86,8 @@ pub fn load<T>(
     open.progs.tc_classify.set_autoload(program == ShaperProgram::Classify);
     let cpus = machine::possible_cpus()?;
     let reused = reuse_pins(dir, &mut open, cpus, rtt, &messages)?;
-    let control = control_of(&reused, &messages)?;
+    let mut control = control_of(&reused, &messages)?;
+    size_recent(&mut open, &mut control, &reused, machine::online_cpus()?, &messages)?;
     configure(&mut open, &control, cpus, rtt, &messages)?;
 
     let skel = open.load().map_err(|err| messages.load_error(err))?;
@@ -155,10 +156,38 @@ fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     match name {
         maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
         maps::ADDR_CACHE => Some(cpus * share(cpus, ADDR_CACHE)),
-        maps::RTT_RECENT => Some(cpus * share(cpus, RECENT)),
         maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
         _ => None,
     }
+}
+
+/// Sets the size of a new `cpp_rtt_recent`, and the lines of each CPU in a new control record. The array has
+/// lines for the `online` CPUs only: the pins outlive the hot-plugging of CPUs, so the number of lines is kept
+/// in the control record, and a CPU beyond the array does without.
+fn size_recent(
+    open: &mut OpenCpumapPpingSkel<'_>,
+    control: &mut Control,
+    reused: &[(String, MapHandle)],
+    online: u32,
+    messages: &Messages,
+) -> Result<()> {
+    let pinned = reused.iter().find(|(name, _)| name == maps::RTT_RECENT);
+    if control.recent_lines == 0 {
+        let entries = pinned.map(|(_, map)| map.max_entries() / online);
+        control.recent_lines = recent_lines(entries, online);
+    }
+    if pinned.is_none() {
+        let entries = online * control.recent_lines;
+        let set = open.maps.cpp_rtt_recent.set_max_entries(entries);
+        set.map_err(|err| messages.load_error(err))?;
+    }
+    Ok(())
+}
+
+/// Returns the number of lines of each CPU in `cpp_rtt_recent`, a power of two: its share, or what a pinned
+/// array has for each CPU.
+fn recent_lines(pinned: Option<u32>, online: u32) -> u32 {
+    pinned.map_or_else(|| share(online, RECENT), |lines| 1 << lines.max(1).ilog2())
 }
 
 /// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
@@ -237,13 +266,26 @@ pub fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
     let jiffy_ns = machine::jiffy_ns()?;
     let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
     Ok(Config {
-        hash_seed,
+        hash_key: hash_keys(hash_seed),
         flow_mask: (1 << buckets.max(1).ilog2()) - 1,
         sweep_ticks: ticks(abi::FLOW_SWEEP_NS),
         idle_ticks: ticks(abi::FLOW_IDLE_NS),
+        resync_ticks: ticks(abi::FLOW_RESYNC_NS),
         jiffy_ns,
         rtt: 1,
         ..Config::default()
+    })
+}
+
+/// Draws the keys of the hashes from a seed, by splitmix64: all programs that share maps need the same
+/// keys, and the pinned record of the seed has no room for the keys themselves.
+pub fn hash_keys<const N: usize>(seed: u64) -> [u64; N] {
+    let mut state = seed;
+    std::array::from_fn(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     })
 }
 
@@ -261,7 +303,7 @@ fn configure(
         meta_cookie: control.meta_cookie,
         cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
         cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
-        recent_mask: mask(open.maps.cpp_rtt_recent.max_entries()),
+        recent_mask: control.recent_lines - 1,
         recent_samples: abi::RECENT_SAMPLES as u32,
         rtt: rtt.enabled.into(),
         handshake: rtt.handshake.into(),
@@ -284,5 +326,13 @@ mod tests {
         {
             assert_eq!((share(cpus, ADDR_CACHE), share(cpus, RECENT)), (entries, lines), "{cpus}");
         }
+    }
+
+    /// 240 possible CPUs with 4 online: 8 MiB, not 60.
+    #[test]
+    fn recent_lines_follow_the_online_cpus() {
+        assert_eq!((recent_lines(None, 4), recent_lines(None, 240)), (32768, 4096));
+        assert_eq!(4 * recent_lines(None, 4) * size_of::<abi::RttRecent>() as u32, 8 << 20);
+        assert_eq!((recent_lines(Some(5000), 4), recent_lines(Some(0), 4)), (4096, 1));
     }
 }

@@ -8,8 +8,9 @@ use super::names::{
 };
 use super::test_run::{as_bytes, parse_metadata, test_run, Metadata, TestRun, COOKIE, TC_ACT_OK};
 use cpumap_pping::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use cpumap_pping::kernel::load::hash_keys;
 use cpumap_pping::kernel::map::Map;
-use cpumap_pping::rtt::records::Records;
+use cpumap_pping::rtt::records::{Collected, Records};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use model::{Facing, SampleSide};
@@ -67,6 +68,8 @@ pub struct LoadOptions {
     pub rtt_handles: u32,
     /// Samples that fill a line. With 1, each sample goes to its record at once.
     pub recent_samples: u32,
+    /// CPUs that have lines of recent samples: these, or all.
+    pub recent_cpus: u32,
     pub rtt: bool,
     pub handshake: bool,
     pub metadata: bool,
@@ -86,6 +89,7 @@ impl LoadOptions {
             cache_entries: 1024,
             rtt_handles: 1024,
             recent_samples: 1,
+            recent_cpus: u32::MAX,
             rtt: true,
             handshake: false,
             metadata: true,
@@ -131,7 +135,7 @@ impl Rig {
         let handle = |map| MapHandle::try_from(map).expect("map handle");
         let rtts = Map::new("cpp_rtt", handle(&skel.maps.cpp_rtt));
         let records =
-            Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent), cpus()).expect("records");
+            Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent), RECENT_LINES).expect("records");
         let rig = Self {
             records,
             xdp: skel.progs.xdp_iphash_to_cpu.as_fd().try_clone_to_owned().expect("fd"),
@@ -230,7 +234,8 @@ impl Rig {
             abi_version: 1,
             test_now_ns: self.now.load(SeqCst),
             test_frame_len: 0,
-            reserved: [0; 3],
+            recent_lines: RECENT_LINES,
+            ..control::default()
         };
         put(&self.cpp_control, &0u32.to_ne_bytes(), &as_bytes(&control));
     }
@@ -316,10 +321,16 @@ impl Rig {
         Counts::of_all_cpus((0..cpus()).map(block))
     }
 
+    /// Returns the RTT records that can be read, as the commands read them, and how many are left out.
+    pub fn records_that_stand_still(&self) -> Collected<(u32, rtt_handle)> {
+        self.records.collect(|handle, record| Some((handle, *record))).expect("records")
+    }
+
     /// Returns the RTT records by handle, as the commands read them.
     pub fn records(&self) -> BTreeMap<u32, rtt_handle> {
-        let found = self.records.collect(|handle, record| Some((handle, *record)));
-        found.expect("records").into_iter().collect()
+        let collected = self.records_that_stand_still();
+        assert_eq!(collected.left_out, 0, "handles left out");
+        collected.found.into_iter().collect()
     }
 }
 
@@ -334,7 +345,7 @@ fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
         (&mut maps.cpp_addr_cache, cpus() * options.cache_entries),
         (&mut maps.cpp_flow, options.flow_buckets),
         (&mut maps.cpp_rtt, options.rtt_handles),
-        (&mut maps.cpp_rtt_recent, cpus() * RECENT_LINES),
+        (&mut maps.cpp_rtt_recent, options.recent_cpus.min(cpus()) * RECENT_LINES),
     ] {
         map.set_max_entries(entries).expect("max_entries");
     }
@@ -350,7 +361,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     let ticks = |ns: u64| (ns / (64 * jiffy)) as u32;
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     let config = &mut rodata.config;
-    config.hash_seed = SEED;
+    config.hash_key = hash_keys(SEED);
     config.meta_cookie = COOKIE;
     config.cache_mask = options.cache_entries - 1;
     config.cache_ttl_jiffies = (900_000_000 / jiffy) as u32;
@@ -359,6 +370,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     config.recent_samples = options.recent_samples;
     config.sweep_ticks = ticks(limits::FLOW_SWEEP_NS);
     config.idle_ticks = ticks(limits::FLOW_IDLE_NS);
+    config.resync_ticks = ticks(limits::FLOW_RESYNC_NS);
     config.jiffy_ns = jiffy as u32;
     config.rtt = options.rtt.into();
     config.handshake = options.handshake.into();

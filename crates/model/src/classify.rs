@@ -28,6 +28,8 @@ pub struct ModelConfig {
     pub sweep_ticks: u32,
     /// Ticks of 64 jiffies after which no slot of a flow can be matched any more.
     pub idle_ticks: u32,
+    /// Ticks of 64 jiffies after which TSvals that stay behind are taken up anew.
+    pub resync_ticks: u32,
 }
 
 impl ModelConfig {
@@ -41,6 +43,7 @@ impl ModelConfig {
             jiffy_ns,
             sweep_ticks: ticks(4_000_000_000),
             idle_ticks: ticks(16_000_000_000),
+            resync_ticks: ticks(1_000_000_000),
         }
     }
 
@@ -50,6 +53,7 @@ impl ModelConfig {
             jiffy_ns: self.jiffy_ns.max(1),
             sweep_ticks: self.sweep_ticks,
             idle_ticks: self.idle_ticks,
+            resync_ticks: self.resync_ticks,
         }
     }
 }
@@ -103,28 +107,27 @@ pub struct Classified {
 /// The side of the shaper whose RTT a sample is. The numbers are those of `enum side`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SampleSide {
-    /// Data left by LAN, and the subscriber echoed it.
+    /// A subscriber echoed the data: the echo came in by LAN.
     Subscriber = 0,
-    /// Data left by WAN, and the internet echoed it.
+    /// The internet echoed the data: the echo came in by WAN.
     Internet = 1,
 }
 
 /// One RTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// The tc handle of the packet with the echo.
+    /// The tc handle of the subscriber: that of the packet with the echo, or of its sender between two subscribers.
     pub handle: u32,
     pub side: SampleSide,
     /// A multiple of 8, never 0.
     pub rtt_ns: u64,
 }
 
-/// A connection; both ways have the same key.
+/// A connection: its two ends in ascending order, so that both ways have the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct FlowKey {
     is_ipv6: bool,
-    subscriber: (Address, u16),
-    far: (Address, u16),
+    ends: [(Address, u16); 2],
 }
 
 /// The TX queue and HTB major of a CPU.
@@ -301,7 +304,11 @@ impl Model {
         if handle == 0 {
             return Err("tc_no_class");
         }
-        Ok(MeasuredPacket { ip, handle, leaves_by_lan })
+        let comes_from_lan = match self.direction_of(skb.ingress_ifindex) {
+            Facing::None => !leaves_by_lan,
+            ingress => ingress == Facing::Lan,
+        };
+        Ok(MeasuredPacket { ip, handle, leaves_by_lan, comes_from_lan })
     }
 
     fn measure(&mut self, frame: &[u8], of: &MeasuredPacket, now_ns: u64, packet: &mut Egress) {
@@ -314,24 +321,33 @@ impl Model {
             Transport::NoTimestamps => return packet.counters.add("rtt_no_timestamps"),
         };
         let rules = self.config.rules();
-        let flow = self.flows.entry(of.flow(&segment)).or_insert_with(|| {
+        let (key, way) = of.flow(&segment);
+        if !self.flows.contains_key(&key) {
+            if !rules.admit(&segment) {
+                return;
+            }
             packet.counters.add("rtt_flow_new");
-            TrackedFlow::new(now_ns, &rules)
-        });
-        let way = usize::from(!of.leaves_by_lan);
+        }
+        let flow = self.flows.entry(key).or_insert_with(|| TrackedFlow::new(now_ns, &rules));
         let Some(units) = flow.segment(way, &segment, now_ns, &rules, &mut packet.counters) else {
             return;
         };
-        // The echo goes in the opposite direction to the data.
-        let (side, counter) = if of.leaves_by_lan {
-            (SampleSide::Internet, "rtt_internet")
-        } else {
-            (SampleSide::Subscriber, "rtt_subscriber")
+        let (side, counter) = match of.comes_from_lan {
+            true => (SampleSide::Subscriber, "rtt_subscriber"),
+            false => (SampleSide::Internet, "rtt_internet"),
         };
+        // Between two subscribers, the sample is of the sender, and the class is the receiver's.
+        let handle = if of.comes_from_lan && of.leaves_by_lan {
+            self.mappings.lookup(&of.ip.source).map_or(0, |sender| sender.handle)
+        } else {
+            of.handle
+        };
+        if handle == 0 {
+            return packet.counters.add("rtt_no_class");
+        }
         packet.counters.add(counter);
-        packet.sample =
-            Some(Sample { handle: of.handle, side, rtt_ns: u64::from(units) * UNIT_NS });
-        self.histograms.entry((of.handle, side)).or_default().record(units);
+        packet.sample = Some(Sample { handle, side, rtt_ns: u64::from(units) * UNIT_NS });
+        self.histograms.entry((handle, side)).or_default().record(units);
     }
 }
 
@@ -340,15 +356,23 @@ struct MeasuredPacket {
     ip: Ip,
     handle: u32,
     leaves_by_lan: bool,
+    /// Whether it came in by LAN. An interface without a direction counts as the opposite of where it leaves.
+    comes_from_lan: bool,
 }
 
 impl MeasuredPacket {
-    fn flow(&self, segment: &ModelSegment) -> FlowKey {
+    /// Returns its flow, and whose packet it is: 0 for the end that sorts first.
+    fn flow(&self, segment: &ModelSegment) -> (FlowKey, usize) {
         let source = (self.ip.source, segment.source_port);
         let destination = (self.ip.destination, segment.destination_port);
-        let (subscriber, far) =
-            if self.leaves_by_lan { (destination, source) } else { (source, destination) };
-        FlowKey { is_ipv6: self.ip.is_ipv6, subscriber, far }
+        let mut ends = [source, destination];
+        ends.sort();
+        // If both ends are the same, the way is that of the interface.
+        let way = match source == destination {
+            true => usize::from(!self.leaves_by_lan),
+            false => usize::from(ends[0] != source),
+        };
+        (FlowKey { is_ipv6: self.ip.is_ipv6, ends }, way)
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! The sequence has a few hosts and connections, which advance and echo timestamps, so that samples
 //! happen. Most frames are valid. The others are odd (tags, extension headers, options, fragments,
-//! lengths), have flipped bits or are cut. The time between steps is zero, short, or close to the time-out
-//! or to the wrap of the clock.
+//! lengths), have flipped bits or are cut. Some connections are between two subscribers, and some differ only in
+//! single bits of their addresses. The time between steps is zero, short, or close to the time-out or to the
+//! wrap of the clock, and sometimes the clock goes back.
 //!
 //! Flipped addresses and ports make new flows. Start anew on both sides after some ten thousand steps: the
 //! model never evicts a flow, but the table of the BPF programs does.
@@ -60,7 +61,13 @@ pub struct Generator {
     /// Whether most waits are short, which gives many samples.
     brisk: bool,
     now_ns: u64,
+    /// The latest time so far. The clock never goes back by more than [`MAX_BACK`] from there: the records of
+    /// the BPF programs keep four epochs of 20 s.
+    latest_ns: u64,
 }
+
+/// Farthest that the clock goes back.
+const MAX_BACK: u64 = 40 * S;
 
 impl Generator {
     pub fn new(seed: u64, world: World) -> Generator {
@@ -76,7 +83,8 @@ impl Generator {
             _ => uptime,
         };
         let (cpu, brisk) = (rng.pick(&world.cpus), rng.per_mille(500));
-        Generator { rng, world, setup, connections, current: 0, cpu, brisk, now_ns }
+        let latest_ns = now_ns;
+        Generator { rng, world, setup, connections, current: 0, cpu, brisk, now_ns, latest_ns }
     }
 
     /// Returns the content of the maps before the first step.
@@ -88,6 +96,7 @@ impl Generator {
         let rng = &mut self.rng;
         if self.brisk && rng.per_mille(950) {
             self.now_ns += rng.below(20 * MS);
+            self.latest_ns = self.latest_ns.max(self.now_ns);
             return;
         }
         self.now_ns += match rng.below(1000) {
@@ -98,16 +107,30 @@ impl Generator {
             980..=986 => 10 * S - 16 + 8 * rng.below(5),
             987..=990 => rng.below(40 * S),
             991..=993 => 3 * S + rng.below(2 * S),
-            994..=996 => 15 * S + rng.below(2 * S),
-            997..=998 => (1 << 35) - MS + rng.below(2 * MS),
+            994..=995 => 15 * S + rng.below(2 * S),
+            996 => (1 << 35) - MS + rng.below(2 * MS),
+            997..=998 => return self.go_back(),
             _ => 80 * S + rng.below(40 * S),
         };
+        self.latest_ns = self.latest_ns.max(self.now_ns);
+    }
+
+    /// Sets the clock back, as captures and other CPUs do.
+    fn go_back(&mut self) {
+        let rng = &mut self.rng;
+        let back = match rng.below(3) {
+            0 => rng.below(1000),
+            1 => rng.below(3 * S),
+            _ => rng.below(MAX_BACK),
+        };
+        let least = self.latest_ns.saturating_sub(MAX_BACK).max(1);
+        self.now_ns = self.now_ns.saturating_sub(back).max(least);
     }
 
     fn remap(&mut self) -> Step {
         let (prefix, cpu, handle) = self.rng.pick(&self.setup.mappings);
         let cpu = if self.rng.per_mille(300) { self.rng.pick(&self.world.cpus) } else { cpu };
-        let handle = self.rng.pick(&[handle, handle ^ 0x100, handle ^ 0x1_0000, 0]);
+        let handle = self.rng.pick(&[handle, handle, handle ^ 0x100, handle ^ 0x1_0000, 0]);
         Step::Map { prefix, cpu, handle }
     }
 
@@ -123,7 +146,11 @@ impl Generator {
         if rng.per_mille(10) {
             self.cpu = rng.pick(&world.cpus);
         }
-        let (from, to) = if way == 0 { (world.wan, world.lan) } else { (world.lan, world.wan) };
+        let (from, to) = match (self.connections[self.current].is_hairpin(), way) {
+            (true, _) => (world.lan, world.lan),
+            (false, 0) => (world.wan, world.lan),
+            (false, _) => (world.lan, world.wan),
+        };
         let odd = [world.lan, world.wan, world.elsewhere];
         if rng.per_mille(250) {
             let ifindex = if rng.per_mille(50) { rng.pick(&odd) } else { from };
@@ -142,10 +169,10 @@ impl Generator {
 impl Iterator for Generator {
     type Item = (u64, Step);
 
-    /// Returns the time in ns, which never decreases, and the step.
+    /// Returns the time in ns and the step.
     fn next(&mut self) -> Option<(u64, Step)> {
         self.wait();
-        let step = if self.rng.per_mille(3) { self.remap() } else { self.packet() };
+        let step = if self.rng.per_mille(8) { self.remap() } else { self.packet() };
         Some((self.now_ns, step))
     }
 }
