@@ -9,6 +9,7 @@ mod flow_table;
 
 mod addr_cache;
 mod classify;
+mod handed_on;
 mod mapping;
 mod parse;
 mod recent;
