@@ -10,6 +10,7 @@ mod hash;
 
 mod addr_cache;
 mod classify;
+mod handed_on;
 mod mapping;
 mod parse;
 mod recent;

@@ -78,8 +78,20 @@ pub enum Verdict {
 pub struct Steered {
     pub verdict: Verdict,
     pub counter: &'static str,
-    /// The subscriber's assignment, which XDP hands to TC whether it redirects the frame or not.
-    pub handed_on: Option<Assignment>,
+    /// What XDP hands to TC, whether it redirects the frame or not.
+    pub handed_on: Option<HandedOn>,
+}
+
+/// What XDP found out about a frame. TC needs it only as long as the subscriber's address stays the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandedOn {
+    /// The subscriber's assignment, or none.
+    pub assignment: Option<Assignment>,
+    pub address: Address,
+    /// The subscriber's TCP port; 0 for another protocol, a later fragment, or behind IPv6 extension headers.
+    pub port: u16,
+    /// The side that the frame came in by.
+    pub direction: Facing,
 }
 
 /// The fields of a packet that TC reads besides its bytes.
@@ -214,21 +226,27 @@ impl Model {
     /// Steers one frame that comes in. The result does not depend on the time, which is a parameter as in
     /// `classify`.
     pub fn steer(&self, frame: &[u8], ifindex: u32, _now_ns: u64) -> Steered {
-        let passed = |counter, handed_on| Steered { verdict: Verdict::Pass, counter, handed_on };
-        match self.subscriber_behind(frame, ifindex) {
-            Err(counter) => passed(counter, None),
-            Ok(mapping) if !self.cpus.get(&mapping.cpu).copied().unwrap_or(false) => {
-                passed("xdp_no_cpu", Some(mapping))
+        let (verdict, counter, handed_on) = match self.subscriber_behind(frame, ifindex) {
+            Err(counter) => (Verdict::Pass, counter, None),
+            Ok(found) => {
+                let (verdict, counter) = self.verdict_for(found.assignment);
+                (verdict, counter, Some(found))
             }
-            Ok(mapping) => Steered {
-                verdict: Verdict::Redirect { cpu: mapping.cpu },
-                counter: "xdp_redirected",
-                handed_on: Some(mapping),
-            },
+        };
+        Steered { verdict, counter, handed_on }
+    }
+
+    fn verdict_for(&self, assignment: Option<Assignment>) -> (Verdict, &'static str) {
+        match assignment {
+            None => (Verdict::Pass, "xdp_unmapped"),
+            Some(Assignment { cpu, .. }) if self.cpus.get(&cpu) == Some(&true) => {
+                (Verdict::Redirect { cpu }, "xdp_redirected")
+            }
+            Some(_) => (Verdict::Pass, "xdp_no_cpu"),
         }
     }
 
-    fn subscriber_behind(&self, frame: &[u8], ifindex: u32) -> Result<Assignment, &'static str> {
+    fn subscriber_behind(&self, frame: &[u8], ifindex: u32) -> Result<HandedOn, &'static str> {
         let direction = self.direction_of(ifindex);
         if direction == Facing::None {
             return Err("xdp_no_direction");
@@ -238,8 +256,12 @@ impl Model {
             FrameFault::Truncated => "xdp_truncated",
             FrameFault::Malformed => "xdp_malformed",
         })?;
-        let subscriber = if direction == Facing::Lan { ip.source } else { ip.destination };
-        self.mappings.lookup(&subscriber).ok_or("xdp_unmapped")
+        let ports = parse::tcp_ports(frame, &ip).unwrap_or_default();
+        let (address, port) = match direction {
+            Facing::Lan => (ip.source, ports.0),
+            _ => (ip.destination, ports.1),
+        };
+        Ok(HandedOn { assignment: self.mappings.lookup(&address), address, port, direction })
     }
 }
 
@@ -247,7 +269,18 @@ impl Model {
 impl Model {
     /// Classifies one packet that leaves, and measures it.
     pub fn classify(&mut self, frame: &[u8], skb: Skb, now_ns: u64) -> Classified {
-        let mut packet = Egress::new(skb);
+        self.classify_forwarded(frame, skb, None, now_ns)
+    }
+
+    /// Does the same for a packet of which XDP has handed something on.
+    pub fn classify_forwarded(
+        &mut self,
+        frame: &[u8],
+        skb: Skb,
+        handed_on: Option<HandedOn>,
+        now_ns: u64,
+    ) -> Classified {
+        let mut packet = Egress::new(skb, handed_on);
         self.decide(frame, skb, now_ns, &mut packet);
         Classified {
             priority: packet.priority,
@@ -296,6 +329,9 @@ impl Model {
         })?;
         let leaves_by_lan = direction == Facing::Lan;
         let address = if leaves_by_lan { ip.destination } else { ip.source };
+        if packet.is_translated(&address, direction) {
+            packet.counters.add("tc_translated");
+        }
         let Assignment { cpu, handle } = self.mappings.lookup(&address).ok_or("tc_unmapped")?;
         if cpu != skb.cpu {
             packet.counters.add("tc_wrong_cpu");
@@ -381,18 +417,26 @@ impl MeasuredPacket {
 struct Egress {
     priority: u32,
     queue: Option<u16>,
+    handed_on: Option<HandedOn>,
     counters: RaisedCounters,
     sample: Option<Sample>,
 }
 
 impl Egress {
-    fn new(skb: Skb) -> Egress {
+    fn new(skb: Skb, handed_on: Option<HandedOn>) -> Egress {
         Egress {
             priority: skb.priority,
             queue: None,
+            handed_on,
             counters: RaisedCounters::default(),
             sample: None,
         }
+    }
+
+    /// Tells whether the subscriber's address has changed since XDP: by NAT on this host. A packet that
+    /// leaves by the side it came from has another subscriber here, and nothing was changed.
+    fn is_translated(&self, address: &Address, egress: Facing) -> bool {
+        self.handed_on.is_some_and(|seen| seen.direction != egress && seen.address != *address)
     }
 
     /// Sets the queue to that of a CPU and returns the CPU's major. If the CPU has no queue, leaves the
