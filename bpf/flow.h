@@ -144,7 +144,7 @@ static __always_inline struct flow_key translated_key_of(const struct ip_packet 
 	__u32 fold[2] = { towards ? other->fold : own, towards ? own : other->fold };
 	__u32 ports = towards ? (__u32)other->port << 16 | port : port << 16 | other->port;
 	__u32 kind = FLOW_KIND(ip->protocol, ip->is_ipv6, 1);
-	struct flow_key key = { .dir = towards };
+	struct flow_key key = { .dir = forget_value(towards) };
 
 	key.tag = flow_tag(translated_lane(&far, far_port, fold, ports, kind, 0),
 			   translated_lane(&far, far_port, fold, ports, kind, HASH_LANE_KEYS));
