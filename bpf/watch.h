@@ -14,6 +14,7 @@
 #include "aggregate.h"
 #include "clock.h"
 #include "cursor.h"
+#include "echoes.h"
 #include "events.h"
 #include "hash.h"
 #include "limits.h"
@@ -75,6 +76,11 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	if (packet->network != PARSE_OK || !is_measured(packet) || !is_marked(packet, stats))
 		return;
 	rtt_packet(&packet->ip, &packet->segment, &context, &result);
+	if (result.tag && packet->segment.alone && context.answers) {
+		result.now = now_ns();
+		result.rtt =
+			echo_segment(result.tag, result.dir, &packet->segment, result.now, stats);
+	}
 	if (result.tag) {
 		struct stream_packet stream = {
 			.ip = &packet->ip,

@@ -62,7 +62,9 @@ struct control {
 	__u32 abi_version;
 	__u64 test_now_ns;    /* the clock when config.test_clock is set, else unused */
 	__u64 test_frame_len; /* frame lengths when config.test_clock is set; 0: the frame's own */
-	__u64 reserved[3];
+	__u32 recent_lines;   /* lines a CPU of cpp_rtt_recent, a power of two */
+	__u32 reserved0;
+	__u64 reserved[2];
 };
 ASSERT_SIZE(control, 64);
 
@@ -134,14 +136,14 @@ struct flow_bucket {
  * are in slot units (8 ns). */
 struct rtt_epoch {
 	__u64 sum_ns;
-	__u64 carry; /* HIST_CARRIES x { u8 bucket + 1; u8 times 65536 } */
+	__u32 count; /* exact, also when counters of the histogram are full */
 	__u32 min;
 	__u32 max;
 	__u32 last_tick;	/* of the last sample: ktime >> RTT_TICK_BITS */
 	__u32 epoch;		/* number, or RTT_EPOCH_RESETTING */
-	__u64 hist[HIST_WORDS]; /* bucket 4n + i in bits 16i to 16i + 15 */
+	__u32 hist[HIST_WORDS]; /* bucket 2n + i in bits 16i to 16i + 15 */
 };
-ASSERT_SIZE(rtt_epoch, 32 + 8 * HIST_WORDS);
+ASSERT_SIZE(rtt_epoch, 240);
 
 #define RTT_EPOCH_RESETTING 0xffffffffU
 
@@ -168,16 +170,17 @@ struct rtt_handle {
 ASSERT_SIZE(rtt_handle, 1952);
 
 /*
- * cpp_rtt_recent: index = CPU * lines a CPU + slot of the tc handle. A CPU's
+ * cpp_rtt_recent: index = CPU * control.recent_lines + slot of the tc handle. A CPU's
  * latest samples of one handle, on one cache line; they go to the handle's
  * record together. One CPU writes a line, under disabled bottom halves; readers add
- * the line's samples to the record (src/rtt/records.rs).
+ * the line's samples to the record (src/rtt/records.rs). The array has room for the CPUs that
+ * were online when it was made; a later CPU has no line.
  */
 struct rtt_recent {
 	__u32 tc_handle;
-	__u32 epoch;	 /* number of the epoch that all samples here are of */
-	__u32 last_tick; /* of the last sample: ktime >> RTT_TICK_BITS */
-	__u32 state;	 /* flushes so far << RECENT_COUNT_BITS | samples in the line */
+	__u32 epoch;		      /* number of the epoch that all samples here are of */
+	__u32 last_tick;	      /* of the last sample: ktime >> RTT_TICK_BITS */
+	__u32 state;		      /* RECENT_STATE(), while a flush runs with RECENT_FLUSHING */
 	__u32 sample[RECENT_SAMPLES]; /* RECENT_SAMPLE(side, rtt); 0: free, for no RTT is 0 */
 };
 ASSERT_SIZE(rtt_recent, 64);
@@ -213,9 +216,14 @@ _Static_assert(NR_COUNTERS <= MAX_COUNTERS, "cpp_stats has no room");
  * CPU the minors are the subscribers; the major is mixed in above them. */
 #define RECENT_SLOT(handle, lines) (((0xffff & (handle)) ^ (handle) >> 16 << 10) & ((lines)-1))
 
-/* The two parts of rtt_recent.state. */
-#define RECENT_COUNT(state)   (((1 << RECENT_COUNT_BITS) - 1) & (state)) /* samples in the line */
-#define RECENT_FLUSHES(state) ((state) >> RECENT_COUNT_BITS)
+/*
+ * The parts of rtt_recent.state: how many flushes have ended, whether one runs, and how many
+ * samples are in the line. While a flush runs, some of the samples may be in the record already.
+ */
+#define RECENT_FLUSHING		     (1 << RECENT_COUNT_BITS)
+#define RECENT_STATE(flushes, count) ((flushes) << RECENT_COUNT_BITS << 1 | (count))
+#define RECENT_COUNT(state)	     (((1 << RECENT_COUNT_BITS) - 1) & (state))
+#define RECENT_FLUSHES(state)	     ((state) >> RECENT_COUNT_BITS >> 1)
 
 /* rtt_recent.sample: enum side, and the RTT in slot units. That fits into 31 bits, because
  * it is at most RTT_TIMEOUT_NS. */
@@ -224,7 +232,7 @@ _Static_assert(NR_COUNTERS <= MAX_COUNTERS, "cpp_stats has no room");
 #define RECENT_SAMPLE_RTT(sample)  (0x7fffffff & (sample))
 
 /* Where rtt_epoch.hist counts a bucket: the word, and the bit that its 16 bits begin at. */
-#define HIST_WORD(bucket)  ((bucket) >> 2)
-#define HIST_SHIFT(bucket) ((3 & (bucket)) << 4)
+#define HIST_WORD(bucket)  ((bucket) >> 1)
+#define HIST_SHIFT(bucket) ((1 & (bucket)) << 4)
 
 #endif

@@ -98,8 +98,8 @@ static void check_echo(struct cursor *cur, const struct ip_packet *ip, const uin
 		fail("an echo that is not ICMP", frame, length);
 	if (!echo.has_mark || echo.has_echo == (echo.payload != 0) || echo.source != echo.dest)
 		fail("an echo that is neither request nor reply", frame, length);
-	if (echo.echo ? !echo.has_echo : echo.has_echo)
-		fail("an echo reply without its sequence number", frame, length);
+	if (echo.has_echo ? echo.mark : echo.echo)
+		fail("a request that echoes, or a reply with a mark", frame, length);
 }
 
 static void parse_cursor(struct cursor *cur, bool bare, __u32 frame_len, struct parsed *parsed)

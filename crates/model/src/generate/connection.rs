@@ -78,6 +78,11 @@ impl Connection {
         segment
     }
 
+    /// Returns the addresses of both ends.
+    pub(super) fn hosts(&self) -> [IpAddr; 2] {
+        self.hosts
+    }
+
     /// Whether both ends are subscribers: both ways leave by LAN.
     pub(super) fn is_hairpin(&self) -> bool {
         self.hairpin
