@@ -210,13 +210,23 @@ static __always_inline void record_sample(const struct egress *egress, const str
 		count(egress->stats, COUNT_rtt_no_class);
 }
 
-/* Measures the RTT of a classified subscriber's packet, and hands it to the follower. */
+/* The class whose RTT a packet's is: the subscriber's, whose own address is that on the LAN
+ * side of a NAT on this host. */
+static __always_inline __u32 subscriber_handle(const struct egress *egress, __u32 tc_handle)
+{
+	if (egress->other.is && egress->direction == DIRECTION_WAN)
+		return egress->handed_handle;
+	return tc_handle;
+}
+
+/* Measures the RTT of a subscriber's packet, and hands it to the follower. */
 static __always_inline void measure(const struct egress *egress, const struct packet *packet,
 				    __u32 tc_handle)
 {
 	struct rtt_result result = {};
 	struct rtt_context at = {
 		.stats = egress->stats,
+		.other = egress->other,
 		.cpu = egress->cpu,
 		.owner = tc_handle,
 		.hook = egress->direction == DIRECTION_LAN ? 0 : 1,
@@ -264,6 +274,7 @@ static __always_inline void classify(struct __sk_buff *skb)
 		return;
 	}
 	tc_handle = classify_packet(&egress, &packet.ip);
+	tc_handle = subscriber_handle(&egress, tc_handle);
 	if (config.rtt && tc_handle && packet.transport != PARSE_OTHER)
 		measure(&egress, &packet, tc_handle);
 }

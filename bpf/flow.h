@@ -95,7 +95,7 @@ static __always_inline __u32 flow_lane(const struct ip_packet *ip, const struct 
 
 static __always_inline __u64 flow_tag(__u32 low, __u32 high)
 {
-	__u64 tag = (__u64)high << 32 | low;
+	__u64 tag = hash_spread((__u64)high << 32 | low);
 
 	return tag > FLOW_TAG_BUSY ? tag : tag + 2;
 }

@@ -128,7 +128,7 @@ pub struct Rig {
 
 /// Lines of recent samples a CPU.
 pub const RECENT_LINES: u32 = 256;
-const SEED: u64 = 0x0123_4567_89ab_cdef;
+pub const SEED: u64 = 0x0123_4567_89ab_cdef;
 
 /// Returns the number of CPUs that arrays have room for: at least four, so that a packet can be on a wrong CPU.
 pub fn cpus() -> u32 {

@@ -6,6 +6,7 @@
 mod common;
 mod fixtures;
 mod flow_table;
+mod hash;
 
 mod addr_cache;
 mod classify;

@@ -145,11 +145,16 @@ pub struct Sample {
     pub rtt_ns: u64,
 }
 
-/// A connection: its two ends in ascending order, so that both ways have the same key.
+/// An end of a connection.
+type End = (Address, u16);
+
+/// A connection; both ways have the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct FlowKey {
-    is_ipv6: bool,
-    ends: [(Address, u16); 2],
+enum FlowKey {
+    /// Its ends in ascending order.
+    Plain { is_ipv6: bool, ends: [End; 2] },
+    /// Through NAT on this host: the far end, and the near end on the LAN side and on the WAN side.
+    Translated { is_ipv6: bool, far: End, near: [End; 2] },
 }
 
 /// The TX queue and HTB major of a CPU.
@@ -310,24 +315,14 @@ impl Model {
             packet.counters.add("tc_priority_kept");
             return packet.set_major(major);
         }
-        match self.class_of(frame, skb, packet) {
-            Ok(subscriber) => {
-                packet.counters.add("tc_classified");
-                packet.priority = subscriber.handle;
-                if self.config.rtt {
-                    self.measure(frame, &subscriber, now_ns, packet);
-                }
-            }
+        match self.network(frame, skb) {
+            Ok((ip, leaves_by_lan)) => self.forward(frame, skb, ip, leaves_by_lan, now_ns, packet),
             Err(counter) => packet.counters.add(counter),
         }
     }
 
-    fn class_of(
-        &self,
-        frame: &[u8],
-        skb: Skb,
-        packet: &mut Egress,
-    ) -> Result<MeasuredPacket, &'static str> {
+    /// Reads the network header. Returns it, and whether the packet leaves by LAN.
+    fn network(&self, frame: &[u8], skb: Skb) -> Result<(Ip, bool), &'static str> {
         let direction = self.direction_of(skb.ifindex);
         if direction == Facing::None {
             return Err("tc_no_direction");
@@ -337,24 +332,59 @@ impl Model {
             FrameFault::Truncated => "tc_truncated",
             FrameFault::Malformed => "tc_malformed",
         })?;
-        let leaves_by_lan = direction == Facing::Lan;
+        Ok((ip, direction == Facing::Lan))
+    }
+
+    /// Classifies a packet of a subscriber, and measures it.
+    fn forward(
+        &mut self,
+        frame: &[u8],
+        skb: Skb,
+        ip: Ip,
+        leaves_by_lan: bool,
+        now_ns: u64,
+        packet: &mut Egress,
+    ) {
         let address = if leaves_by_lan { ip.destination } else { ip.source };
-        if packet.is_translated(&address, direction) {
+        let translated = packet.translated(&address, self.direction_of(skb.ifindex));
+        if translated.is_some() {
             packet.counters.add("tc_translated");
         }
-        let Assignment { cpu, handle } = self.mappings.lookup(&address).ok_or("tc_unmapped")?;
-        if cpu != skb.cpu {
+        let class = self.class_of(&address, skb.cpu, packet);
+        packet.counters.add(class.err().unwrap_or("tc_classified"));
+        packet.priority = class.unwrap_or(packet.priority);
+        // The RTT is that of the subscriber, and his address is that on the LAN side of NAT.
+        let handle = match translated {
+            Some(seen) if !leaves_by_lan => seen.assignment.map_or(0, |own| own.handle),
+            _ => class.unwrap_or(0),
+        };
+        if !self.config.rtt || handle == 0 {
+            return;
+        }
+        let comes_from_lan = match self.direction_of(skb.ingress_ifindex) {
+            Facing::None => !leaves_by_lan,
+            ingress => ingress == Facing::Lan,
+        };
+        let measured = MeasuredPacket { ip, handle, leaves_by_lan, comes_from_lan, translated };
+        self.measure(frame, &measured, now_ns, packet);
+    }
+
+    /// Looks up the class of an address, and sets the queue.
+    fn class_of(
+        &self,
+        address: &Address,
+        on_cpu: u32,
+        packet: &mut Egress,
+    ) -> Result<u32, &'static str> {
+        let Assignment { cpu, handle } = self.mappings.lookup(address).ok_or("tc_unmapped")?;
+        if cpu != on_cpu {
             packet.counters.add("tc_wrong_cpu");
             packet.take_queue(self.txqs.get(&cpu));
         }
         if handle == 0 {
             return Err("tc_no_class");
         }
-        let comes_from_lan = match self.direction_of(skb.ingress_ifindex) {
-            Facing::None => !leaves_by_lan,
-            ingress => ingress == Facing::Lan,
-        };
-        Ok(MeasuredPacket { ip, handle, leaves_by_lan, comes_from_lan })
+        Ok(handle)
     }
 
     fn measure(&mut self, frame: &[u8], of: &MeasuredPacket, now_ns: u64, packet: &mut Egress) {
@@ -405,13 +435,24 @@ struct MeasuredPacket {
     leaves_by_lan: bool,
     /// Whether it came in by LAN. An interface without a direction counts as the opposite of where it leaves.
     comes_from_lan: bool,
+    /// What XDP saw of the subscriber's end, if it was another address: NAT on this host.
+    translated: Option<HandedOn>,
 }
 
 impl MeasuredPacket {
-    /// Returns its flow, and whose packet it is: 0 for the end that sorts first.
+    /// Returns its flow, and whose packet it is: 0 for the end that sorts first. The ends of a translated flow are
+    /// sorted by the side that the packet leaves by.
     fn flow(&self, segment: &ModelSegment) -> (FlowKey, usize) {
+        let is_ipv6 = self.ip.is_ipv6;
         let source = (self.ip.source, segment.source_port);
         let destination = (self.ip.destination, segment.destination_port);
+        if let Some(seen) = self.translated {
+            let other = (seen.address, seen.port);
+            let (near, far) =
+                if self.leaves_by_lan { (destination, source) } else { (source, destination) };
+            let near = if self.leaves_by_lan { [near, other] } else { [other, near] };
+            return (FlowKey::Translated { is_ipv6, far, near }, usize::from(!self.leaves_by_lan));
+        }
         let mut ends = [source, destination];
         ends.sort();
         // If both ends are the same, the way is that of the interface.
@@ -419,7 +460,7 @@ impl MeasuredPacket {
             true => usize::from(!self.leaves_by_lan),
             false => usize::from(ends[0] != source),
         };
-        (FlowKey { is_ipv6: self.ip.is_ipv6, ends }, way)
+        (FlowKey::Plain { is_ipv6, ends }, way)
     }
 }
 
@@ -443,10 +484,10 @@ impl Egress {
         }
     }
 
-    /// Tells whether the subscriber's address has changed since XDP: by NAT on this host. A packet that
+    /// Returns what XDP saw, if the subscriber's address has changed since: by NAT on this host. A packet that
     /// leaves by the side it came from has another subscriber here, and nothing was changed.
-    fn is_translated(&self, address: &Address, egress: Facing) -> bool {
-        self.handed_on.is_some_and(|seen| seen.direction != egress && seen.address != *address)
+    fn translated(&self, address: &Address, egress: Facing) -> Option<HandedOn> {
+        self.handed_on.filter(|seen| seen.direction != egress && seen.address != *address)
     }
 
     /// Sets the queue to that of a CPU and returns the CPU's major. If the CPU has no queue, leaves the
