@@ -161,6 +161,7 @@ static __always_inline void hand_to_follower(const struct egress *egress,
 		.rtt = result->rtt,
 		.tc_handle = tc_handle,
 		.dir = result->dir,
+		.bare = config.no_link_header,
 		.sender = sender,
 		.receiver = egress->direction == DIRECTION_LAN ? SIDE_SUBSCRIBER : SIDE_INTERNET,
 	};
