@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Decides whether a packet of a capture leaves or arrives. Does no I/O.
 //!
-//! The programs match packets that leave with packets that arrive. If the capture says who sent a
-//! packet (the flags of pcapng, the packet type of a cooked header), that decides. Otherwise a
-//! packet from the lower to the higher address leaves. This choice is arbitrary, but the two
+//! The programs match packets that leave with packets that arrive. A packet from the lower to the
+//! higher address leaves. This choice is arbitrary, but the two
 //! directions of a connection are always opposite, and all packets of a direction go the same way,
 //! fragments included. Only if both addresses are equal do the ports decide.
 
@@ -14,7 +13,7 @@ const MAX_TAGS: usize = 4;
 
 /// Tells whether the packet leaves.
 pub fn is_egress(frame: &CapturedFrame) -> bool {
-    frame.outgoing.unwrap_or_else(|| lower_to_higher(&frame.data))
+    lower_to_higher(&frame.data)
 }
 
 /// Tells whether the packet goes from a lower to a higher endpoint. Returns false for a packet that
@@ -143,15 +142,6 @@ mod tests {
         // Between different addresses they do not: fragments have no ports.
         let fragment = v4(HIGH, LOW, 6, &[0, 1, 0, 2]);
         assert!(!is_egress(&ethernet(&IPV4, &fragment)));
-    }
-
-    #[test]
-    fn the_direction_in_the_capture_comes_first() {
-        let mut frame = ethernet(&IPV4, &v4(LOW, HIGH, 6, &[]));
-        frame.outgoing = Some(false);
-        assert!(!is_egress(&frame));
-        frame.outgoing = Some(true);
-        assert!(is_egress(&frame));
     }
 
     #[test]

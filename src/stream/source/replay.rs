@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
 use crate::domain::error::{Error, Result};
 use crate::stream::capture::egress::is_egress;
-use crate::stream::capture::{Capture, CapturedFrame};
+use crate::stream::capture::{Capture, CapturedFrame, Next};
 use crate::stream::counters::StreamCounters;
 use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms};
 use crate::stream::source::{Progress, Source, BATCH};
@@ -51,8 +51,12 @@ impl Replay {
     /// Reads the next packet.
     fn advance(&mut self) -> Result<()> {
         let Some(mut frame) = self.next.take() else { return Ok(()) };
-        if self.capture.next(&mut frame)? {
-            self.next = Some(frame);
+        loop {
+            match self.capture.next(&mut frame)? {
+                Next::Frame => break self.next = Some(frame),
+                Next::LeftOut => {}
+                Next::End => break,
+            }
         }
         Ok(())
     }
