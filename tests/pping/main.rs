@@ -6,7 +6,9 @@
 mod common;
 
 mod counts;
+mod files;
 mod flood;
 mod golden;
 mod life;
 mod starts;
+mod stops;

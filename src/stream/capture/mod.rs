@@ -8,11 +8,12 @@
 //! as a shared library, nor by a parser crate: each is a page of code, checks every length where it
 //! uses it, and names the packet in each error.
 
-use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 
@@ -20,6 +21,7 @@ use crate::domain::error::{Cause, Error, Result};
 use crate::stream::capture::input::{peek, Fault, Input};
 use crate::stream::capture::pcap::Pcap;
 use crate::stream::capture::pcapng::PcapNg;
+use crate::stream::capture::waiting::{Arrival, WaitingFile};
 
 pub use crate::stream::capture::frame::CapturedFrame;
 pub use crate::stream::capture::left_out::{LeftOut, LeftOutCounts};
@@ -31,6 +33,7 @@ mod left_out;
 mod link_layer;
 mod pcap;
 mod pcapng;
+mod waiting;
 mod wifi;
 
 /// The first bytes of a gzipped file (RFC 1952).
@@ -50,6 +53,8 @@ pub struct Capture {
     position: Arc<AtomicU64>,
     /// Size of the file in bytes; `None` for a pipe.
     size: Option<u64>,
+    /// Tells whether the next bytes are there; `None` if reading never waits.
+    arrival: Option<Arrival>,
 }
 
 /// The next packet of a capture.
@@ -84,19 +89,21 @@ enum Container {
 }
 
 impl Capture {
-    /// Opens a file; `-` is standard input.
+    /// Opens a file; `-` is standard input. A pipe that is silent reads as ended while `stop` is
+    /// readable.
     ///
     /// # Errors
     /// [`Error::Other`]: the file cannot be read, is not a capture, or has a link layer without IP.
-    pub fn open(path: &Path) -> Result<Self> {
-        if path.as_os_str() == "-" {
-            return Self::read("standard input", Box::new(io::stdin()));
-        }
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|err| Error::other(format!("open {name}"), err, ""))?;
-        let metadata = file.metadata().ok().filter(|metadata| metadata.is_file());
-        let capture = Self::read(&name, Box::new(file))?;
-        Ok(Self { size: metadata.map(|metadata| metadata.len()), ..capture })
+    pub fn open(path: &Path, stop: Option<BorrowedFd<'_>>) -> Result<Self> {
+        let (name, opened) = match path.as_os_str() == "-" {
+            true => ("standard input".to_owned(), WaitingFile::stdin(stop)),
+            false => (path.display().to_string(), WaitingFile::open(path, stop)),
+        };
+        let opened = opened.and_then(|file| Ok((file.arrival()?, file.size(), file)));
+        let (arrival, size, file) =
+            opened.map_err(|err| Error::other(format!("open {name}"), err, ""))?;
+        let capture = Self::begin(&name, Box::new(file), arrival)?;
+        Ok(Self { size, ..capture })
     }
 
     /// Reads a capture from `input`. `name` names it in messages.
@@ -104,6 +111,14 @@ impl Capture {
     /// # Errors
     /// See [`Capture::open`].
     pub fn read(name: &str, input: Box<dyn Read + Send>) -> Result<Self> {
+        Self::begin(name, input, None)
+    }
+
+    fn begin(
+        name: &str,
+        input: Box<dyn Read + Send>,
+        mut arrival: Option<Arrival>,
+    ) -> Result<Self> {
         let what = format!("read {name}");
         let position = Arc::new(AtomicU64::new(0));
         let input = Box::new(Counted { inner: input, position: Arc::clone(&position) });
@@ -111,6 +126,8 @@ impl Capture {
         if magic.starts_with(&GZIP) {
             let plain = Box::new(MultiGzDecoder::new(input));
             (magic, input) = peek(plain).map_err(|err| Error::other(&what, err, ""))?;
+            // The decoder may hold packets while the pipe is silent.
+            arrival = None;
         }
         let container = Container::begin(magic, &mut input).map_err(|fault| match fault {
             Fault::CutShort => Error::other(&what, "it ends within its header", ""),
@@ -130,7 +147,15 @@ impl Capture {
             left_out: LeftOutCounts::default(),
             position,
             size: None,
+            arrival,
         })
+    }
+
+    /// Waits for the beginning of the next packet, or the end of the file. Returns false if neither
+    /// is there within `patience`: the input is a pipe whose writer is silent.
+    pub fn is_ready(&self, patience: Duration) -> bool {
+        let read_ahead = !self.input.buffer().is_empty();
+        read_ahead || self.arrival.as_ref().is_none_or(|arrival| arrival.within(patience))
     }
 
     /// Reads the next packet into `frame`.
@@ -310,9 +335,9 @@ mod tests {
         for bytes in [&b""[..], b"x", b"#!/bin/sh\n", &gzip(b""), &gzip(b"text")] {
             assert!(message(bytes).starts_with("read it: neither pcap nor pcapng"), "{bytes:?}");
         }
-        let err = Capture::open(Path::new("/nonexistent/file")).err().unwrap();
+        let err = Capture::open(Path::new("/nonexistent/file"), None).err().unwrap();
         assert!(err.to_string().starts_with("open /nonexistent/file: No such file"), "{err}");
-        let err = Capture::open(Path::new("/")).err().unwrap();
+        let err = Capture::open(Path::new("/"), None).err().unwrap();
         assert!(err.to_string().starts_with("read /: Is a directory"), "{err}");
     }
 
