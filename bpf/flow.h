@@ -215,6 +215,9 @@ static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
 		return 0;
 	if (flow_both(flow, FLOW_DIR_ENDED))
 		return CLAIM_ENDED;
+	/* The clock of a capture has stepped back: the flow was last seen in a time to come. */
+	if (idle < -(__s32)config.idle_ticks)
+		return 1;
 	if (idle > (__s32)config.idle_ticks || !flow_both(flow, FLOW_DIR_ESTABLISHED))
 		return idle > 0 ? idle + 1 : 1;
 	return 0;

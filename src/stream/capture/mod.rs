@@ -26,7 +26,6 @@ use crate::stream::capture::waiting::{Arrival, WaitingFile};
 pub use crate::stream::capture::frame::CapturedFrame;
 pub use crate::stream::capture::left_out::{LeftOut, LeftOutCounts};
 
-pub mod egress;
 mod frame;
 mod input;
 mod left_out;
