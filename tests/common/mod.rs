@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each suite uses its part")]
 
+pub mod capture_file;
 pub mod command;
 pub mod echo;
 pub mod events;

@@ -231,7 +231,7 @@ impl Rig {
             abi_version: 1,
             test_now_ns: self.now.load(SeqCst),
             test_frame_len: 0,
-            reserved: [0; 3],
+            ..control::default()
         };
         put(&self.cpp_control, &0u32.to_ne_bytes(), &as_bytes(&control));
     }

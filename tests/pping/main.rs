@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod captures;
 mod counts;
 mod files;
 mod flood;

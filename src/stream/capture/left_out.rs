@@ -19,6 +19,8 @@ pub enum LeftOut {
     UnknownInterface,
     /// The lengths in its block contradict each other.
     MalformedBlock,
+    /// The capture holds less of it than the header of its link layer.
+    CutShort,
 }
 
 impl fmt::Display for LeftOut {
@@ -29,6 +31,7 @@ impl fmt::Display for LeftOut {
             Self::TimeOutOfRange => f.write_str("with an impossible time"),
             Self::UnknownInterface => f.write_str("of an interface that is not described"),
             Self::MalformedBlock => f.write_str("in a malformed block"),
+            Self::CutShort => f.write_str("cut short within a header"),
         }
     }
 }

@@ -162,8 +162,14 @@ impl LinkLayer {
     }
 
     /// Writes the packet into `frame` as an Ethernet frame. Fills a frame that is shorter than an
-    /// Ethernet header with zeroes. Does not set the frame's time.
-    pub fn to_ethernet(self, bytes: &[u8], packet: &PacketHeader, frame: &mut CapturedFrame) {
+    /// Ethernet header with zeroes. Does not set the frame's time. Returns false if the packet ends
+    /// within the header of its link layer.
+    pub fn to_ethernet(
+        self,
+        bytes: &[u8],
+        packet: &PacketHeader,
+        frame: &mut CapturedFrame,
+    ) -> bool {
         frame.data.clear();
         let (offset, length) = match self.inner(bytes).unwrap_or(Inner::Packet(0, NONE)) {
             Inner::Frame(offset) => (offset, 0),
@@ -174,9 +180,11 @@ impl LinkLayer {
             }
         };
         frame.data.extend_from_slice(bytes.get(offset..).unwrap_or_default());
+        let is_whole = bytes.len() >= offset && frame.data.len() >= ETHERNET_HEADER;
         frame.data.resize(frame.data.len().max(ETHERNET_HEADER), 0);
         let rest = packet.wire_len.saturating_sub(offset as u32);
         frame.wire_len = rest.saturating_add(length as u32);
+        is_whole && !bytes.is_empty()
     }
 
     /// Finds the packet behind the header. Returns `None` if there is none, or if the header is cut

@@ -174,14 +174,18 @@ impl Capture {
         match found {
             Ok(packet) => {
                 frame.time_ns = packet.time_ns;
-                packet.link.to_ethernet(&self.packet, &packet, frame);
-                Ok(Next::Frame)
+                match packet.link.to_ethernet(&self.packet, &packet, frame) {
+                    true => Ok(Next::Frame),
+                    false => Ok(self.leave_out(LeftOut::CutShort)),
+                }
             }
-            Err(reason) => {
-                self.left_out.add(reason);
-                Ok(Next::LeftOut)
-            }
+            Err(reason) => Ok(self.leave_out(reason)),
         }
+    }
+
+    fn leave_out(&mut self, reason: LeftOut) -> Next {
+        self.left_out.add(reason);
+        Next::LeftOut
     }
 
     /// Returns the number of packets read, also of those that were left out.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::stream::capture::LeftOutCounts;
+use crate::stream::capture::{LeftOut, LeftOutCounts};
 use crate::stream::counters::{StreamCounter, StreamCounters};
 
 /// What a capture held. Each packet is either measured or left out for one reason.
@@ -66,12 +66,16 @@ impl fmt::Display for ReplaySummary {
 impl ReplaySummary {
     /// Returns how many packets were left out for each reason that has occurred.
     fn left_out(&self) -> impl Iterator<Item = (u64, String)> + '_ {
-        let unreadable = self.unreadable.iter().map(|(reason, count)| (count, reason.to_string()));
+        let is_cut = |reason: &LeftOut| *reason == LeftOut::CutShort;
+        let cut = self.unreadable.iter().find(|(reason, _)| is_cut(reason));
+        let unreadable = self.unreadable.iter().filter(move |(reason, _)| !is_cut(reason));
+        let unreadable = unreadable.map(|(reason, count)| (count, reason.to_string()));
         let by_programs = LEFT_OUT.iter();
         let by_programs =
             by_programs.map(|(counter, text)| (self.counters.get(*counter), (*text).to_owned()));
-        let truncated = self.refused + self.counters.get(TRUNCATED);
-        let truncated = (truncated, "cut short within a header".to_owned());
+        let cut = cut.map_or(0, |(_, count)| count);
+        let truncated = cut + self.refused + self.counters.get(TRUNCATED);
+        let truncated = (truncated, LeftOut::CutShort.to_string());
         unreadable.chain(by_programs).chain([truncated]).filter(occurs)
     }
 }
@@ -113,23 +117,27 @@ mod tests {
         for reason in [LeftOut::NoTime, LeftOut::LinkType(227), LeftOut::LinkType(9999)] {
             unreadable.add(reason);
         }
-        for reason in [LeftOut::TimeOutOfRange, LeftOut::UnknownInterface, LeftOut::MalformedBlock]
-        {
+        for reason in [
+            LeftOut::TimeOutOfRange,
+            LeftOut::UnknownInterface,
+            LeftOut::MalformedBlock,
+            LeftOut::CutShort,
+        ] {
             unreadable.add(reason);
         }
         let summary = ReplaySummary {
-            packets: 48,
+            packets: 49,
             unreadable,
             refused: 2,
             counters: StreamCounters::sum(&counters),
             missed: [1, 2, 3, 4],
         };
-        let expected = "48 packets read, 5 measured, 36 left out: 1 of link type 227 (CAN_SOCKETCAN), \
+        let expected = "49 packets read, 5 measured, 37 left out: 1 of link type 227 (CAN_SOCKETCAN), \
                         1 of link type 9999, 1 without a time, 1 with an impossible time, \
                         1 of an interface that is not described, 1 in a malformed block, \
                         1 without IP, 2 of other protocols, 3 of TCP without timestamps, \
                         4 fragments after the first, 5 with malformed headers, \
-                        6 without room in the flow table, 9 cut short within a header; \
+                        6 without room in the flow table, 10 cut short within a header; \
                         RTTs missed: 1 because time ran backwards, 2 without an answer within 10 s, \
                         3 while two others of the flow were outstanding, \
                         4 because the flow lost its place in the table";
