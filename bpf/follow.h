@@ -13,13 +13,16 @@
 /* The packet path's findings about a packet of a flow in the table. */
 struct followed {
 	__u64 tag;	 /* of the flow */
-	__u32 flow;	 /* its number in the table */
+	__u32 flow;	 /* its number in the table, or FLOW_NONE */
 	__u32 rtt;	 /* of the other end, in slot units; 0: no sample */
 	__u32 tc_handle; /* of the subscriber */
 	int dir;	 /* 0 or 1: which end of the flow sends */
 	int sender;	 /* enum side */
 	int receiver;	 /* enum side: the same as the sender's between two subscribers */
 };
+
+/* The number of a flow that is not in the table: only its SYN was seen. */
+#define FLOW_NONE (~0U >> 3)
 
 /* The words of skb->cb. */
 enum follow_word {

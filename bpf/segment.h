@@ -27,6 +27,7 @@ struct segment {
 	bool accepts;	    /* if it starts one: answers the other end's start */
 	bool ends;	    /* the last of its direction */
 	bool aborts;	    /* the last of both directions */
+	bool alone;	    /* its mark waits by itself (echoes.h): marks come in any order */
 };
 
 /* Mark a is later than b: RFC 7323, 5.2, and the same for other marks. */

@@ -14,6 +14,7 @@
 #include "aggregate.h"
 #include "clock.h"
 #include "cursor.h"
+#include "echoes.h"
 #include "events.h"
 #include "hash.h"
 #include "limits.h"
@@ -36,12 +37,15 @@ struct watched {
 	bool local; /* it leaves, and this host made it */
 };
 
-/* A TCP segment or an ICMP echo, if the user asked for that. */
+/* A TCP segment or an ICMP echo, if the user asked for that; or what may be a segment
+ * behind too many extension headers. */
 static __always_inline bool is_measured(const struct packet *packet)
 {
 	if (packet->transport == PARSE_OTHER)
 		return false;
-	return packet->ip.protocol == IPPROTO_TCP ? stream_config.tcp : stream_config.icmp;
+	if (packet->ip.protocol == IPPROTO_ICMP || packet->ip.protocol == IPPROTO_ICMPV6)
+		return stream_config.icmp;
+	return stream_config.tcp;
 }
 
 /* Returns STREAM_seen_* for a packet that the parser could not follow to its mark. */
@@ -108,6 +112,11 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	if (!is_usable(packet, stats, stream_stats))
 		return;
 	rtt_packet(&packet->ip, &packet->segment, &context, &result);
+	if (result.tag && packet->segment.alone && context.answers) {
+		result.now = now_ns();
+		result.rtt =
+			echo_segment(result.tag, result.dir, &packet->segment, result.now, stats);
+	}
 	if (result.tag) {
 		__u64 now = result.now ?: now_ns();
 		struct stream_packet stream = {

@@ -311,6 +311,9 @@ fn watch(request: &PpingRequest, dev: &IfName) -> Result<Live<Watching>> {
         flows: DEFAULT_FLOWS as u32,
     })?;
     let watching = Watching::begin(dev, &programs, request.ingress, request.xdp_mode)?;
+    if let Some(blind_spot) = watching.blind_spot() {
+        warn(format_args!("{blind_spot}"));
+    }
     Ok(Live::new(watching, programs))
 }
 

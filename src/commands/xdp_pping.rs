@@ -19,7 +19,7 @@ use crate::domain::summary::{HandleReport, Snapshot};
 use crate::domain::{Side, Sides};
 use crate::format::{snapshot_formats, stream_formats};
 use crate::kernel::pin::PinDir;
-use crate::rtt::records::Records;
+use crate::rtt::records::{Collected, Records};
 use crate::stream::clock::Clock;
 use crate::stream::event_options::EventOptions;
 use crate::stream::output::{Output, StreamFormat};
@@ -212,8 +212,17 @@ fn needs_sides(request: &SnapshotRequest) -> bool {
     request.sides != Sides::Both || request.format != &snapshot_formats::JSON
 }
 
+/// Reads the figures of every class, and warns of classes that could not be read.
 fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
-    Records::open(dir)?.reports(sides_apart)
+    let Collected { found, left_out } = Records::open(dir)?.reports(sides_apart)?;
+    if left_out > 0 {
+        warn(format_args!(
+            "{left_out} of {} classes are left out: a CPU stopped while it added their samples to \
+             their records; run the command again",
+            found.len() + left_out
+        ));
+    }
+    Ok(found)
 }
 
 /// Prints the snapshot. If nothing is loaded, prints an empty one before it returns the error, so

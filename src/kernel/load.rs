@@ -86,8 +86,9 @@ pub fn load<T>(
     open.progs.tc_classify.set_autoload(program == ShaperProgram::Classify);
     let cpus = machine::possible_cpus()?;
     let reused = reuse_pins(dir, &mut open, cpus, rtt, &messages)?;
-    let control = control_of(&reused, &messages)?;
-    configure(&mut open, &control, cpus, rtt, &messages)?;
+    let mut control = control_of(&reused, &messages)?;
+    size_recent(&mut open, &mut control, &reused, machine::online_cpus()?, &messages)?;
+    configure(&mut open, &control, rtt, &messages)?;
 
     let skel = open.load().map_err(|err| messages.load_error(err))?;
     let mut pins = NewPins::new(dir);
@@ -154,18 +155,43 @@ fn reuse_pins(
 fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     match name {
         maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
-        maps::ADDR_CACHE => Some(cpus * share(cpus, ADDR_CACHE)),
-        maps::RTT_RECENT => Some(cpus * share(cpus, RECENT)),
         maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
         _ => None,
     }
 }
 
+/// Sets the size of a new `cpp_rtt_recent`, and the lines of each CPU in a new control record. The array has
+/// lines for the `online` CPUs only: the pins outlive the hot-plugging of CPUs, so the number of lines is kept
+/// in the control record, and a CPU beyond the array does without.
+fn size_recent(
+    open: &mut OpenCpumapPpingSkel<'_>,
+    control: &mut Control,
+    reused: &[(String, MapHandle)],
+    online: u32,
+    messages: &Messages,
+) -> Result<()> {
+    let pinned = reused.iter().find(|(name, _)| name == maps::RTT_RECENT);
+    if control.recent_lines == 0 {
+        let entries = pinned.map(|(_, map)| map.max_entries() / online);
+        control.recent_lines = recent_lines(entries, online);
+    }
+    if pinned.is_none() {
+        let entries = online * control.recent_lines;
+        let set = open.maps.cpp_rtt_recent.set_max_entries(entries);
+        set.map_err(|err| messages.load_error(err))?;
+    }
+    Ok(())
+}
+
+/// Returns the number of lines of each CPU in `cpp_rtt_recent`, a power of two: its share, or what a pinned
+/// array has for each CPU.
+fn recent_lines(pinned: Option<u32>, online: u32) -> u32 {
+    pinned.map_or_else(|| share(online, RECENT), |lines| 1 << lines.max(1).ilog2())
+}
+
 /// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
 /// CPU.
 type Shares = [u64; 3];
-const ADDR_CACHE: Shares =
-    [abi::ADDR_CACHE_ENTRIES_TOTAL, abi::ADDR_CACHE_ENTRIES, abi::ADDR_CACHE_ENTRIES_MOST];
 const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
 
 /// Returns the number of entries that each CPU gets, a power of two.
@@ -218,10 +244,15 @@ fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Con
 fn new_control() -> Result<Control> {
     Ok(Control {
         hash_seed: machine::random()?,
-        meta_cookie: machine::random()? as u32,
+        meta_cookie: cookie_of(machine::random()?),
         abi_version: abi::ABI_VERSION as u32,
         ..Control::default()
     })
+}
+
+/// Returns a cookie from random bits. It is never 0, which is what unwritten metadata begins with.
+fn cookie_of(random: u64) -> u32 {
+    ((random >> 32) as u32).max(1)
 }
 
 /// Age at which the packet path looks up a cached mapping again. The contract says that it must notice
@@ -264,17 +295,16 @@ pub fn hash_keys<const N: usize>(seed: u64) -> [u64; N] {
 fn configure(
     open: &mut OpenCpumapPpingSkel<'_>,
     control: &Control,
-    cpus: u32,
     rtt: &RttOptions,
     messages: &Messages,
 ) -> Result<()> {
-    let mask = |entries: u32| (1 << (entries / cpus).max(1).ilog2()) - 1;
+    let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
     let flow = flow_config(control.hash_seed, open.maps.cpp_flow.max_entries())?;
     let config = Config {
         meta_cookie: control.meta_cookie,
         cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
         cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
-        recent_mask: mask(open.maps.cpp_rtt_recent.max_entries()),
+        recent_mask: control.recent_lines - 1,
         recent_samples: abi::RECENT_SAMPLES as u32,
         rtt: rtt.enabled.into(),
         handshake: rtt.handshake.into(),
@@ -291,11 +321,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cookie_is_never_zero() {
+        assert_eq!([0, 1 << 32, u64::MAX].map(cookie_of), [1, 1, u32::MAX]);
+    }
+
+    #[test]
     fn shares_are_powers_of_two_between_the_least_and_the_most() {
-        for (cpus, entries, lines) in
-            [(1, 65536, 32768), (2, 65536, 32768), (6, 32768, 16384), (64, 16384, 4096)]
-        {
-            assert_eq!((share(cpus, ADDR_CACHE), share(cpus, RECENT)), (entries, lines), "{cpus}");
+        for (cpus, lines) in [(1, 32768), (2, 32768), (6, 16384), (64, 4096)] {
+            assert_eq!(share(cpus, RECENT), lines, "{cpus}");
         }
+    }
+
+    /// 240 possible CPUs with 4 online: 8 MiB, not 60.
+    #[test]
+    fn recent_lines_follow_the_online_cpus() {
+        assert_eq!((recent_lines(None, 4), recent_lines(None, 240)), (32768, 4096));
+        assert_eq!(4 * recent_lines(None, 4) * size_of::<abi::RttRecent>() as u32, 8 << 20);
+        assert_eq!((recent_lines(Some(5000), 4), recent_lines(Some(0), 4)), (4096, 1));
     }
 }

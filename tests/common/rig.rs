@@ -10,7 +10,7 @@ use super::test_run::{as_bytes, parse_metadata, test_run, Metadata, TestRun, COO
 use cpumap_pping::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
 use cpumap_pping::kernel::load::hash_keys;
 use cpumap_pping::kernel::map::Map;
-use cpumap_pping::rtt::records::Records;
+use cpumap_pping::rtt::records::{Collected, Records};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use model::{Facing, SampleSide};
@@ -68,6 +68,8 @@ pub struct LoadOptions {
     pub rtt_handles: u32,
     /// Samples that fill a line. With 1, each sample goes to its record at once.
     pub recent_samples: u32,
+    /// CPUs that have lines of recent samples: these, or all.
+    pub recent_cpus: u32,
     pub rtt: bool,
     pub handshake: bool,
     pub metadata: bool,
@@ -87,6 +89,7 @@ impl LoadOptions {
             cache_entries: 1024,
             rtt_handles: 1024,
             recent_samples: 1,
+            recent_cpus: u32::MAX,
             rtt: true,
             handshake: false,
             metadata: true,
@@ -104,6 +107,7 @@ pub struct Rig {
     pub cpu_map: MapHandle,
     pub cpus_available: MapHandle,
     pub cpp_control: MapHandle,
+    pub cpp_addr_cache: MapHandle,
     pub cpp_flow: MapHandle,
     pub cpp_rtt: MapHandle,
     pub cpp_rtt_recent: MapHandle,
@@ -132,7 +136,7 @@ impl Rig {
         let handle = |map| MapHandle::try_from(map).expect("map handle");
         let rtts = Map::new("cpp_rtt", handle(&skel.maps.cpp_rtt));
         let records =
-            Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent), cpus()).expect("records");
+            Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent), RECENT_LINES).expect("records");
         let rig = Self {
             records,
             xdp: skel.progs.xdp_iphash_to_cpu.as_fd().try_clone_to_owned().expect("fd"),
@@ -143,6 +147,7 @@ impl Rig {
             cpu_map: handle(&skel.maps.cpu_map),
             cpus_available: handle(&skel.maps.cpus_available),
             cpp_control: handle(&skel.maps.cpp_control),
+            cpp_addr_cache: handle(&skel.maps.cpp_addr_cache),
             cpp_flow: handle(&skel.maps.cpp_flow),
             cpp_rtt: handle(&skel.maps.cpp_rtt),
             cpp_rtt_recent: handle(&skel.maps.cpp_rtt_recent),
@@ -231,6 +236,7 @@ impl Rig {
             abi_version: 1,
             test_now_ns: self.now.load(SeqCst),
             test_frame_len: 0,
+            recent_lines: RECENT_LINES,
             ..control::default()
         };
         put(&self.cpp_control, &0u32.to_ne_bytes(), &as_bytes(&control));
@@ -317,10 +323,16 @@ impl Rig {
         Counts::of_all_cpus((0..cpus()).map(block))
     }
 
+    /// Returns the RTT records that can be read, as the commands read them, and how many are left out.
+    pub fn records_that_stand_still(&self) -> Collected<(u32, rtt_handle)> {
+        self.records.collect(|handle, record| Some((handle, *record))).expect("records")
+    }
+
     /// Returns the RTT records by handle, as the commands read them.
     pub fn records(&self) -> BTreeMap<u32, rtt_handle> {
-        let found = self.records.collect(|handle, record| Some((handle, *record)));
-        found.expect("records").into_iter().collect()
+        let collected = self.records_that_stand_still();
+        assert_eq!(collected.left_out, 0, "handles left out");
+        collected.found.into_iter().collect()
     }
 }
 
@@ -332,10 +344,10 @@ fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
         (&mut maps.cpus_available, cpus()),
         (&mut maps.cpp_stats, cpus()),
         (&mut maps.cpu_map, possible),
-        (&mut maps.cpp_addr_cache, cpus() * options.cache_entries),
+        (&mut maps.cpp_addr_cache, options.cache_entries),
         (&mut maps.cpp_flow, options.flow_buckets),
         (&mut maps.cpp_rtt, options.rtt_handles),
-        (&mut maps.cpp_rtt_recent, cpus() * RECENT_LINES),
+        (&mut maps.cpp_rtt_recent, options.recent_cpus.min(cpus()) * RECENT_LINES),
     ] {
         map.set_max_entries(entries).expect("max_entries");
     }

@@ -96,6 +96,7 @@ fn captures_that_once_were_wrong() {
         ("epb_all_in.pcapng", "60 packets read, 60 measured"),
         ("sll_twice.pcap", "120 packets read, 120 measured"),
         ("wirelen_lost.pcap", "60 packets read, 60 measured"),
+        ("mpls.pcap", "60 packets read, 60 measured"),
         ("stepback.pcap", "60 packets read, 60 measured"),
         (
             "can_first.pcapng",
@@ -108,6 +109,15 @@ fn captures_that_once_were_wrong() {
         let said = (replayed.code, replayed.summary.as_str(), replayed.err.as_str());
         assert_eq!(said, (0, summary, ""), "{name}");
     }
+}
+
+/// The requests of an mtr, of which most hosts answer none: every reply gives an RTT.
+#[test]
+fn unanswered_echoes() {
+    lab::require_root();
+    let replayed = Replayed::of_file(&data("captures").join("icmp_mtr.pcap"), "-C");
+    assert_eq!(replayed.counts(), BTreeMap::from([("30".to_owned(), 15)]), "{replayed:?}");
+    assert_eq!(replayed.summary, "55 packets read, 55 measured");
 }
 
 fn snap(ethertype: [u8; 2]) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod common;
 mod captures;
 mod counts;
 mod files;
+mod filters;
 mod flood;
 mod golden;
 mod life;

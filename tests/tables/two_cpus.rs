@@ -24,10 +24,12 @@ fn assert_totals(scene: &Scene, counts: &Counts) {
         assert_eq!(total.count, counts.of(name), "{name}");
         let in_epochs: u64 = epochs.iter().map(|epoch| epoch.sum_ns).sum();
         assert_eq!(total.sum_ns, in_epochs, "{name}: the sums");
+        let in_epochs: u64 = epochs.iter().map(|epoch| u64::from(epoch.count)).sum();
+        assert_eq!(total.count, in_epochs, "{name}: the counts");
         let in_histogram: u64 = epochs
             .iter()
             .flat_map(|epoch| epoch.hist)
-            .map(|word| (0..4).map(|shift| word >> (16 * shift) & 0xffff).sum::<u64>())
+            .map(|word| u64::from((word & 0xffff) + (word >> 16)))
             .sum();
         assert_eq!(total.count, in_histogram, "{name}: the histogram");
     }

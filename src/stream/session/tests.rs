@@ -198,7 +198,7 @@ fn aggregates_are_written_each_interval() {
     run.result.as_ref().unwrap();
     let objects = run.objects();
     assert_eq!(objects[0]["format_version"], 1);
-    assert_eq!(objects[0]["bin_edges_ns"].as_array().unwrap().len(), 103);
+    assert_eq!(objects[0]["bin_edges_ns"].as_array().unwrap().len(), 106);
     assert_eq!(objects[1]["ip_prefix"], "10.11.1.0/24");
     assert_eq!(objects[1]["count_rtt"], 1);
     assert_eq!(objects[1]["median_rtt"], 5_977_708);
@@ -214,7 +214,7 @@ fn aggregates_in_the_standard_format() {
     let run = SessionRun::new(&mut script, &[], &stream_formats::STANDARD, product);
     let text = run.text;
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with("Aggregating RTTs of IPv4 /24 and IPv6 /48 in 103"), "{text}");
+    assert!(lines[0].starts_with("Aggregating RTTs of IPv4 /24 and IPv6 /48 in 106"), "{text}");
     let end = ": 10.11.1.0/24 -> rxpkts=0, rxbytes=0, txpkts=0, txbytes=0, rtt-count=1, \
                min=5.977708 ms, mean=5.977708 ms, median=5.977708 ms, p95=5.977708 ms, \
                max=5.977708 ms";

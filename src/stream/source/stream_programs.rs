@@ -229,6 +229,7 @@ fn size_maps(
         (&mut maps.cpp_stats, cpus),
         (&mut maps.stream_stats, cpus),
         (&mut maps.stream_flow, setup.flows),
+        (&mut maps.stream_echo, if setup.stream.icmp != 0 { abi::STREAM_ECHOES as u32 } else { 1 }),
         (&mut maps.stream_events, RING_BYTES),
     ] {
         map.set_max_entries(entries)?;
