@@ -215,10 +215,10 @@ static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
 		return 0;
 	if (flow_both(flow, FLOW_DIR_ENDED))
 		return CLAIM_ENDED;
-	/* The clock of a capture has stepped back: the flow was last seen in a time to come. */
-	if (idle < -(__s32)config.idle_ticks)
-		return 1;
-	if (idle > (__s32)config.idle_ticks || !flow_both(flow, FLOW_DIR_ESTABLISHED))
+	/* One comparison for both: idle for long, or last seen in a time to come, because the
+	 * clock of a capture has stepped back. */
+	if ((__u32)idle + config.idle_ticks > 2 * config.idle_ticks ||
+	    !flow_both(flow, FLOW_DIR_ESTABLISHED))
 		return idle > 0 ? idle + 1 : 1;
 	return 0;
 }

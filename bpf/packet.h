@@ -37,9 +37,9 @@ struct hook {
 	void *ctx; /* struct xdp_md or struct __sk_buff */
 	bool is_xdp;
 	bool no_link_header;
-	bool echoes;  /* ICMP echoes are measured, too */
+	bool echoes;	/* ICMP echoes are measured, too */
 	bool trusts_ip; /* the capture may have lost the frame's length: IP says it */
-	bool forgets; /* forget_the_way() may have the packet's address: it stays on the stack */
+	bool forgets;	/* forget_the_way() may have the packet's address: it stays on the stack */
 	__u32 frame_len;
 };
 

@@ -51,9 +51,10 @@ static __always_inline bool is_measured(const struct packet *packet)
 /* Returns STREAM_seen_* for a packet that the parser could not follow to its mark. */
 static __always_inline enum stream_counter seen_as(const struct packet *packet)
 {
-	enum parse_result why =
-		packet->network != PARSE_OK ? packet->network : packet->transport;
+	enum parse_result why = packet->network != PARSE_OK ? packet->network : packet->transport;
 
+	if (packet->network == PARSE_OK && !is_measured(packet))
+		return STREAM_seen_other;
 	if (why == PARSE_TRUNCATED)
 		return STREAM_seen_truncated;
 	if (why == PARSE_MALFORMED)
@@ -62,25 +63,24 @@ static __always_inline enum stream_counter seen_as(const struct packet *packet)
 		return STREAM_seen_fragment;
 	if (why == PARSE_OK)
 		return STREAM_seen_no_mark;
-	return packet->network == PARSE_OTHER ? STREAM_seen_not_ip : STREAM_seen_other;
+	return STREAM_seen_not_ip;
+}
+
+/* Counts a packet of a replay. */
+static __always_inline void count_seen(struct stream_stats *stats, enum stream_counter seen)
+{
+	if (!never(seen >= NR_STREAM_COUNTERS))
+		stream_count(stats, seen, 1);
 }
 
 /* Returns whether the packet can be measured; counts why if it cannot. */
 static __always_inline bool is_usable(const struct packet *packet, struct stats *stats,
 				      struct stream_stats *stream_stats)
 {
-	enum stream_counter seen;
-
-	if (packet->network == PARSE_OK && packet->transport != PARSE_OTHER &&
-	    !is_measured(packet)) {
-		stream_count(stream_stats, STREAM_seen_other, 1);
-		return false;
-	}
 	if (packet->network == PARSE_OK && is_measured(packet) && is_marked(packet, stats))
 		return true;
-	seen = seen_as(packet);
-	if (!never(seen >= NR_STREAM_COUNTERS))
-		stream_count(stream_stats, seen, 1);
+	if (config.test_clock)
+		count_seen(stream_stats, seen_as(packet));
 	return false;
 }
 
@@ -135,7 +135,8 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 			.on_egress = config.test_clock ? !result.dir : at->hook == WATCH_EGRESS,
 		};
 
-		stream_count(stream_stats, STREAM_seen_measured, 1);
+		if (config.test_clock)
+			count_seen(stream_stats, STREAM_seen_measured);
 		stream_segment(&stream);
 	} else {
 		stream_count(stream_stats, STREAM_flows_unfollowed, 1);

@@ -14,6 +14,7 @@ pub mod listener;
 pub mod names;
 pub mod patience;
 pub mod recording;
+pub mod replayed;
 pub mod rig;
 pub mod scene;
 pub mod shaper;

@@ -7,64 +7,15 @@ use crate::common::capture_file::{
     block, conversation, interface, merged, packet, pcap, section, Captured, Ends, FileBytes,
     ETHERNET, EXCHANGES, MICROSECONDS, MS, NANOSECONDS, RTTS, SECOND, START_NS,
 };
-use crate::common::command::{json, program, Said};
+use crate::common::command::{program, Said};
 use crate::common::events::data;
+use crate::common::replayed::Replayed;
 use flate2::{write::GzEncoder, Compression};
 use lab::packet::{hosts, Packet, Tcp, ACK};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use tempfile::TempDir;
-
-/// The output of a replay: each RTT in nanoseconds, and stderr.
-#[derive(Debug)]
-struct Replayed {
-    events: Vec<Value>,
-    summary: String,
-    err: String,
-    code: i32,
-}
-
-impl Replayed {
-    fn of_file(path: &Path, options: &str) -> Self {
-        let mut command = Command::new(program("pping"));
-        command.arg("--read").arg(path).args(["-r", "0", "-F", "jsonl"]);
-        Self::by(command.args(options.split_whitespace()))
-    }
-
-    fn by(command: &mut Command) -> Self {
-        let (said, summary) = Said::by(command).of_replay();
-        let events = said.out.lines().map(json).collect();
-        Self { events, summary, err: said.err, code: said.code }
-    }
-
-    fn of(bytes: &[u8]) -> Self {
-        Self::with(bytes, "")
-    }
-
-    fn with(bytes: &[u8], options: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("capture");
-        fs::write(&path, bytes).unwrap();
-        Self::of_file(&path, options)
-    }
-
-    fn rtts(&self) -> impl Iterator<Item = u64> + '_ {
-        self.events.iter().filter_map(|event| event["rtt"].as_u64())
-    }
-
-    /// Returns how often each RTT occurs, in milliseconds.
-    fn counts(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for rtt in self.rtts() {
-            *counts.entry(format!("{}", rtt as f64 / MS as f64)).or_default() += 1;
-        }
-        counts
-    }
-}
 
 /// The counts of conversations that were measured as they happened.
 fn whole(conversations: usize) -> BTreeMap<String, usize> {

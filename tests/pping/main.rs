@@ -6,6 +6,7 @@
 mod common;
 
 mod captures;
+mod clocks;
 mod counts;
 mod files;
 mod filters;

@@ -18,15 +18,15 @@ pub struct ReplayClock {
     steady_ns: u64,
     /// The packets' time at `steady_ns`.
     packet_ns: u64,
-    /// The sum of the steps back that no step forward has made up for yet. When packets of two
-    /// clocks alternate, this keeps each change from counting as time.
-    behind_ns: u64,
+    /// The packets' time, and the time of this clock, where the packets' time last stepped back. When
+    /// packets of two clocks alternate, this keeps each return to the first from counting as time.
+    left: Option<(u64, u64)>,
 }
 
 impl ReplayClock {
     /// Starts the clock at the time of the first packet.
     pub fn new(first_ns: u64) -> Self {
-        Self { steady_ns: first_ns, packet_ns: first_ns, behind_ns: 0 }
+        Self { steady_ns: first_ns, packet_ns: first_ns, left: None }
     }
 
     /// Tells whether a packet's time is so far ahead that the packet after it decides.
@@ -40,7 +40,9 @@ impl ReplayClock {
         let step_ns = packet_ns.saturating_sub(self.packet_ns);
         let back_ns = self.packet_ns.saturating_sub(packet_ns);
         if back_ns > USUAL_NS {
-            self.behind_ns = self.behind_ns.saturating_add(back_ns);
+            if self.left_ns().is_none_or(|left_ns| left_ns < self.packet_ns) {
+                self.left = Some((self.packet_ns, self.steady_ns));
+            }
             self.packet_ns = packet_ns;
         } else if self.is_jump(packet_ns) {
             let is_stray = match next_ns {
@@ -48,13 +50,21 @@ impl ReplayClock {
                 None => step_ns > LAST_STEP_NS,
             };
             if !is_stray {
-                let made_up_ns = step_ns.min(self.behind_ns);
-                self.behind_ns -= made_up_ns;
-                self.move_by(step_ns - made_up_ns, packet_ns);
+                let returned =
+                    self.left_ns().filter(|left_ns| packet_ns.saturating_add(USUAL_NS) >= *left_ns);
+                let passed_ns =
+                    returned.map_or(step_ns, |left_ns| packet_ns.saturating_sub(left_ns));
+                self.move_by(passed_ns.min(step_ns), packet_ns);
             }
         } else if step_ns > 0 {
             self.move_by(step_ns, packet_ns);
         }
+    }
+
+    /// Returns the present time of the clock that was left when time last stepped back.
+    fn left_ns(&self) -> Option<u64> {
+        let (packet_ns, steady_ns) = self.left?;
+        Some(packet_ns.saturating_add(self.steady_ns - steady_ns))
     }
 
     fn move_by(&mut self, step_ns: u64, packet_ns: u64) {
@@ -124,6 +134,7 @@ mod tests {
     #[test]
     fn it_runs_on_after_a_step_back() {
         assert_eq!(run(&[0.0, 0.5, -29.5, -29.0, -28.5]), [0.0, 0.5, 0.5, 1.0, 1.5]);
+        assert_eq!(run(&[0.0, 0.5, -3600.0, -3500.0, -3400.0]), [0.0, 0.5, 0.5, 100.5, 200.5]);
     }
 
     #[test]
