@@ -13,6 +13,7 @@ mod parse;
 mod recent;
 mod rtt_record;
 mod rtt_rules;
+mod stalls;
 mod steer;
 mod truncation;
 mod two_cpus;
