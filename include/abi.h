@@ -10,6 +10,9 @@
 #include <linux/types.h>
 #include "limits.h"
 
+/* Two fields of one word are packed and unpacked as little endian has them. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "only little endian is supported");
+
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
 #define ASSERT_OFFSET(type, field, bytes)                                                          \
 	_Static_assert(__builtin_offsetof(struct type, field) == (bytes), #type "." #field)
@@ -30,6 +33,10 @@ struct ip_mapping {
 	__u32 tc_handle; /* major << 16 | minor; 0: steer only, no class */
 };
 ASSERT_SIZE(ip_mapping, 8);
+
+/* A foreign writer may name any CPU. What XDP hands on, and what the cache keeps, has 16
+ * bits: numbers beyond them are no CPU's, and neither is this one. */
+#define NO_SUCH_CPU 0xffff
 
 /* map_ifindex_type value: index is the ifindex. */
 enum direction {
@@ -62,26 +69,25 @@ struct control {
 ASSERT_SIZE(control, 64);
 
 /* XDP hands this to TC in front of the frame. A multiple of 4 bytes; the same for all
- * packets of a subscriber's direction, so that GRO still merges them. */
+ * packets of a flow's direction, so that GRO still merges them. */
 struct xdp_metadata {
 	__u32 cookie; /* control.meta_cookie; else another program's metadata */
 	__u32 tc_handle;
-	__u16 cpu;
+	__u16 cpu;	/* or NO_SUCH_CPU */
 	__u8 direction; /* of the interface that the frame came in by */
-	__u8 reserved;
+	__u8 state;	/* enum mapping_state */
+	__u32 fold;	/* addr_fold() of the address that was looked up */
+	__be16 port;	/* the subscriber's TCP port; 0: another protocol, or not read */
+	__u16 reserved;
 };
-ASSERT_SIZE(xdp_metadata, 12);
+ASSERT_SIZE(xdp_metadata, 20);
 
-/* cpp_addr_cache: index = CPU * entries a CPU + slot. One CPU writes and reads
- * an entry, under disabled bottom halves. */
+/* cpp_addr_cache: index = slot of the address. All CPUs read and write an entry, word by
+ * word; one that was torn is nobody's (bpf/addr_cache.h). */
 struct addr_cache {
-	__u64 addr[2];	  /* as in ip_prefix.addr */
-	__u32 generation; /* low half of control.generation at fill */
-	__u32 jiffies;	  /* low half of the kernel's jiffies at fill */
-	__u32 tc_handle;
-	__u16 cpu;
-	__u8 state; /* enum mapping_state */
-	__u8 reserved;
+	__u64 check[2]; /* the address, mixed with the words below */
+	__u64 answer;	/* tc_handle << 32 | cpu << 16 | enum mapping_state; 0: never filled */
+	__u64 stamp;	/* jiffies << 24 | low bits of control.generation, before the look-up */
 };
 ASSERT_SIZE(addr_cache, 32);
 
@@ -93,21 +99,28 @@ enum mapping_state {
 };
 
 /*
- * cpp_flow: index = bucket. Orientation 0: data towards the subscriber (leaves
- * by LAN), echoed by the subscriber: the subscriber side. Orientation 1: data
- * towards the internet (leaves by WAN): the internet side.
+ * cpp_flow: index = bucket. The two ends of a flow are sorted: end 0 has the lower address,
+ * else the lower port. Direction 0 is what end 0 sends.
  */
 #define FLOW_TAG_FREE 0ULL
 #define FLOW_TAG_BUSY 1ULL /* being taken over */
 
 #define FLOW_DIR_SEEN	     (1ULL << 32) /* the low half holds a mark */
 #define FLOW_DIR_ESTABLISHED (1ULL << 33) /* a segment was seen that does not start a connection */
+#define FLOW_DIR_ENDED	     (1ULL << 34) /* a FIN or an RST was seen, and no data after it */
+#define FLOW_DIR_STALE	     (1ULL << 35) /* the flow was idle: any mark may be the next */
+
+/* Above the flags: segments in a row whose mark was before the last (rule 3). Their number,
+ * the low bits of the tick of the first, and the high half of the latest's mark. */
+#define FLOW_BACK_COUNT_SHIFT 36 /* 4 bits */
+#define FLOW_BACK_TICK_SHIFT  40 /* 8 bits */
+#define FLOW_BACK_MARK_SHIFT  48 /* 16 bits */
 
 struct flow {
 	__u64 tag;    /* hash of the 5-tuple, or FLOW_TAG_* */
-	__u64 dir[2]; /* last mark (a TSval) in the low half, FLOW_DIR_* above */
+	__u64 dir[2]; /* last mark (a TSval) in the low half, FLOW_DIR_*, FLOW_BACK_* above */
 	__u32 swept;  /* low half of (jiffies >> 6) at the last sweep */
-	__u32 reserved;
+	__u32 owner;  /* whose share of the table it is: a tc handle (pping: an address) */
 	/* mark << 32 | time in slot units (never 0); 0: free. Claimed and filled by
 	 * compare-and-swap only. */
 	__u64 slot[2][FLOW_SLOTS];

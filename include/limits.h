@@ -12,6 +12,7 @@
 
 /* Parser: deepest header chain that is followed. */
 #define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */
+#define MAX_MPLS_LABELS	     4
 #define MAX_IPV6_EXT_HEADERS 6
 #define MAX_TCP_OPTION_BYTES 40 /* RFC 9293, 3.1: doff is at most 15 words */
 
@@ -19,10 +20,8 @@
 #define MAX_MAPPINGS   1048576
 #define MAX_INTERFACES 4096
 
-/* Address cache, per CPU: direct-mapped, a power of two. */
-#define ADDR_CACHE_ENTRIES	 16384	/* on each CPU not less than, */
-#define ADDR_CACHE_ENTRIES_MOST	 65536	/* and not more: over all CPUs, */
-#define ADDR_CACHE_ENTRIES_TOTAL 262144 /* as long as that leaves the least */
+/* Address cache of all CPUs: direct-mapped, a power of two. */
+#define ADDR_CACHE_ENTRIES 262144
 
 /*
  * Flow table. A flow is one cache line: an eight-way bucket is 512 bytes, and
@@ -41,6 +40,11 @@
  * old. FLOW_IDLE + RTT_TIMEOUT < 34 s keeps the slots' 32-bit times unambiguous. */
 #define FLOW_SWEEP_NS 4000000000ULL
 #define FLOW_IDLE_NS  16000000000ULL
+
+/* Rule 3: a direction whose marks stay behind for this long, in this many segments that
+ * agree with each other, has another clock than we thought. */
+#define FLOW_RESYNC_NS	     1000000000ULL
+#define FLOW_RESYNC_SEGMENTS 4
 
 /*
  * RTT per tc handle: RTT_EPOCHS rotating epochs of 20 s a side, so that the
@@ -84,6 +88,9 @@
  */
 #define STREAM_TIMEOUT_NS      300000000000ULL
 #define STREAM_ICMP_TIMEOUT_NS 30000000000ULL
+
+/* ICMP requests that may wait for their reply at once. */
+#define STREAM_ECHOES 65536
 
 /* Classes that a subnet's packets are counted in: enum stream_class. */
 #define STREAM_CLASSES 3

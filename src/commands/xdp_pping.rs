@@ -236,11 +236,13 @@ fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<(
     }
 }
 
-/// Streams the events of the shaper's flows.
+/// Streams the events of the shaper's flows. Opens the output last: a follower that is refused must
+/// not touch the file of the one that is running.
 fn follow(request: &FollowRequest) -> Result<()> {
-    let output = Output::open(request.file.as_deref(), request.format, true)?;
     let mut signals = ProcessSignals::block()?;
     let mut source = follower(request)?;
+    let stop = Some(signals.stop_fd());
+    let output = Output::open(request.file.as_deref(), request.format, true, stop)?;
     let product = Product::Events(request.sides);
     session::run(&mut source, &mut signals, output, Clock::live()?, product, &warn)
 }

@@ -15,6 +15,7 @@ pub mod map;
 pub mod memory;
 pub mod netlink;
 pub mod pin;
+pub mod pping_filters;
 pub mod program;
 pub mod program_info;
 pub mod program_pin;

@@ -6,8 +6,11 @@
 mod common;
 mod fixtures;
 mod flow_table;
+mod hash;
 
+mod addr_cache;
 mod classify;
+mod handed_on;
 mod mapping;
 mod parse;
 mod recent;
@@ -15,5 +18,6 @@ mod rtt_record;
 mod rtt_rules;
 mod stalls;
 mod steer;
+mod table_share;
 mod truncation;
 mod two_cpus;

@@ -98,7 +98,7 @@ impl SessionRun {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
-        let output = Output::open(Some(&path), format, true).unwrap();
+        let output = Output::open(Some(&path), format, true, None).unwrap();
         let mut signals = ScriptedSignals(signals.iter().copied().collect());
         let clock = Clock::fixed(-WALL);
         let result = run(script, &mut signals, output, clock, product, &|_| ());
@@ -162,6 +162,24 @@ fn the_array_is_closed_whatever_happens() {
 
     let run = SessionRun::new(&mut ScriptedSource::default(), &[], &stream_formats::JSON, BOTH);
     assert_eq!(run.text, "[]\n");
+}
+
+/// The signal is taken, so its descriptor wakes nobody any more, and the reader does not read.
+#[test]
+fn a_stop_ends_a_stream_whose_reader_stalls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let reader = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let output = Output::open(Some(&path), &stream_formats::JSONL, true, None).unwrap();
+    let mut script = ScriptedSource { waiting: vec![rtt_record(); 2000], ..steps(&[5], events()) };
+    let mut signals = ScriptedSignals([Some(Signal::Stop)].into());
+    let start = std::time::Instant::now();
+    let result = run(&mut script, &mut signals, output, Clock::fixed(-WALL), BOTH, &|_| ());
+    let time = start.elapsed();
+    assert!(result.unwrap_err().to_string().ends_with("its reader does not read"));
+    assert!((Duration::from_millis(300)..Duration::from_secs(1)).contains(&time), "{time:?}");
+    drop(reader);
 }
 
 #[test]
