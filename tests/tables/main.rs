@@ -17,5 +17,6 @@ mod recent;
 mod rtt_record;
 mod rtt_rules;
 mod steer;
+mod table_share;
 mod truncation;
 mod two_cpus;
