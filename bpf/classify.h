@@ -144,7 +144,7 @@ static __always_inline void hand_to_follower(struct __sk_buff *skb, const struct
 	};
 
 	follow_pack(skb, &followed);
-	bpf_tail_call(skb, &cpp_follow, 0);
+	bpf_tail_call(skb, &cpp_follower, 0);
 }
 
 /* Measures the RTT of a classified subscriber's packet, and hands it to the follower. */

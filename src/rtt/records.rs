@@ -17,6 +17,7 @@ use crate::domain::error::Result;
 use crate::domain::summary::HandleReport;
 use crate::kernel::machine::{ktime_ns, possible_cpus};
 use crate::kernel::map::Map;
+use crate::kernel::map_set::require_version;
 use crate::kernel::memory::MappedArray;
 use crate::kernel::pin::PinDir;
 use crate::rtt::window;
@@ -57,7 +58,9 @@ impl Records {
     ///
     /// # Errors
     /// [`Error::MapFile`](crate::domain::error::Error::MapFile): nothing is loaded.
+    /// [`Error::Map`](crate::domain::error::Error::Map): the maps are of another ABI version.
     pub fn open(dir: &PinDir) -> Result<Self> {
+        require_version(dir)?;
         let records = dir.open::<u32, RttHandle>(maps::RTT)?;
         let recent = dir.open::<u32, RttRecent>(maps::RTT_RECENT)?;
         Self::new(records, recent.handle(), possible_cpus()?)
