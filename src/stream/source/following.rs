@@ -93,7 +93,13 @@ impl Following {
         let mut now = BTreeMap::new();
         for (id, program) in classifiers(&self.dir)? {
             let array = match self.arrays.remove(&id) {
-                Some(array) => array,
+                Some(array) => {
+                    // Another process had the array open and closed it as this one entered.
+                    if !is_taken(&array) {
+                        enter(&array, programs)?;
+                    }
+                    array
+                }
                 None => match stand_behind(&program, programs)? {
                     Some(array) => {
                         self.check_places()?;
@@ -134,8 +140,10 @@ impl Attachment for Following {
 /// [`Error::Other`]: the classifier is of another ABI version, which hands packets over in another
 /// way; another follower is running; or CAP_SYS_ADMIN is missing.
 pub fn stand_behind(classifier: &OwnedFd, programs: &StreamPrograms) -> Result<Option<MapHandle>> {
-    require_version_of(classifier)?;
+    // The array stays open from here on: when its last descriptor closes, the kernel empties it a
+    // moment later, perhaps after the program was entered.
     let array = follow_array(classifier)?;
+    require_version_of(classifier)?;
     array.iter().try_for_each(|array| enter(array, programs))?;
     Ok(array)
 }
