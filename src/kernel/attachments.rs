@@ -30,6 +30,8 @@ pub struct Attachment {
     pub ifindex: u32,
     /// Where the program is attached: [`Hook::Xdp`] or [`Hook::Egress`].
     pub hook: Hook,
+    /// The kernel's number of the program.
+    pub id: u32,
     /// Ids of the maps that the program uses.
     pub maps: Vec<u32>,
     /// The XDP mode.
@@ -57,7 +59,7 @@ pub fn attachments(dir: &PinDir) -> Result<Vec<Attachment>> {
                 _ => TC_FAMILY.contains(&name.as_str()),
             };
             let maps = program_maps(&program).ok().filter(|_| ours)?;
-            Some(Attachment { dev, ifindex, hook, maps, mode, program })
+            Some(Attachment { dev, ifindex, hook, id, maps, mode, program })
         };
         found.extend(link.xdp.and_then(|(id, mode)| open(Hook::Xdp, id, mode)));
         if with_clsact.contains(&link.ifindex) {

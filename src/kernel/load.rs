@@ -121,7 +121,7 @@ pub fn load<T>(
     let asked = builder.build(program, dev, rtt)?;
     let mut strays = Vec::new();
     for stray in builder.strays(dir, program.hook(), device::ifindex(dev)?)? {
-        let own = ProgramConfig::of(&stray.maps);
+        let own = ProgramConfig::of(stray.id, &stray.maps);
         let options = own.map_or(*rtt, |own| RttOptions {
             enabled: own.rtt,
             handshake: own.handshake,

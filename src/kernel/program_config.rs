@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The configuration of a loaded program of ours, of any ABI version, from its `.rodata`
-//! (include/config.h).
+//! The configuration of a loaded program of ours, of any ABI version: the variable `config` in its
+//! `.rodata` (include/config.h). The program's own type information (BTF) says where its fields are.
 
+use std::ffi::OsStr;
+
+use libbpf_rs::btf::types::{Composite, DataSec, MemberAttr, Var};
+use libbpf_rs::btf::{Btf, BtfType, ReferencesType};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
-use crate::abi::{maps, Config};
+use crate::abi::maps;
 
-/// What every ABI version's configuration says.
+/// What the configuration of every ABI version says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramConfig {
     /// The ABI version that the program was made for.
@@ -18,54 +22,55 @@ pub struct ProgramConfig {
 }
 
 impl ProgramConfig {
-    /// Reads the configuration of the program that uses the maps with these ids. Returns `None` if it
-    /// is not a program of ours, or without CAP_SYS_ADMIN.
-    pub fn of(ids: &[u32]) -> Option<Self> {
+    /// Reads the configuration of the program with this id, which uses the maps with these ids. Returns
+    /// `None` if it is not a program of ours, or without CAP_SYS_ADMIN.
+    pub fn of(program: u32, maps: &[u32]) -> Option<Self> {
         let open = |id: &u32| MapHandle::from_map_id(*id).ok();
-        let used: Vec<MapHandle> = ids.iter().filter_map(open).collect();
+        let used: Vec<MapHandle> = maps.iter().filter_map(open).collect();
         let find =
             |is: &dyn Fn(&str) -> bool| used.iter().find(|map| is(&map.name().to_string_lossy()));
         find(&|name| name == maps::CONTROL)?;
         let rodata = find(&|name| name.ends_with(".rodata"))?;
         let bytes = rodata.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok()??;
-        Self::parse(&bytes)
+        let btf = Btf::from_prog_id(program).ok()?;
+        Self::read(&Fields::of(&btf)?, &bytes)
     }
 
-    fn parse(rodata: &[u8]) -> Option<Self> {
-        /// Version 1: the size of `.rodata`, and the offset of `rtt`, after which comes `handshake`.
-        const V1: (usize, usize) = (48, 44);
-        const RTT: usize = std::mem::offset_of!(Config, rtt);
-        const HANDSHAKE: usize = std::mem::offset_of!(Config, handshake);
-
-        let flag = |at: usize| rodata.get(at).map(|byte| *byte != 0);
-        if rodata.len() == V1.0 {
-            return Some(Self { abi_version: 1, rtt: flag(V1.1)?, handshake: flag(V1.1 + 1)? });
-        }
-        let abi_version = u32::from_ne_bytes(rodata.get(..4)?.try_into().ok()?);
-        Some(Self { abi_version, rtt: flag(RTT)?, handshake: flag(HANDSHAKE)? })
+    fn read(fields: &Fields<'_>, rodata: &[u8]) -> Option<Self> {
+        let flag = |name: &str| Some(*rodata.get(fields.offset(name)?)? != 0);
+        let abi_version = match fields.offset("abi_version") {
+            Some(at) => u32::from_ne_bytes(rodata.get(at..at + 4)?.try_into().ok()?),
+            None => 1,
+        };
+        Some(Self { abi_version, rtt: flag("rtt")?, handshake: flag("handshake")? })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::abi::{as_bytes, ABI_VERSION};
+/// The variable `config`: its offset in `.rodata`, and its type.
+struct Fields<'btf> {
+    offset: usize,
+    config: Composite<'btf>,
+}
 
-    #[test]
-    fn every_version_says_its_options() {
-        let mut v1 = [7; 48];
-        v1[44..46].copy_from_slice(&[1, 0]);
-        let config = ProgramConfig { abi_version: 1, rtt: true, handshake: false };
-        assert_eq!(ProgramConfig::parse(&v1), Some(config));
+impl<'btf> Fields<'btf> {
+    fn of(btf: &'btf Btf<'_>) -> Option<Self> {
+        let section: DataSec<'btf> = btf.type_by_name(".rodata")?;
+        let variables = section.iter().map(|place| (place.offset, place.ty)).collect::<Vec<_>>();
+        variables.into_iter().find_map(|(offset, id)| {
+            let variable: Var<'btf> = btf.type_by_id(id)?;
+            let is_config = variable.name() == Some(OsStr::new("config"));
+            let of_type: BtfType<'btf> = variable.referenced_type().skip_mods_and_typedefs();
+            let config = Composite::try_from(of_type).ok().filter(|_| is_config)?;
+            Some(Self { offset: offset as usize, config })
+        })
+    }
 
-        let abi_version = ABI_VERSION as u32;
-        let ours = Config { abi_version, rtt: 0, handshake: 1, ..Config::default() };
-        let config = ProgramConfig { abi_version, rtt: false, handshake: true };
-        assert_eq!(ProgramConfig::parse(as_bytes(&ours)), Some(config));
-
-        let later = [&9u32.to_ne_bytes()[..], &[1, 1], &[0xee; 400]].concat();
-        let config = ProgramConfig { abi_version: 9, rtt: true, handshake: true };
-        assert_eq!(ProgramConfig::parse(&later), Some(config));
-        assert_eq!(ProgramConfig::parse(&[0; 5]), None);
+    /// Returns the offset of a field in `.rodata`.
+    fn offset(&self, name: &str) -> Option<usize> {
+        let field = self.config.iter().find(|field| field.name == Some(OsStr::new(name)))?;
+        match field.attr {
+            MemberAttr::Normal { offset } => Some(self.offset + offset as usize / 8),
+            MemberAttr::BitField { .. } => None,
+        }
     }
 }

@@ -115,7 +115,8 @@ fn all_use_the_pins(sandbox: &Sandbox, expected: &[(&str, Hook)]) -> Vec<Program
             assert!(program.maps.contains(&own[name]), "{at:?}: {name}");
         }
     }
-    let read = || programs.iter().map(|program| ProgramConfig::of(&program.maps).unwrap());
+    let read =
+        || programs.iter().map(|program| ProgramConfig::of(program.id, &program.maps).unwrap());
     read().collect()
 }
 

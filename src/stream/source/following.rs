@@ -20,7 +20,7 @@ use crate::kernel::map_set::require_version;
 use crate::kernel::netlink;
 use crate::kernel::pin::PinDir;
 use crate::kernel::program_config::ProgramConfig;
-use crate::kernel::program_info::program_maps;
+use crate::kernel::program_info::{program_info, program_maps};
 use crate::kernel::tc::tc_program;
 use crate::stream::source::live::Attachment;
 use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms};
@@ -150,8 +150,8 @@ pub fn stand_behind(classifier: &OwnedFd, programs: &StreamPrograms) -> Result<O
 
 /// Refuses a classifier of ours that is of another ABI version.
 fn require_version_of(classifier: &OwnedFd) -> Result<()> {
-    let maps = program_maps(classifier);
-    let config = maps.ok().and_then(|maps| ProgramConfig::of(&maps));
+    let info = program_info(classifier).ok();
+    let config = info.and_then(|info| ProgramConfig::of(info.id, &program_maps(classifier).ok()?));
     match config.map(|config| config.abi_version) {
         Some(version) if u64::from(version) != ABI_VERSION => {
             let why = format!("the classifiers have ABI version {version} now, not {ABI_VERSION}");
