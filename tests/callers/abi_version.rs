@@ -21,6 +21,9 @@ use lab::{traffic, Flow, Sandbox, LAN, WAN};
 use libbpf_rs::{MapCore, MapFlags, MapType, Program};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Instant;
 
 /// What a refused load leaves as it was.
 #[derive(Debug, PartialEq, Eq)]
@@ -324,6 +327,33 @@ fn a_load_heals_what_a_crash_has_left() {
         [("lan", Hook::Xdp)]
     );
     assert_eq!(theirs.len(), 4);
+}
+
+/// Whenever a load is killed, the next one ends what it began, on every interface.
+#[test]
+fn an_upgrade_may_be_killed_at_any_time() {
+    lab::require_root();
+    let sandbox = loaded();
+    let line = "xdp_iphash_to_cpu --dev wan --wan";
+    set_version(&sandbox, 1);
+    let started = Instant::now();
+    sandbox.ok(line);
+    let whole = started.elapsed();
+    let mut killed = 0;
+    for round in 0..40 {
+        set_version(&sandbox, 1);
+        let mut command = sandbox.prepare(line);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sleep(whole * (round * 7 % 40) / 40);
+        killed += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = sandbox.call("tc_classify --dev-egress lan --handshake");
+        assert_eq!(said.code, 0, "{round}: {said:?}");
+        all_use_the_pins(&sandbox, &FOUR);
+        assert!(!sandbox.pins().iter().any(|name| name.ends_with("_new")), "{round}");
+    }
+    assert!(killed >= 20, "only {killed} were killed in time");
 }
 
 /// A pin keeps owner and rights, and programs without CAP_SYS_ADMIN (tests/commands/rights.rs) can go on using it.
