@@ -6,14 +6,13 @@
 //! ([`was_interrupted`]), and the next load replaces it as a whole.
 
 use std::fs::{self, Metadata};
-use std::os::unix::fs::{chown, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use libbpf_rs::MapHandle;
 
 use crate::abi::maps;
 use crate::domain::error::{Cause, Error, Result};
-use crate::kernel::pin::{pin, PinDir};
+use crate::kernel::pin::{pin, take_rights, PinDir};
 use crate::kernel::undo::Undo;
 
 /// A map to be pinned.
@@ -86,11 +85,7 @@ impl<'a> Pin<'a> {
     fn place(&self, map: &MapHandle) -> std::result::Result<(), Cause> {
         pin(map, &self.temporary)?;
         if let Some((_, Some(old))) = &self.old {
-            let new = fs::symlink_metadata(&self.temporary)?;
-            if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-                chown(&self.temporary, Some(old.uid()), Some(old.gid()))?;
-            }
-            fs::set_permissions(&self.temporary, old.permissions())?;
+            take_rights(&self.temporary, old)?;
         }
         Ok(())
     }

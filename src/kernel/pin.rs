@@ -6,10 +6,11 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use caps::Capability;
@@ -187,4 +188,16 @@ pub fn pin(object: &impl AsFd, path: &Path) -> KernelResult<()> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the descriptor is open, the path is a C string, and both outlive the call.
     check(unsafe { libbpf_sys::bpf_obj_pin(object.as_fd().as_raw_fd(), path.as_ptr()) })
+}
+
+/// Gives a pin the owner and the rights of another one, which it is to replace.
+///
+/// # Errors
+/// The kernel refuses: only root may give pins away.
+pub fn take_rights(pin: &Path, old: &Metadata) -> io::Result<()> {
+    let new = fs::symlink_metadata(pin)?;
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+        std::os::unix::fs::chown(pin, Some(old.uid()), Some(old.gid()))?;
+    }
+    fs::set_permissions(pin, old.permissions())
 }

@@ -126,11 +126,11 @@ fn all_use_the_pins(sandbox: &Sandbox, expected: &[(&str, Hook)]) -> Vec<Program
 const FOUR: [(&str, Hook); 4] =
     [("lan", Hook::Xdp), ("wan", Hook::Xdp), ("lan", Hook::Egress), ("wan", Hook::Egress)];
 
-/// Loads both programs on `lan` and `wan`, each with other options, and a flow table of 2048.
+/// Loads both programs on `lan` and `wan`, each with other options, one of them in generic mode, and a flow table of 2048.
 fn loaded() -> Sandbox {
     let sandbox = sandbox_with_devices(2);
     for line in [
-        "xdp_iphash_to_cpu --dev lan --lan --flows 2048",
+        "xdp_iphash_to_cpu --dev lan --lan --skb-mode --flows 2048",
         "xdp_iphash_to_cpu --dev wan --wan --no-rtt",
         "tc_classify --dev-egress lan --handshake",
         "tc_classify --dev-egress wan --no-rtt",
@@ -193,8 +193,9 @@ fn a_load_replaces_maps_that_are_not_fit() {
         assert!(before[1].iter().all(|(name, id)| after[1][name] != *id), "{fault}: {after:?}");
         let now = State::of(&sandbox, &["lan", "wan"]);
         assert_eq!(now.directions, programs.directions);
-        for (new, old) in now.xdp.iter().zip(&programs.xdp) {
-            assert_ne!(new, old, "{fault}");
+        for (new, old) in now.xdp.iter().flatten().zip(programs.xdp.iter().flatten()) {
+            assert_ne!(new.0, old.0, "{fault}");
+            assert_eq!(new.1, old.1, "{fault}: the XDP mode stays");
         }
         // The other programs keep their options, and the flow table its size.
         let options = all_use_the_pins(&sandbox, &FOUR);
@@ -356,17 +357,20 @@ fn an_upgrade_may_be_killed_at_any_time() {
     assert!(killed >= 20, "only {killed} were killed in time");
 }
 
-/// A pin keeps owner and rights, and programs without CAP_SYS_ADMIN (tests/commands/rights.rs) can go on using it.
+/// An operator without root can go on using the pins after root has loaded (tests/commands/rights.rs).
 #[test]
 fn new_pins_have_the_owner_of_the_old_ones() {
     lab::require_root();
     let sandbox = loaded();
     sandbox.ok(&format!("chown 65534:65534 {GLOBALS}/cpp_rtt"));
     sandbox.ok(&format!("chmod 640 {GLOBALS}/cpp_rtt"));
+    let program = format!("cpp_xdp_{}", sandbox.ifindex("wan"));
+    sandbox.ok(&format!("chown 65534:65534 {GLOBALS}/{program}"));
     set_version(&sandbox, 1);
     sandbox.ok("tc_classify --dev-egress lan");
     let mode = |name: &str| sandbox.ok(&format!("stat -c %u:%g:%a {GLOBALS}/{name}"));
     assert_eq!(mode("cpp_rtt"), "65534:65534:640\n");
+    assert_eq!(mode(&program), "65534:65534:600\n");
     assert_eq!(mode("cpp_flow"), "0:0:600\n");
 }
 
