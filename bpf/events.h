@@ -36,7 +36,9 @@ struct stream_packet {
 	__u32 tc_handle;
 	__u32 packets; /* more than one in a GRO segment */
 	__u32 bytes;
-	int dir; /* whose packet: index of stream_flow.end */
+	int dir;      /* whose packet: index of stream_flow.end */
+	int sender;   /* enum side; on a shaper only */
+	int receiver; /* enum side; on a shaper only */
 	bool on_egress;
 };
 
@@ -95,8 +97,7 @@ static __always_inline struct stream_event *event_reserve(const struct stream_pa
 	event->protocol = at->ip->protocol;
 	event->ip_version = at->ip->is_ipv6 ? 6 : 4;
 	event->opener = pair_index(from_opener ? at->dir : other_dir(at->dir));
-	/* The opener of direction 0 sends to the subscriber, which answers. */
-	event->side = event->opener ? SIDE_INTERNET : SIDE_SUBSCRIBER;
+	event->side = from_opener ? at->receiver : at->sender;
 	event->on_egress = at->on_egress;
 	return event;
 }

@@ -4,25 +4,30 @@
  * lock (docs/decisions/0001). A flow is in one of the eight ways of its bucket. The
  * look-up begins at the flow's home way, so that a hit usually costs one cache line.
  *
- * Admission: a new flow takes a free way, else the longest idle one among the flows
- * that have no live sample (idle) or that were never seen established in both
- * directions (half-open: a SYN flood recycles its own entries). No flow evicts
- * another that is measured: that would lose the long RTTs first. A flow that finds
- * no room is counted.
+ * Admission: a new flow takes a free way, else that of a flow that has ended, else that
+ * of the longest idle flow, which has no live sample, else that of a flow that was never seen
+ * established in both directions (half-open: a flood recycles its own entries). No flow evicts
+ * another that is measured, because that would lose the long RTTs first, except for
+ * fairness: an owner with two ways more of the bucket than the new flow's owner gives one
+ * up, so that one subscriber can fill the table while nobody else needs it, and no longer.
+ * A flow that finds no room is counted.
  *
  * A take-over changes the tag to BUSY and then to the new tag by compare-and-swap. A
  * CPU may still hold a pointer to the old flow: it reads the tag again after each
- * slot operation (slots_*()), so that no mark gets into another flow's sample.
+ * change (flow_is()), and takes the change back, so that no mark gets into another
+ * flow's sample.
  */
 #ifndef CPP_FLOW_H
 #define CPP_FLOW_H
 
 #include <stdbool.h>
 #include <linux/types.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "abi.h"
 #include "atomics.h"
 #include "clock.h"
+#include "hash.h"
 #include "limits.h"
 #include "maps.h"
 #include "parse.h"
@@ -30,45 +35,121 @@
 #include "stats.h"
 #include "verifier.h"
 
+/* A packet's flow, and the way that the packet goes. */
+struct flow_key {
+	__u64 tag;
+	int dir; /* 0: the end that sorts first sends */
+};
+
+/* The address and port of a translated packet's near end, at the other hook: NAT on this
+ * host has changed them. */
+struct translated {
+	bool is;
+	__u32 fold; /* addr_fold() of the address */
+	__be16 port;
+};
+
 /* Coarse time of flows: 64 jiffies, at most 0.64 s. */
 static __always_inline __u32 flow_tick(void)
 {
 	return now_jiffies() >> 6;
 }
 
-/* A multiplication does not carry the top bits any further. The rotation moves them
- * down, where the seed has a say in the result. */
-static __always_inline __u64 mix(__u64 hash, __u64 word)
+static __always_inline bool sorts_before(__u64 a, __u64 b)
 {
-	hash ^= word;
-	hash = (hash << 29 | hash >> 35) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ hash >> 32;
+	return bpf_be64_to_cpu(a) < bpf_be64_to_cpu(b);
 }
 
-/* Hash of the 5-tuple, the same in both directions: first the end that packets of
- * direction 0 go to (the subscriber's). With 64 bits and a seed it identifies the flow. */
-static __always_inline __u64 flow_hash(const struct ip_packet *ip, const struct segment *segment,
-				       int dir)
+/* Which end sends: 0 for the lower address, else for the lower port. If both ends are
+ * equal, `tie` decides. */
+static __always_inline int flow_dir(const struct ip_packet *ip, const struct segment *segment,
+				    int tie)
 {
-	struct ip_addr near = select_addr(!dir, &ip->dst, &ip->src);
-	struct ip_addr far = select_addr(!dir, &ip->src, &ip->dst);
-	__u32 near_port = dir ? segment->source : segment->dest;
-	__u32 far_port = dir ? segment->dest : segment->source;
-	__u64 hash = config.hash_seed;
+	if (ip->src.half[0] != ip->dst.half[0])
+		return !sorts_before(ip->src.half[0], ip->dst.half[0]);
+	if (ip->src.half[1] != ip->dst.half[1])
+		return !sorts_before(ip->src.half[1], ip->dst.half[1]);
+	if (segment->source != segment->dest)
+		return bpf_ntohs(segment->source) > bpf_ntohs(segment->dest);
+	return tie;
+}
 
+/* The last word of every flow's hash: what tells flows with the same numbers apart. */
+#define FLOW_KIND(protocol, is_ipv6, translated)                                                   \
+	((__u32)(protocol) << 2 | (is_ipv6) << 1 | (translated))
+
+/* One lane of the hash of a 5-tuple: its ends sorted, so that it is the same both ways. */
+static __always_inline __u32 flow_lane(const struct ip_packet *ip, const struct ip_addr *low,
+				       const struct ip_addr *high, __u32 ports, __u32 keys)
+{
+	__u64 sum = config.hash_key[keys];
+
+	sum += hash_pair(keys, 1, low->half[1] >> 32, high->half[1] >> 32);
+	sum += hash_pair(keys, 3, ports, FLOW_KIND(ip->protocol, ip->is_ipv6, 0));
 	if (ip->is_ipv6) {
-		hash = mix(hash, near.half[0]);
-		hash = mix(hash, far.half[0]);
-		hash = mix(hash, near.half[1]);
-		hash = mix(hash, far.half[1]);
-	} else {
-		hash = mix(hash, (near.half[1] & ~0xffffffffULL) | far.half[1] >> 32);
+		sum += hash_pair(keys, 5, low->half[0], high->half[0]);
+		sum += hash_pair(keys, 7, low->half[0] >> 32, high->half[0] >> 32);
+		sum += hash_pair(keys, 9, low->half[1], high->half[1]);
 	}
-	hash = mix(hash, (__u64)ip->protocol << 33 | (__u64)ip->is_ipv6 << 32 | near_port << 16 |
-				 far_port);
-	hash *= 0xd6e8feb86659fd93ULL;
-	hash ^= hash >> 32;
-	return hash > FLOW_TAG_BUSY ? hash : hash + 2;
+	return sum >> 32;
+}
+
+static __always_inline __u64 flow_tag(__u32 low, __u32 high)
+{
+	__u64 tag = hash_spread((__u64)high << 32 | low);
+
+	return tag > FLOW_TAG_BUSY ? tag : tag + 2;
+}
+
+/* With 64 bits and secret keys, the tag identifies the flow. */
+static __always_inline struct flow_key flow_key_of(const struct ip_packet *ip,
+						   const struct segment *segment, int tie)
+{
+	struct flow_key key = { .dir = forget_value(flow_dir(ip, segment, tie)) };
+	struct ip_addr low = select_addr(!key.dir, &ip->src, &ip->dst);
+	struct ip_addr high = select_addr(!key.dir, &ip->dst, &ip->src);
+	__u32 ports = key.dir ? (__u32)segment->dest << 16 | segment->source :
+				(__u32)segment->source << 16 | segment->dest;
+
+	key.tag = flow_tag(flow_lane(ip, &low, &high, ports, 0),
+			   flow_lane(ip, &low, &high, ports, HASH_LANE_KEYS));
+	return key;
+}
+
+/* The far end of a translated flow is the same at both hooks; the near end is what both
+ * hooks see of it, the subscriber's and the public one. */
+static __always_inline __u32 translated_lane(const struct ip_addr *far, __u32 far_port,
+					     const __u32 fold[2], __u32 ports, __u32 kind,
+					     __u32 keys)
+{
+	__u64 sum = config.hash_key[keys];
+
+	sum += hash_pair(keys, 1, far->half[0], far->half[0] >> 32);
+	sum += hash_pair(keys, 3, far->half[1], far->half[1] >> 32);
+	sum += hash_pair(keys, 5, fold[0], fold[1]);
+	sum += hash_pair(keys, 7, ports, far_port);
+	return (sum + hash_pair(keys, 9, kind, 0)) >> 32;
+}
+
+/* The same flow seen from both sides of a NAT on this host. `towards`: 0 leaves by LAN,
+ * 1 by WAN; the near end is the destination or the source. */
+static __always_inline struct flow_key translated_key_of(const struct ip_packet *ip,
+							 const struct segment *segment,
+							 const struct translated *other,
+							 int towards)
+{
+	struct ip_addr near = select_addr(!towards, &ip->dst, &ip->src);
+	struct ip_addr far = select_addr(!towards, &ip->src, &ip->dst);
+	__u32 far_port = towards ? segment->dest : segment->source;
+	__u32 port = towards ? segment->source : segment->dest, own = addr_fold(&near);
+	__u32 fold[2] = { towards ? other->fold : own, towards ? own : other->fold };
+	__u32 ports = towards ? (__u32)other->port << 16 | port : port << 16 | other->port;
+	__u32 kind = FLOW_KIND(ip->protocol, ip->is_ipv6, 1);
+	struct flow_key key = { .dir = forget_value(towards) };
+
+	key.tag = flow_tag(translated_lane(&far, far_port, fold, ports, kind, 0),
+			   translated_lane(&far, far_port, fold, ports, kind, HASH_LANE_KEYS));
+	return key;
 }
 
 static __always_inline struct flow_bucket *flow_bucket_of(__u64 tag)
@@ -84,12 +165,18 @@ static __always_inline struct flow *flow_way(struct flow_bucket *bucket, __u64 t
 	return &bucket->way[((tag >> 61) + i) % FLOW_WAYS];
 }
 
+/* Whether the flow is still this one, and not another that has taken its way over. */
+static __always_inline bool flow_is(const struct flow *flow, __u64 tag)
+{
+	return READ_U64(flow->tag) == tag;
+}
+
 /* Returns which way of the look-up has the flow, or -1. */
 static __always_inline int flow_find(struct flow_bucket *bucket, __u64 tag)
 {
 #pragma unroll
 	for (__u32 i = 0; i < FLOW_WAYS; i++) {
-		if (READ_U64(flow_way(bucket, tag, i)->tag) == tag)
+		if (flow_is(flow_way(bucket, tag, i), tag))
 			return i;
 	}
 	return -1;
@@ -101,30 +188,69 @@ static __always_inline __u32 flow_index(__u64 tag, __u32 i)
 	return ((__u32)tag & config.flow_mask) * FLOW_WAYS + ((tag >> 61) + i) % FLOW_WAYS;
 }
 
-static __always_inline bool flow_is_established(const struct flow *flow)
+/* Whether both directions have a flag. */
+static __always_inline bool flow_both(const struct flow *flow, __u64 flag)
 {
-	return READ_U64(flow->dir[0]) & READ_U64(flow->dir[1]) & FLOW_DIR_ESTABLISHED;
+	return READ_U64(flow->dir[0]) & READ_U64(flow->dir[1]) & flag;
 }
 
-/* Ticks since the last sweep: -1 if another CPU has swept a tick later. */
+/* Ticks since the last sweep: negative if another CPU has swept later, or if the clock of a
+ * capture has gone back. */
 static __always_inline __s32 flow_unswept(const struct flow *flow, __u32 tick)
 {
-	return tick - flow->swept;
+	return tick - *(volatile __u32 *)&flow->swept;
 }
 
-/* Rates a way for a take-over: 0 never, else the more, the longer it was idle. */
-static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
+/* Returns how many of the bucket's ways an owner has. */
+VERIFY_ONCE int flows_of(const struct flow_bucket *bucket, __u32 owner)
+{
+	int ways = 0;
+
+	if (!bucket)
+		return 0;
+	for (__u32 i = 0; i < FLOW_WAYS; i++)
+		ways += bucket->way[i].owner == owner;
+	return ways;
+}
+
+/* Claims on a way, the greater the better: nobody's, an ended flow's, an idle flow's. Then
+ * come half-open flows and those of owners who have two ways more than the newcomer's: those
+ * of the owner with the most ways first, then the longest idle. So a flood takes its own
+ * places before anybody else's, and whoever holds half a bucket gives before a newcomer that
+ * waits for its first answer does. */
+#define CLAIM_FREE  ~0U
+#define CLAIM_ENDED (~0U - 1)
+#define CLAIM_IDLE  (1U << 30)
+#define CLAIM_HALF_OPEN(ways, idle)                                                                \
+	((__u32)(ways) << 16 | ((idle) < 0 ? 1 : (idle) < 0xffff ? (idle) + 1 : 0xffff))
+#define CLAIM_SHARE(ways) ((ways) < FLOW_WAYS / 2 ? (__u32)(ways) : (__u32)(ways) << 16)
+
+/* Rates a way for a take-over by an owner who has `own` ways; 0: never. */
+static __always_inline __u32 flow_claim(const struct flow_bucket *bucket, const struct flow *flow,
+					__u32 tick, int own)
 {
 	__s32 idle = flow_unswept(flow, tick);
 	__u64 tag = READ_U64(flow->tag);
+	int ways;
 
 	if (tag == FLOW_TAG_FREE)
-		return ~0U;
+		return CLAIM_FREE;
 	if (tag == FLOW_TAG_BUSY)
 		return 0;
-	if (idle > (__s32)config.idle_ticks || !flow_is_established(flow))
-		return idle + 1;
-	return 0;
+	if (flow_both(flow, FLOW_DIR_ENDED))
+		return CLAIM_ENDED;
+	if (idle > (__s32)config.idle_ticks)
+		return CLAIM_IDLE | (idle & (CLAIM_IDLE - 1));
+	ways = flows_of(bucket, flow->owner);
+	if (!flow_both(flow, FLOW_DIR_ESTABLISHED))
+		return CLAIM_HALF_OPEN(ways, idle);
+	return ways >= own + 2 ? CLAIM_SHARE(ways) : 0;
+}
+
+/* Frees a slot whose content is still `old`. Returns whether it was. */
+static __always_inline bool slot_swap(__u64 *slot, __u64 old, __u64 new)
+{
+	return __sync_val_compare_and_swap(slot, old, new) == old;
 }
 
 /* Frees a direction's slots. Returns how many marks were lost with them. */
@@ -134,14 +260,17 @@ static __always_inline __u32 slots_clear(struct flow *flow, int dir)
 
 #pragma unroll
 	for (int i = 0; i < FLOW_SLOTS; i++) {
-		lost += READ_U64(flow->slot[dir][i]) != 0;
-		*(volatile __u64 *)&flow->slot[dir][i] = 0;
+		__u64 *slot = &flow->slot[pair_index(dir)][i];
+		__u64 old = READ_U64(*slot);
+
+		lost += old && slot_swap(slot, old, 0);
 	}
 	return lost;
 }
 
 /* Takes the way over for `tag`. Returns false if another CPU was faster. */
-static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, struct stats *stats)
+static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, __u32 owner,
+				      struct stats *stats)
 {
 	__u64 old = READ_U64(flow->tag);
 
@@ -152,35 +281,61 @@ static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, 
 	flow->dir[0] = 0;
 	flow->dir[1] = 0;
 	flow->swept = tick;
+	flow->owner = owner;
 	__sync_val_compare_and_swap(&flow->tag, FLOW_TAG_BUSY, tag); /* a full barrier */
-	count(stats, COUNT_rtt_flow_new);
 	return true;
 }
 
-/* Enters a new flow. Returns its way (0 to FLOW_WAYS - 1 from its home), or -1. Only a
- * flow's first packet comes here. */
-VERIFY_ONCE int flow_insert(__u64 tag, __u32 tick, __u32 cpu)
+/* Returns the best way for a new flow, counted from its home, or -1. */
+static __always_inline int flow_place(struct flow_bucket *bucket, __u64 tag, __u32 tick,
+				      __u32 owner)
 {
-	struct flow_bucket *bucket = flow_bucket_of(tag);
-	struct stats *stats = stats_of(cpu);
+	int own = flows_of(bucket, owner), way = -1;
 	__u32 best = 0;
-	int way = -1;
 
-	if (!bucket || !stats)
-		return -1;
 	for (__u32 i = 0; i < FLOW_WAYS; i++) {
-		__u32 claim = flow_claim(flow_way(bucket, tag, i), tick);
+		__u32 claim = flow_claim(bucket, flow_way(bucket, tag, i), tick, own);
 
 		if (claim > best) {
 			best = claim;
 			way = i;
 		}
 	}
-	if (way < 0 || !flow_take(flow_way(bucket, tag, way), tag, tick, stats)) {
+	return way;
+}
+
+/* Another CPU may have entered the same flow at the same time. The way that look-ups find
+ * first stays. Returns that way. */
+static __always_inline int flow_settle(struct flow_bucket *bucket, __u64 tag, __u32 way)
+{
+	for (__u32 i = 0; i < FLOW_WAYS; i++) {
+		if (i >= way || flow_is(flow_way(bucket, tag, i), tag)) {
+			if (i < way)
+				__sync_val_compare_and_swap(&flow_way(bucket, tag, way)->tag, tag,
+							    FLOW_TAG_FREE);
+			return i;
+		}
+	}
+	return way;
+}
+
+/* Enters a new flow. Returns its way (0 to FLOW_WAYS - 1 from its home), or -1. Only a
+ * flow's first packet comes here. */
+VERIFY_ONCE int flow_insert(__u64 tag, __u32 tick, __u32 owner, __u32 cpu)
+{
+	struct flow_bucket *bucket = flow_bucket_of(tag);
+	struct stats *stats = stats_of(cpu);
+	int way;
+
+	if (!bucket || !stats)
+		return -1;
+	way = flow_place(bucket, tag, tick, owner);
+	if (way < 0 || !flow_take(flow_way(bucket, tag, way), tag, tick, owner, stats)) {
 		count(stats, COUNT_rtt_flow_full);
 		return -1;
 	}
-	return way;
+	count(stats, COUNT_rtt_flow_new);
+	return flow_settle(bucket, tag, way);
 }
 
 #endif

@@ -13,15 +13,20 @@
 /* The packet path's findings about a packet of a flow in the table. */
 struct followed {
 	__u64 tag;	 /* of the flow */
-	__u32 flow;	 /* its number in the table */
+	__u32 flow;	 /* its number in the table, or FLOW_NONE */
 	__u32 rtt;	 /* of the other end, in slot units; 0: no sample */
 	__u32 tc_handle; /* of the subscriber */
-	int dir;	 /* 0 or 1: the way the packet goes */
+	int dir;	 /* 0 or 1: which end of the flow sends */
+	int sender;	 /* enum side */
+	int receiver;	 /* enum side: the same as the sender's between two subscribers */
 };
+
+/* The number of a flow that is not in the table: only its SYN was seen. */
+#define FLOW_NONE (~0U >> 3)
 
 /* The words of skb->cb. */
 enum follow_word {
-	FOLLOW_FLOW = 0, /* (flow << 1 | dir) + FOLLOW_FLOW_FIRST */
+	FOLLOW_FLOW = 0, /* (flow << 3 | receiver << 2 | sender << 1 | dir) + FOLLOW_FLOW_FIRST */
 	FOLLOW_RTT = 1,
 	FOLLOW_TAG_LOW = 2,
 	FOLLOW_TAG_HIGH = 3,
@@ -32,7 +37,9 @@ enum follow_word {
 
 static __always_inline void follow_pack(struct __sk_buff *skb, const struct followed *followed)
 {
-	skb->cb[FOLLOW_FLOW] = (followed->flow << 1 | followed->dir) + FOLLOW_FLOW_FIRST;
+	__u32 flow = followed->flow << 3 | followed->receiver << 2 | followed->sender << 1;
+
+	skb->cb[FOLLOW_FLOW] = (flow | followed->dir) + FOLLOW_FLOW_FIRST;
 	skb->cb[FOLLOW_RTT] = followed->rtt;
 	skb->cb[FOLLOW_TAG_LOW] = (__u32)followed->tag;
 	skb->cb[FOLLOW_TAG_HIGH] = followed->tag >> 32;
@@ -44,10 +51,12 @@ static __always_inline struct followed follow_unpack(const struct __sk_buff *skb
 	__u32 flow = skb->cb[FOLLOW_FLOW] - FOLLOW_FLOW_FIRST;
 	struct followed followed = {
 		.tag = (__u64)skb->cb[FOLLOW_TAG_HIGH] << 32 | skb->cb[FOLLOW_TAG_LOW],
-		.flow = flow >> 1,
+		.flow = flow >> 3,
 		.rtt = skb->cb[FOLLOW_RTT],
 		.tc_handle = skb->cb[FOLLOW_HANDLE],
 		.dir = flow & 1,
+		.sender = flow >> 1 & 1,
+		.receiver = flow >> 2 & 1,
 	};
 
 	return followed;

@@ -18,14 +18,17 @@
 #include "stats.h"
 #include "verifier.h"
 
-/* ceil(2^31 * 2^(k/7)): the start of bucket k of an octave, as a mantissa whose top bit
- * is set. */
-#define MANTISSA_1 0x8d52ce21U
-#define MANTISSA_2 0x9c08a3b2U
-#define MANTISSA_3 0xac467520U
-#define MANTISSA_4 0xbe350f95U
-#define MANTISSA_5 0xd2017f76U
-#define MANTISSA_6 0xe7dd818eU
+/* Brings slot units to multiples of 2^-58 s: 2^58 / 125000000, rounded down. */
+#define HIST_SCALE 0x89705f41U
+
+/* floor(2^31 * 2^(k/8)): the end of part k of an octave, as a mantissa whose top bit is set. */
+#define MANTISSA_1 0x8b95c1e3U
+#define MANTISSA_2 0x9837f051U
+#define MANTISSA_3 0xa5fed6a9U
+#define MANTISSA_4 0xb504f333U
+#define MANTISSA_5 0xc5672a11U
+#define MANTISSA_6 0xd744fccaU
+#define MANTISSA_7 0xeac0c6e7U
 
 /* Returns floor(log2(value)). */
 static __always_inline __u32 octave_of(__u32 value)
@@ -51,120 +54,92 @@ static __always_inline __u32 octave_of(__u32 value)
 	return octave + (value >> 1);
 }
 
-/* Returns which of the seven buckets of its octave a mantissa is in. */
+/* Returns which of the eight parts of its octave a mantissa is in. */
 static __always_inline __u32 octave_part(__u32 mantissa)
 {
-	if (mantissa < MANTISSA_4) {
-		if (mantissa < MANTISSA_2)
-			return mantissa >= MANTISSA_1;
-		return mantissa < MANTISSA_3 ? 2 : 3;
+	if (mantissa <= MANTISSA_4) {
+		if (mantissa <= MANTISSA_2)
+			return mantissa > MANTISSA_1;
+		return mantissa <= MANTISSA_3 ? 2 : 3;
 	}
-	if (mantissa < MANTISSA_6)
-		return mantissa < MANTISSA_5 ? 4 : 5;
-	return 6;
+	if (mantissa <= MANTISSA_6)
+		return mantissa <= MANTISSA_5 ? 4 : 5;
+	return mantissa <= MANTISSA_7 ? 6 : 7;
 }
 
-/* Returns the bucket of an RTT in slot units: 0 below the range, HIST_BUCKETS - 1 above. */
+#define OCTAVE_OF_SECOND 27 /* 2^27 units of 2^-27 s */
+
+/*
+ * Returns the bucket of an RTT in slot units (limits.h). The mantissa takes all bits of the
+ * product: with its upper half alone, 51 of the 312 RTTs next to an edge get the wrong bucket.
+ * The rounded-down scale leaves an RTT of exactly 2^k s below that power, where it belongs.
+ */
 static __always_inline __u32 hist_bucket(__u32 rtt)
 {
-	__s32 octave, bucket;
+	__u64 scaled = (__u64)rtt * HIST_SCALE;
+	__u32 octave = octave_of(scaled >> 31), part = octave_part(scaled >> octave);
+	__s32 octaves_from_second = (__s32)octave - OCTAVE_OF_SECOND;
+	__s32 bucket = octaves_from_second * HIST_PER_OCTAVE + HIST_BIAS + 1 + (__s32)part;
 
-	if (!rtt)
-		return 0;
-	octave = octave_of(rtt);
-	bucket = (octave - HIST_FIRST_OCTAVE) * HIST_PER_OCTAVE - HIST_FIRST_SUB + 1 +
-		 (__s32)octave_part(rtt << (31 - octave));
 	if (bucket < 0)
 		return 0;
 	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
 }
 
-/*
- * Returns the addition to rtt_epoch.carry that notes 65536 more samples of a bucket: to
- * the bucket's pair, else to a free one. 0: there is no pair for it.
- */
-static __always_inline __u64 carry_step(__u64 carry, __u32 bucket)
-{
-#pragma unroll
-	for (int i = 0; i < HIST_CARRIES; i++) {
-		__u32 shift = 16 * i, pair = carry >> shift & 0xffff;
-
-		if (!pair)
-			return ((__u64)(bucket + 1) << 8 | 1) << shift;
-		if (pair >> 8 == bucket + 1 && (pair & 0xff) != 0xff)
-			return 1ULL << shift;
-	}
-	return 0;
-}
-
-/* A bucket has passed 65535: notes 65536 of its samples beside the histogram. */
-VERIFY_ONCE int hist_carry(struct rtt_epoch *epoch, __u32 bucket, __u32 cpu)
-{
-	struct stats *stats = stats_of(cpu);
-
-	if (!epoch || !stats)
-		return 0;
-	for (int try = 0; try < CAS_TRIES; try++) {
-		__u64 old = READ_U64(epoch->carry), add = carry_step(old, bucket);
-
-		if (!add)
-			break;
-		if (__sync_val_compare_and_swap(&epoch->carry, old, old + add) == old)
-			return 0;
-	}
-	count(stats, COUNT_rtt_carry_lost);
-	return 0;
-}
-
-/* Adds a sample to an epoch's histogram. Four 16-bit counters share a word, because BPF
- * has no smaller atomics. */
-VERIFY_ONCE int hist_add(struct rtt_epoch *epoch, __u32 rtt, __u32 cpu)
+/* Adds a sample to an epoch's histogram. Two 16-bit counters share a word, because BPF
+ * has no smaller atomics. A full counter stays as it is, so that it never overflows into its
+ * neighbour. */
+static __always_inline void hist_add(struct rtt_epoch *epoch, __u32 rtt, struct stats *stats)
 {
 	__u32 bucket = hist_bucket(rtt), shift = HIST_SHIFT(bucket), word = HIST_WORD(bucket);
-	__u64 old;
 
-	if (!epoch || never(word >= HIST_WORDS))
-		return 0;
-	old = __sync_fetch_and_add(&epoch->hist[word], 1ULL << shift);
-	if ((old >> shift & 0xffff) != 0xffff)
-		return 0;
-	if (shift < 48) /* the overflow went into the next counter: take it out */
-		__sync_fetch_and_add(&epoch->hist[word], -(1ULL << (shift + 16)));
-	hist_carry(epoch, bucket, cpu);
-	return 0;
+	if (never(word >= HIST_WORDS))
+		return;
+	if ((READ_U32(epoch->hist[word]) >> shift & 0xffff) >= HIST_FULL)
+		count(stats, COUNT_rtt_hist_full);
+	else
+		__sync_fetch_and_add(&epoch->hist[word], 1U << shift);
 }
 
-static __always_inline void epoch_reset(struct rtt_epoch *epoch)
+static __always_inline void epoch_reset(struct rtt_epoch *epoch, __u32 tick)
 {
 	__builtin_memset(epoch->hist, 0, sizeof(epoch->hist));
 	epoch->sum_ns = 0;
-	epoch->carry = 0;
+	epoch->count = 0;
 	epoch->min = ~0U;
 	epoch->max = 0;
-	epoch->last_tick = 0;
+	epoch->last_tick = tick; /* not 0: in half of all times, 0 is the later tick */
 }
 
-/* Makes `epoch` number `wanted`. Returns false if another CPU resets it for too long, or
- * has made it a later one. */
-static __always_inline bool epoch_enter(struct rtt_epoch *epoch, __u32 wanted)
+/* What became of a try to enter an epoch. */
+enum epoch_entry {
+	EPOCH_UNTRIED = 0,
+	EPOCH_ENTERED,
+	EPOCH_PAST, /* its place has a later epoch: the window has left it behind */
+	EPOCH_LOST, /* another CPU resets it for too long */
+};
+
+/* Makes `epoch` number `wanted`, if it is an earlier one. `tick` is the time of the samples. */
+static __always_inline enum epoch_entry epoch_enter(struct rtt_epoch *epoch, __u32 wanted,
+						    __u32 tick)
 {
 	for (int try = 0; try < 32; try++) {
-		__u32 number = *(volatile __u32 *)&epoch->epoch;
+		__u32 number = READ_U32(epoch->epoch);
 
 		if (number == wanted)
-			return true;
+			return EPOCH_ENTERED;
 		if (number == RTT_EPOCH_RESETTING)
 			continue;
 		if (number > wanted)
-			return false;
+			return EPOCH_PAST;
 		if (__sync_val_compare_and_swap(&epoch->epoch, number, RTT_EPOCH_RESETTING) !=
 		    number)
 			continue;
-		epoch_reset(epoch);
+		epoch_reset(epoch, tick);
 		__sync_val_compare_and_swap(&epoch->epoch, RTT_EPOCH_RESETTING, wanted);
-		return true;
+		return EPOCH_ENTERED;
 	}
-	return false;
+	return EPOCH_LOST;
 }
 
 static __always_inline struct rtt_handle *rtt_handle_of(__u32 tc_handle)
@@ -189,53 +164,91 @@ struct side_sum {
 	__u32 count;
 	__u32 min;
 	__u32 max;
+	__u32 entry; /* enum epoch_entry */
 };
 
-/*
- * Adds a line's samples of one side to the handle's record: each sample to the
- * histogram, but only their sums to the other fields. Samples of an epoch that the
- * window has left behind count in the totals only.
- */
-VERIFY_ONCE int side_record(struct rtt_handle *handle, const struct rtt_recent *line, __u32 side,
-			    __u32 cpu)
+/* Returns the epoch of a side that has the number of a line's samples. */
+static __always_inline struct rtt_epoch *epoch_of(struct rtt_handle *handle, __u32 side,
+						  __u32 number)
 {
-	struct side_sum add = { .min = ~0U };
+	return &handle->epoch[pair_index(side)][number % RTT_EPOCHS];
+}
+
+/* Adds one sample of a line to its epoch's histogram, and to the sum of its side. A side's
+ * first sample enters the epoch, so that a side without samples changes nothing. */
+VERIFY_ONCE int sample_record(struct rtt_handle *handle, const struct rtt_recent *line,
+			      __u32 sample, struct side_sum *add, __u32 cpu)
+{
 	struct stats *stats = stats_of(cpu);
-	struct rtt_totals *total;
+	__u32 rtt = RECENT_SAMPLE_RTT(sample);
 	struct rtt_epoch *epoch;
-	bool entered;
-	__u32 number;
 
-	if (!handle || !line || !stats)
+	if (!handle || !line || !add || !stats)
 		return 0;
-	number = line->epoch;
-	epoch = &handle->epoch[pair_index(side)][number % RTT_EPOCHS];
-	entered = epoch_enter(epoch, number);
+	epoch = epoch_of(handle, RECENT_SAMPLE_SIDE(sample), line->epoch);
+	if (add->entry == EPOCH_UNTRIED)
+		add->entry = epoch_enter(epoch, line->epoch, line->last_tick);
+	if (add->entry == EPOCH_ENTERED)
+		hist_add(epoch, rtt, stats);
+	else if (add->entry == EPOCH_LOST)
+		count(stats, COUNT_rtt_raced);
+	add->sum += rtt;
+	if (!add->count || rtt < add->min)
+		add->min = rtt;
+	if (rtt > add->max)
+		add->max = rtt;
+	add->count++;
+	return 0;
+}
+
+/* Adds the sum of a side to the handle's record. Samples whose epoch was not entered count in
+ * the totals only. */
+static __always_inline void side_record(struct rtt_handle *handle, const struct rtt_recent *line,
+					__u32 side, const struct side_sum *add)
+{
+	struct rtt_epoch *epoch = epoch_of(handle, side, line->epoch);
+	struct rtt_totals *total = &handle->total[pair_index(side)];
+
+	if (!add->count)
+		return;
+	if (add->entry == EPOCH_ENTERED) {
+		__sync_fetch_and_add(&epoch->sum_ns, add->sum << SLOT_UNIT_BITS);
+		min_to(&epoch->min, add->min);
+		max_to(&epoch->max, add->max);
+		later_to(&epoch->last_tick, line->last_tick);
+		__sync_fetch_and_add(&epoch->count, add->count);
+	}
+	__sync_fetch_and_add(&total->count, add->count);
+	__sync_fetch_and_add(&total->sum_ns, add->sum << SLOT_UNIT_BITS);
+}
+
+/* Adds a line's samples to its handle's record: each sample to a histogram, but only their
+ * sums to the other fields. */
+VERIFY_ONCE int line_record(const struct rtt_recent *line, __u32 cpu)
+{
+	struct side_sum add[2] = {};
+	struct stats *stats = stats_of(cpu);
+	struct rtt_handle *handle;
+
+	if (!line || !stats)
+		return 0;
+	handle = rtt_handle_of(line->tc_handle);
+	if (!handle) {
+		count_many(stats, COUNT_rtt_handle_full, RECENT_COUNT(line->state));
+		return 0;
+	}
 	for (int i = 0; i < RECENT_SAMPLES; i++) {
-		__u32 sample = line->sample[i], rtt = RECENT_SAMPLE_RTT(sample);
+		__u32 sample = line->sample[i];
 
-		if (!rtt || RECENT_SAMPLE_SIDE(sample) != side)
-			continue;
-		if (entered)
-			hist_add(epoch, rtt, cpu);
-		add.sum += rtt;
-		add.count++;
-		add.min = rtt < add.min ? rtt : add.min;
-		add.max = rtt > add.max ? rtt : add.max;
+		if (!sample)
+			break;
+		if (RECENT_SAMPLE_SIDE(sample) == SIDE_SUBSCRIBER)
+			sample_record(handle, line, sample, &add[SIDE_SUBSCRIBER], cpu);
+		else
+			sample_record(handle, line, sample, &add[SIDE_INTERNET], cpu);
 	}
-	if (!add.count)
-		return 0;
-	if (entered) {
-		__sync_fetch_and_add(&epoch->sum_ns, add.sum << SLOT_UNIT_BITS);
-		min_to(&epoch->min, add.min);
-		max_to(&epoch->max, add.max);
-		epoch->last_tick = line->last_tick;
-	} else if (*(volatile __u32 *)&epoch->epoch == RTT_EPOCH_RESETTING) {
-		count_many(stats, COUNT_rtt_raced, add.count);
-	}
-	total = &handle->total[pair_index(side)];
-	__sync_fetch_and_add(&total->count, add.count);
-	__sync_fetch_and_add(&total->sum_ns, add.sum << SLOT_UNIT_BITS);
+	side_record(handle, line, SIDE_SUBSCRIBER, &add[SIDE_SUBSCRIBER]);
+	side_record(handle, line, SIDE_INTERNET, &add[SIDE_INTERNET]);
 	return 0;
 }
 

@@ -28,26 +28,22 @@ struct echo_header { /* RFC 792, RFC 4443 4.1 */
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY   129
 
-/*
- * Fills the segment. The sequence number is in the upper half of the mark, so that the
- * circular comparison of 32 bits is right for its 16. The 1 below keeps the echo of
- * sequence number 0 from being 0, which is no echo.
- */
+/* Fills the segment. A reply has no mark of its own. */
 static __always_inline void mark_echo(const struct echo_header *echo, bool request,
 				      struct segment *segment)
 {
-	__u32 sequence = (__u32)bpf_ntohs(echo->sequence) << 16 | 1;
+	__u32 sequence = bpf_ntohs(echo->sequence);
 
 	*segment = (struct segment){
 		.source = echo->identifier,
 		.dest = echo->identifier,
-		.mark = request ? sequence : 1, /* all replies have the same: it never moves up */
+		.mark = request ? sequence : 0,
 		.echo = request ? 0 : sequence,
 		.payload = request,
 		.has_mark = true,
 		.has_echo = !request,
-		.first_is_edge = request,
 		.asks = request,
+		.alone = true,
 	};
 }
 

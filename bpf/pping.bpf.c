@@ -76,6 +76,8 @@ int pping_follow(struct __sk_buff *skb)
 		.packets = skb->gso_segs ?: 1,
 		.bytes = hook.frame_len,
 		.dir = followed.dir,
+		.sender = followed.sender,
+		.receiver = followed.receiver,
 		.on_egress = true,
 	};
 

@@ -11,6 +11,7 @@
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 #include "abi.h"
+#include "atomics.h"
 #include "histogram.h"
 #include "limits.h"
 #include "maps.h"
@@ -25,30 +26,48 @@ static __always_inline __u32 recent_slot(__u32 tc_handle, __u32 cpu)
 	return cpu * lines + RECENT_SLOT(tc_handle, lines);
 }
 
-/* Moves the samples of the line at `slot` to their handle's record. */
+/*
+ * Moves the samples of the line at `slot` to their handle's record. Between the two marks in
+ * `state`, samples of the line may be in the record, too, and readers take neither.
+ */
 VERIFY_ONCE int recent_flush(__u32 slot, __u32 cpu)
 {
 	struct rtt_recent *line = bpf_map_lookup_elem(&cpp_rtt_recent, &slot);
-	struct stats *stats = stats_of(cpu);
-	struct rtt_handle *handle;
-	__u32 samples;
+	__u32 state;
 
-	if (!line || !stats)
+	if (!line)
 		return 0;
-	samples = RECENT_COUNT(line->state);
-	if (!samples)
+	state = line->state;
+	if (!RECENT_COUNT(state))
 		return 0;
-	handle = rtt_handle_of(line->tc_handle);
-	if (handle) {
-		side_record(handle, line, SIDE_SUBSCRIBER, cpu);
-		side_record(handle, line, SIDE_INTERNET, cpu);
-	} else {
-		count_many(stats, COUNT_rtt_handle_full, samples);
-	}
+	store_in_order(&line->state, state | RECENT_FLUSHING);
+	line_record(line, cpu);
 	__builtin_memset(line->sample, 0, sizeof(line->sample));
-	/* A full barrier: a reader that sees the flush counted sees the record with it. */
-	__sync_fetch_and_add(&line->state, (1U << RECENT_COUNT_BITS) - samples);
+	store_in_order(&line->state, RECENT_STATE(RECENT_FLUSHES(state) + 1, 0));
 	return 0;
+}
+
+/* Gives the line at `slot`, which has no sample, to a handle and an epoch. */
+static __always_inline void recent_take(struct rtt_recent *line, __u32 tc_handle, __u32 epoch)
+{
+	line->tc_handle = tc_handle;
+	line->epoch = epoch;
+	/* So that no reader sees a sample of this handle with the one before. */
+	store_in_order(&line->state, line->state);
+}
+
+/* Records a sample of a CPU that has no line: it came online after the lines were made. */
+VERIFY_ONCE int record_at_once(__u32 tc_handle, __u32 sample, __u64 now, __u32 cpu)
+{
+	struct rtt_recent line = {
+		.tc_handle = tc_handle,
+		.epoch = EPOCH_NUMBER(now >> RTT_TICK_BITS),
+		.last_tick = now >> RTT_TICK_BITS,
+		.state = 1,
+		.sample = { sample },
+	};
+
+	return line_record(&line, cpu);
 }
 
 /* Records a sample: `rtt` in slot units, `now` in ns. */
@@ -56,21 +75,23 @@ static __always_inline void rtt_record(__u32 tc_handle, enum side side, __u32 rt
 				       __u32 cpu, struct stats *stats)
 {
 	__u32 slot = recent_slot(tc_handle, cpu), epoch = EPOCH_NUMBER(now >> RTT_TICK_BITS);
-	__u32 samples;
+	__u32 sample = RECENT_SAMPLE((__u32)side, rtt), samples;
 	struct rtt_recent *line = bpf_map_lookup_elem(&cpp_rtt_recent, &slot);
 
-	if (!line)
-		return;
 	count(stats, side == SIDE_SUBSCRIBER ? COUNT_rtt_subscriber : COUNT_rtt_internet);
-	if (line->tc_handle != tc_handle || line->epoch != epoch)
+	if (!line) {
+		record_at_once(tc_handle, sample, now, cpu);
+		return;
+	}
+	if (line->tc_handle != tc_handle || line->epoch != epoch) {
 		recent_flush(slot, cpu);
+		recent_take(line, tc_handle, epoch);
+	}
 	samples = RECENT_COUNT(line->state);
 	if (never(samples >= RECENT_SAMPLES))
 		return; /* a flush leaves none */
-	line->tc_handle = tc_handle;
-	line->epoch = epoch;
 	line->last_tick = now >> RTT_TICK_BITS;
-	*(volatile __u32 *)&line->sample[samples] = RECENT_SAMPLE((__u32)side, rtt);
+	*(volatile __u32 *)&line->sample[samples] = sample;
 	*(volatile __u32 *)&line->state += 1;
 	if (samples + 1 >= config.recent_samples)
 		recent_flush(slot, cpu);

@@ -27,6 +27,7 @@ struct segment {
 	bool accepts;	    /* if it starts one: answers the other end's start */
 	bool ends;	    /* the last of its direction */
 	bool aborts;	    /* the last of both directions */
+	bool alone;	    /* its mark waits by itself (echoes.h): marks come in any order */
 };
 
 /* Mark a is later than b: RFC 7323, 5.2, and the same for other marks. */
@@ -35,8 +36,7 @@ static __always_inline bool mark_after(__u32 a, __u32 b)
 	return (__s32)(a - b) > 0;
 }
 
-/* Directions are 0 and 1. The packet path: 0 goes to the subscriber, 1 to the internet.
- * Standalone: 0 comes in, 1 goes out. */
+/* Directions are 0 and 1: which end of the flow sends (flow.h). */
 static __always_inline int other_dir(int dir)
 {
 	return dir ^ 1;

@@ -42,16 +42,17 @@ static __always_inline __u32 slot_age(__u64 slot, __u32 time)
 	return time - (__u32)slot;
 }
 
-/* Another CPU may have opened the slot just after `time` was read. Its age is then
- * negative, within SLOT_AHEAD of the top of 32 bits, and it has not timed out. */
-static __always_inline bool is_timed_out(__u32 age)
+/* Another CPU may have opened the slot just after `time` was read, and the clock of a
+ * capture may step back. The age is then negative, within SLOT_AHEAD of the top of 32
+ * bits, and the slot has not timed out. */
+static __always_inline bool is_ahead(__u32 age)
 {
-	return age > SLOT_TIMEOUT && age < -SLOT_AHEAD;
+	return age >= -SLOT_AHEAD;
 }
 
-static __always_inline bool slot_swap(__u64 *slot, __u64 old, __u64 new)
+static __always_inline bool is_timed_out(__u32 age)
 {
-	return __sync_val_compare_and_swap(slot, old, new) == old;
+	return age > SLOT_TIMEOUT && !is_ahead(age);
 }
 
 /* Remembers a mark that has just left. */
@@ -72,7 +73,7 @@ static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __
 		if (!slot_swap(slot, old, fresh))
 			continue;
 		/* Another flow may have taken the way since the look-up. */
-		if (READ_U64(flow->tag) != tag)
+		if (!flow_is(flow, tag))
 			slot_swap(slot, fresh, 0);
 		return;
 	}
@@ -81,8 +82,8 @@ static __always_inline void slots_open(struct flow *flow, __u64 tag, int dir, __
 
 /*
  * Ends the sample of the mark that `echo` returns. Returns its age in slot units, at
- * least 1, or 0 if no slot has the mark. Marks before it were passed over; no echo of
- * theirs will come any more (rule 7).
+ * least 1, or 0 if no slot has the mark, or if the mark is of a time to come. Marks before
+ * it were passed over; no echo of theirs will come any more (rule 7).
  */
 static __always_inline __u32 slots_match(struct flow *flow, __u64 tag, int dir, __u32 echo,
 					 __u32 time, struct stats *stats)
@@ -103,8 +104,10 @@ static __always_inline __u32 slots_match(struct flow *flow, __u64 tag, int dir, 
 			count(stats, COUNT_rtt_timed_out);
 		else if (slot_mark(old) != echo)
 			count(stats, COUNT_rtt_unmatched);
-		else if (READ_U64(flow->tag) == tag)
-			rtt = (__s32)age > 0 ? age : 1;
+		else if (is_ahead(age))
+			count(stats, COUNT_rtt_clock_back);
+		else if (flow_is(flow, tag))
+			rtt = age ?: 1;
 	}
 	return rtt;
 }
@@ -122,22 +125,19 @@ static __always_inline bool slots_concern(const struct flow *flow, int dir, __u3
 	return false;
 }
 
-/* Frees the slots that have timed out. A flow that was idle for longer than a slot
- * lives loses all of them: 32 bits could not tell their age. */
-static __always_inline void slots_sweep(struct flow *flow, __u32 tick, __u32 time,
-					struct stats *stats)
+/* Frees the slots that have timed out, or all of them: 32 bits cannot tell the age of a
+ * slot in a flow that was idle for longer than a slot lives. */
+static __always_inline void slots_sweep(struct flow *flow, __u32 time, bool all,
+					enum counter reason, struct stats *stats)
 {
-	bool dead = flow_unswept(flow, tick) > (__s32)config.idle_ticks;
-
-	flow->swept = tick;
 	for (int i = 0; i < 2 * FLOW_SLOTS; i++) {
 		__u64 *slot = &flow->slot[0][i];
 		__u64 old = READ_U64(*slot);
 
-		if (!old || (!dead && !is_timed_out(slot_age(old, time))))
+		if (!old || (!all && !is_timed_out(slot_age(old, time))))
 			continue;
 		if (slot_swap(slot, old, 0))
-			count(stats, COUNT_rtt_timed_out);
+			count(stats, reason);
 	}
 }
 

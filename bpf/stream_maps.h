@@ -32,6 +32,14 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } stream_flow SEC(".maps");
 
+/* ICMP requests that wait for their reply. The loader sets the size: 1 without ICMP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, STREAM_ECHOES);
+	__type(key, struct stream_echo_key);
+	__type(value, __u64);
+} stream_echo SEC(".maps");
+
 /* Packets and bytes by subnet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -49,6 +49,7 @@ static __always_inline enum parse_result parse_tcp(struct cursor *cur, const str
 	segment->accepts = header->ack;
 	segment->ends = header->fin;
 	segment->aborts = header->rst;
+	segment->alone = false;
 	return PARSE_OK;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Standalone: every packet of one interface, at both hooks. Direction 0 comes in, and
- * direction 1 goes out; each hook measures the marks that the other remembered.
+ * Standalone: every packet of one interface, at both hooks; each hook measures the marks
+ * that the other remembered.
  */
 #ifndef CPP_WATCH_H
 #define CPP_WATCH_H
@@ -14,7 +14,9 @@
 #include "aggregate.h"
 #include "clock.h"
 #include "cursor.h"
+#include "echoes.h"
 #include "events.h"
+#include "hash.h"
 #include "limits.h"
 #include "packet.h"
 #include "rtt.h"
@@ -31,16 +33,19 @@ struct watched {
 	__u32 cpu;
 	__u32 packets;
 	__u32 bytes;
-	int dir;
+	int hook;   /* WATCH_* */
 	bool local; /* it leaves, and this host made it */
 };
 
-/* A TCP segment or an ICMP echo, if the user asked for that. */
+/* A TCP segment or an ICMP echo, if the user asked for that; or what may be a segment
+ * behind too many extension headers. */
 static __always_inline bool is_measured(const struct packet *packet)
 {
 	if (packet->transport == PARSE_OTHER)
 		return false;
-	return packet->ip.protocol == IPPROTO_TCP ? stream_config.tcp : stream_config.icmp;
+	if (packet->ip.protocol == IPPROTO_ICMP || packet->ip.protocol == IPPROTO_ICMPV6)
+		return stream_config.icmp;
+	return stream_config.tcp;
 }
 
 static __always_inline void watch_packet(const struct packet *packet, const struct watched *at)
@@ -51,7 +56,8 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	struct rtt_context context = {
 		.stats = stats,
 		.cpu = at->cpu,
-		.dir = at->dir,
+		.hook = at->hook,
+		.owner = addr_fold(&packet->ip.src),
 		.answers = stream_config.include_local || !at->local,
 	};
 
@@ -70,6 +76,11 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	if (packet->network != PARSE_OK || !is_measured(packet) || !is_marked(packet, stats))
 		return;
 	rtt_packet(&packet->ip, &packet->segment, &context, &result);
+	if (result.tag && packet->segment.alone && context.answers) {
+		result.now = now_ns();
+		result.rtt =
+			echo_segment(result.tag, result.dir, &packet->segment, result.now, stats);
+	}
 	if (result.tag) {
 		struct stream_packet stream = {
 			.ip = &packet->ip,
@@ -81,8 +92,9 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 			.flow = result.flow,
 			.packets = at->packets,
 			.bytes = at->bytes,
-			.dir = at->dir,
-			.on_egress = at->dir == WATCH_EGRESS,
+			.dir = result.dir,
+			/* A capture has one hook: there, the packets of the lower end leave. */
+			.on_egress = config.test_clock ? !result.dir : at->hook == WATCH_EGRESS,
 		};
 
 		stream_segment(&stream);
@@ -91,7 +103,7 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	}
 }
 
-static __always_inline void watch_skb(struct __sk_buff *skb, int dir)
+static __always_inline void watch_skb(struct __sk_buff *skb, int at_hook)
 {
 	struct packet packet = UNSET;
 	struct hook hook = {
@@ -105,8 +117,8 @@ static __always_inline void watch_skb(struct __sk_buff *skb, int dir)
 		.cpu = bpf_get_smp_processor_id(),
 		.packets = skb->gso_segs ?: 1,
 		.bytes = hook.frame_len,
-		.dir = dir,
-		.local = dir == WATCH_EGRESS && !skb->ingress_ifindex,
+		.hook = at_hook,
+		.local = at_hook == WATCH_EGRESS && !skb->ingress_ifindex,
 	};
 
 	read_packet(&hook, &packet);
@@ -128,7 +140,7 @@ static __always_inline void watch_frame(struct xdp_md *ctx)
 		.cpu = bpf_get_smp_processor_id(),
 		.packets = 1,
 		.bytes = hook.frame_len,
-		.dir = WATCH_INGRESS,
+		.hook = WATCH_INGRESS,
 	};
 
 	read_packet(&hook, &packet);

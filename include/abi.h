@@ -10,6 +10,9 @@
 #include <linux/types.h>
 #include "limits.h"
 
+/* Two fields of one word are packed and unpacked as little endian has them. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "only little endian is supported");
+
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
 #define ASSERT_OFFSET(type, field, bytes)                                                          \
 	_Static_assert(__builtin_offsetof(struct type, field) == (bytes), #type "." #field)
@@ -30,6 +33,10 @@ struct ip_mapping {
 	__u32 tc_handle; /* major << 16 | minor; 0: steer only, no class */
 };
 ASSERT_SIZE(ip_mapping, 8);
+
+/* A foreign writer may name any CPU. What XDP hands on, and what the cache keeps, has 16
+ * bits: numbers beyond them are no CPU's, and neither is this one. */
+#define NO_SUCH_CPU 0xffff
 
 /* map_ifindex_type value: index is the ifindex. */
 enum direction {
@@ -56,33 +63,34 @@ struct control {
 	__u32 abi_version;
 	__u64 test_now_ns;    /* the clock when config.test_clock is set, else unused */
 	__u64 test_frame_len; /* frame lengths when config.test_clock is set; 0: the frame's own */
-	__u64 reserved[3];
+	__u32 recent_lines;   /* lines a CPU of cpp_rtt_recent, a power of two */
+	__u32 reserved0;
+	__u64 reserved[2];
 };
 ASSERT_SIZE(control, 64);
 ASSERT_OFFSET(control, generation, 0);
 ASSERT_OFFSET(control, abi_version, 20);
 
 /* XDP hands this to TC in front of the frame. A multiple of 4 bytes; the same for all
- * packets of a subscriber's direction, so that GRO still merges them. */
+ * packets of a flow's direction, so that GRO still merges them. */
 struct xdp_metadata {
 	__u32 cookie; /* control.meta_cookie; else another program's metadata */
 	__u32 tc_handle;
-	__u16 cpu;
+	__u16 cpu;	/* or NO_SUCH_CPU */
 	__u8 direction; /* of the interface that the frame came in by */
-	__u8 reserved;
+	__u8 state;	/* enum mapping_state */
+	__u32 fold;	/* addr_fold() of the address that was looked up */
+	__be16 port;	/* the subscriber's TCP port; 0: another protocol, or not read */
+	__u16 reserved;
 };
-ASSERT_SIZE(xdp_metadata, 12);
+ASSERT_SIZE(xdp_metadata, 20);
 
-/* cpp_addr_cache: index = CPU * entries a CPU + slot. One CPU writes and reads
- * an entry, under disabled bottom halves. */
+/* cpp_addr_cache: index = slot of the address. All CPUs read and write an entry, word by
+ * word; one that was torn is nobody's (bpf/addr_cache.h). */
 struct addr_cache {
-	__u64 addr[2];	  /* as in ip_prefix.addr */
-	__u32 generation; /* low half of control.generation at fill */
-	__u32 jiffies;	  /* low half of the kernel's jiffies at fill */
-	__u32 tc_handle;
-	__u16 cpu;
-	__u8 state; /* enum mapping_state */
-	__u8 reserved;
+	__u64 check[2]; /* the address, mixed with the words below */
+	__u64 answer;	/* tc_handle << 32 | cpu << 16 | enum mapping_state; 0: never filled */
+	__u64 stamp;	/* jiffies << 24 | low bits of control.generation, before the look-up */
 };
 ASSERT_SIZE(addr_cache, 32);
 
@@ -94,21 +102,28 @@ enum mapping_state {
 };
 
 /*
- * cpp_flow: index = bucket. Orientation 0: data towards the subscriber (leaves
- * by LAN), echoed by the subscriber: the subscriber side. Orientation 1: data
- * towards the internet (leaves by WAN): the internet side.
+ * cpp_flow: index = bucket. The two ends of a flow are sorted: end 0 has the lower address,
+ * else the lower port. Direction 0 is what end 0 sends.
  */
 #define FLOW_TAG_FREE 0ULL
 #define FLOW_TAG_BUSY 1ULL /* being taken over */
 
 #define FLOW_DIR_SEEN	     (1ULL << 32) /* the low half holds a mark */
 #define FLOW_DIR_ESTABLISHED (1ULL << 33) /* a segment was seen that does not start a connection */
+#define FLOW_DIR_ENDED	     (1ULL << 34) /* a FIN or an RST was seen, and no data after it */
+#define FLOW_DIR_STALE	     (1ULL << 35) /* the flow was idle: any mark may be the next */
+
+/* Above the flags: segments in a row whose mark was before the last (rule 3). Their number,
+ * the low bits of the tick of the first, and the high half of the latest's mark. */
+#define FLOW_BACK_COUNT_SHIFT 36 /* 4 bits */
+#define FLOW_BACK_TICK_SHIFT  40 /* 8 bits */
+#define FLOW_BACK_MARK_SHIFT  48 /* 16 bits */
 
 struct flow {
 	__u64 tag;    /* hash of the 5-tuple, or FLOW_TAG_* */
-	__u64 dir[2]; /* last mark (a TSval) in the low half, FLOW_DIR_* above */
+	__u64 dir[2]; /* last mark (a TSval) in the low half, FLOW_DIR_*, FLOW_BACK_* above */
 	__u32 swept;  /* low half of (jiffies >> 6) at the last sweep */
-	__u32 reserved;
+	__u32 owner;  /* whose share of the table it is: a tc handle (pping: an address) */
 	/* mark << 32 | time in slot units (never 0); 0: free. Claimed and filled by
 	 * compare-and-swap only. */
 	__u64 slot[2][FLOW_SLOTS];
@@ -124,14 +139,14 @@ struct flow_bucket {
  * are in slot units (8 ns). */
 struct rtt_epoch {
 	__u64 sum_ns;
-	__u64 carry; /* HIST_CARRIES x { u8 bucket + 1; u8 times 65536 } */
+	__u32 count; /* exact, also when counters of the histogram are full */
 	__u32 min;
 	__u32 max;
 	__u32 last_tick;	/* of the last sample: ktime >> RTT_TICK_BITS */
 	__u32 epoch;		/* number, or RTT_EPOCH_RESETTING */
-	__u64 hist[HIST_WORDS]; /* bucket 4n + i in bits 16i to 16i + 15 */
+	__u32 hist[HIST_WORDS]; /* bucket 2n + i in bits 16i to 16i + 15 */
 };
-ASSERT_SIZE(rtt_epoch, 32 + 8 * HIST_WORDS);
+ASSERT_SIZE(rtt_epoch, 240);
 
 #define RTT_EPOCH_RESETTING 0xffffffffU
 
@@ -158,16 +173,17 @@ struct rtt_handle {
 ASSERT_SIZE(rtt_handle, 1952);
 
 /*
- * cpp_rtt_recent: index = CPU * lines a CPU + slot of the tc handle. A CPU's
+ * cpp_rtt_recent: index = CPU * control.recent_lines + slot of the tc handle. A CPU's
  * latest samples of one handle, on one cache line; they go to the handle's
  * record together. One CPU writes a line, under disabled bottom halves; readers add
- * the line's samples to the record (src/rtt/records.rs).
+ * the line's samples to the record (src/rtt/records.rs). The array has room for the CPUs that
+ * were online when it was made; a later CPU has no line.
  */
 struct rtt_recent {
 	__u32 tc_handle;
-	__u32 epoch;	 /* number of the epoch that all samples here are of */
-	__u32 last_tick; /* of the last sample: ktime >> RTT_TICK_BITS */
-	__u32 state;	 /* flushes so far << RECENT_COUNT_BITS | samples in the line */
+	__u32 epoch;		      /* number of the epoch that all samples here are of */
+	__u32 last_tick;	      /* of the last sample: ktime >> RTT_TICK_BITS */
+	__u32 state;		      /* RECENT_STATE(), while a flush runs with RECENT_FLUSHING */
 	__u32 sample[RECENT_SAMPLES]; /* RECENT_SAMPLE(side, rtt); 0: free, for no RTT is 0 */
 };
 ASSERT_SIZE(rtt_recent, 64);
@@ -203,9 +219,14 @@ _Static_assert(NR_COUNTERS <= MAX_COUNTERS, "cpp_stats has no room");
  * CPU the minors are the subscribers; the major is mixed in above them. */
 #define RECENT_SLOT(handle, lines) (((0xffff & (handle)) ^ (handle) >> 16 << 10) & ((lines)-1))
 
-/* The two parts of rtt_recent.state. */
-#define RECENT_COUNT(state)   (((1 << RECENT_COUNT_BITS) - 1) & (state)) /* samples in the line */
-#define RECENT_FLUSHES(state) ((state) >> RECENT_COUNT_BITS)
+/*
+ * The parts of rtt_recent.state: how many flushes have ended, whether one runs, and how many
+ * samples are in the line. While a flush runs, some of the samples may be in the record already.
+ */
+#define RECENT_FLUSHING		     (1 << RECENT_COUNT_BITS)
+#define RECENT_STATE(flushes, count) ((flushes) << RECENT_COUNT_BITS << 1 | (count))
+#define RECENT_COUNT(state)	     (((1 << RECENT_COUNT_BITS) - 1) & (state))
+#define RECENT_FLUSHES(state)	     ((state) >> RECENT_COUNT_BITS >> 1)
 
 /* rtt_recent.sample: enum side, and the RTT in slot units. That fits into 31 bits, because
  * it is at most RTT_TIMEOUT_NS. */
@@ -214,7 +235,7 @@ _Static_assert(NR_COUNTERS <= MAX_COUNTERS, "cpp_stats has no room");
 #define RECENT_SAMPLE_RTT(sample)  (0x7fffffff & (sample))
 
 /* Where rtt_epoch.hist counts a bucket: the word, and the bit that its 16 bits begin at. */
-#define HIST_WORD(bucket)  ((bucket) >> 2)
-#define HIST_SHIFT(bucket) ((3 & (bucket)) << 4)
+#define HIST_WORD(bucket)  ((bucket) >> 1)
+#define HIST_SHIFT(bucket) ((1 & (bucket)) << 4)
 
 #endif

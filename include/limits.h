@@ -12,6 +12,7 @@
 
 /* Parser: deepest header chain that is followed. */
 #define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */
+#define MAX_MPLS_LABELS	     4
 #define MAX_IPV6_EXT_HEADERS 6
 #define MAX_TCP_OPTION_BYTES 40 /* RFC 9293, 3.1: doff is at most 15 words */
 
@@ -19,10 +20,8 @@
 #define MAX_MAPPINGS   1048576
 #define MAX_INTERFACES 4096
 
-/* Address cache, per CPU: direct-mapped, a power of two. */
-#define ADDR_CACHE_ENTRIES	 16384	/* on each CPU not less than, */
-#define ADDR_CACHE_ENTRIES_MOST	 65536	/* and not more: over all CPUs, */
-#define ADDR_CACHE_ENTRIES_TOTAL 262144 /* as long as that leaves the least */
+/* Address cache of all CPUs: direct-mapped, a power of two. */
+#define ADDR_CACHE_ENTRIES 262144
 
 /*
  * Flow table. A flow is one cache line: an eight-way bucket is 512 bytes, and
@@ -42,6 +41,11 @@
 #define FLOW_SWEEP_NS 4000000000ULL
 #define FLOW_IDLE_NS  16000000000ULL
 
+/* Rule 3: a direction whose marks stay behind for this long, in this many segments that
+ * agree with each other, has another clock than we thought. */
+#define FLOW_RESYNC_NS	     1000000000ULL
+#define FLOW_RESYNC_SEGMENTS 4
+
 /*
  * RTT per tc handle: RTT_EPOCHS rotating epochs of 20 s a side, so that the
  * three complete ones cover the 60 s window.
@@ -58,21 +62,25 @@
  */
 #define RECENT_SAMPLES	   12
 #define RECENT_COUNT_BITS  4	  /* of rtt_recent.state */
-#define RECENT_LINES	   131072 /* over all CPUs, a power of two a CPU, but */
+#define RECENT_LINES	   131072 /* over the CPUs, a power of two a CPU, but */
 #define RECENT_LINES_LEAST 4096	  /* on each CPU not less than, */
 #define RECENT_LINES_MOST  32768  /* and not more */
 
 /*
- * Histogram: logarithmic, seven buckets an octave (edges 2^(k/7)), so that the
- * harmonic middle of a bucket is within 4.95 % of everything in it, from
- * 0.195 ms to 4.29 s; one bucket below, one above.
+ * Histogram: bucket b holds the RTTs above 2^((b - 97)/8) s, up to and with
+ * 2^((b - 96)/8) s: it is bucket b - HIST_BIAS of a native histogram of Prometheus of schema
+ * 3. Bucket 0 also holds everything below its upper edge, 2^-12 s = 0.244 ms, and the last
+ * bucket everything above 2 s. The harmonic middle of a bucket between them is within 4.4 %
+ * of everything in it (docs/decisions/0009).
  */
-#define HIST_PER_OCTAVE	  7
-#define HIST_FIRST_OCTAVE 14 /* 2^14 slot units = 131 us */
-#define HIST_FIRST_SUB	  4  /* ... times 2^(4/7) = 195 us */
-#define HIST_BUCKETS	  103
-#define HIST_WORDS	  26 /* four 16-bit counters a word */
-#define HIST_CARRIES	  4  /* buckets that may pass 65535 in an epoch */
+#define HIST_PER_OCTAVE 8
+#define HIST_BIAS	96
+#define HIST_BUCKETS	106
+#define HIST_WORDS	53 /* two 16-bit counters a word */
+/* A counter goes up to this, and the samples that it misses are in rtt_epoch.count alone. CPUs
+ * that add at the same time may take it higher, each by one; 8192 is the most CPUs that a kernel
+ * can have. */
+#define HIST_FULL 0xe000 /* 65536 - 8192 */
 
 /*
  * A flow of the stream without a packet for this long has ended: user space reports
@@ -80,6 +88,9 @@
  */
 #define STREAM_TIMEOUT_NS      300000000000ULL
 #define STREAM_ICMP_TIMEOUT_NS 30000000000ULL
+
+/* ICMP requests that may wait for their reply at once. */
+#define STREAM_ECHOES 65536
 
 /* Classes that a subnet's packets are counted in: enum stream_class. */
 #define STREAM_CLASSES 3

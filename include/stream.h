@@ -123,6 +123,14 @@ struct stream_subnet_key {
 };
 ASSERT_SIZE(stream_subnet_key, 16);
 
+/* stream_echo key: an ICMP request that waits for its reply. The value is when it was seen. */
+struct stream_echo_key {
+	__u64 tag;  /* of the flow */
+	__u32 mark; /* of the request */
+	__u32 dir;  /* the way that the request goes */
+};
+ASSERT_SIZE(stream_echo_key, 16);
+
 /* stream_stats: index = CPU; only grow. The names are those of the JSON. */
 enum stream_counter {
 #define STREAM_COUNTER(name, help) STREAM_##name,

@@ -341,8 +341,8 @@ fn record(handle: u32, now_ns: u64) -> RttHandle {
             epoch.epoch = number - age;
             epoch.last_tick = (now_ns >> RTT_TICK_BITS) as u32;
             (epoch.min, epoch.max) = (500_000 + handle % 1000, 9_000_000);
-            epoch.sum_ns = 156 * 20_000_000;
-            epoch.hist[5..11].fill(0x0008_0004_000c_0002);
+            (epoch.count, epoch.sum_ns) = (156, 156 * 20_000_000);
+            epoch.hist[10..22].fill(0x000c_0001);
         }
     }
     record
@@ -387,7 +387,8 @@ fn a_snapshot_misses_and_doubles_no_handle_while_writers_run() {
         for _ in 0..8 {
             let reports = sandbox
                 .run(|| Records::open(&PinDir::default()).unwrap().reports(true).unwrap())
-                .unwrap();
+                .unwrap()
+                .found;
             let handles: Vec<_> =
                 reports.iter().map(|report| report.tc_handle.0 - 0x1_0000).collect();
             assert!(handles.windows(2).all(|pair| pair[0] < pair[1]), "a handle came twice");

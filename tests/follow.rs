@@ -132,6 +132,24 @@ fn a_follower_that_is_killed_is_gone() {
     assert_eq!(lab.shaper().pins(), before, "a follower pins nothing");
 }
 
+/// A follower that is refused leaves the file of the one that is running alone.
+#[test]
+fn a_refused_follower_touches_no_file() {
+    lab::require_root();
+    let (lab, server) = at_work();
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    let options = format!("--format json -r 0 --write {}", file.display());
+    let follower = Follower::start(&lab, &options);
+    talk(&lab, &server, false);
+    eventually("the events are written", || file.metadata().is_ok_and(|file| file.len() > 1000));
+    let refused = lab.shaper().call(&format!("xdp_pping --follow {options}"));
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{refused:?}");
+    assert_eq!(follower.end(Signal::SIGTERM).parts(), (0, "", ""));
+    let Value::Array(events) = json(&std::fs::read_to_string(&file).unwrap()) else { panic!() };
+    assert!(events.iter().filter(|event| event["rtt"].is_u64()).count() > 10, "{events:?}");
+}
+
 /// A follower that does not read loses events only: no packet, and no sample of the shaper's records.
 #[test]
 fn a_follower_that_stalls_costs_only_events() {

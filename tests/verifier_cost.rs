@@ -8,6 +8,7 @@
 use cpumap_pping::abi::skel::{
     cpumap_pping::CpumapPpingSkelBuilder, pping::PpingSkelBuilder, xdp_pass::XdpPassSkelBuilder,
 };
+use cpumap_pping::kernel::load::hash_keys;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,9 +34,9 @@ fn measure() -> BTreeMap<String, u32> {
     let mut object = MaybeUninit::uninit();
     let mut open = CpumapPpingSkelBuilder::default().open(&mut object).expect("open");
     let config = &mut open.maps.rodata_data.as_deref_mut().expect("rodata").config;
-    (config.hash_seed, config.meta_cookie) = (0x0123_4567_89ab_cdef, 0xc00c_1e55);
+    (config.hash_key, config.meta_cookie) = (hash_keys(0x0123_4567_89ab_cdef), 0xc00c_1e55);
     (config.cache_ttl_jiffies, config.jiffy_ns) = (225, 4_000_000);
-    (config.sweep_ticks, config.idle_ticks) = (15, 62);
+    (config.sweep_ticks, config.idle_ticks, config.resync_ticks) = (15, 62, 3);
     let skel = open.load().expect("load");
     let mut pass_object = MaybeUninit::uninit();
     let pass = XdpPassSkelBuilder::default().open(&mut pass_object).expect("open");
@@ -44,6 +45,7 @@ fn measure() -> BTreeMap<String, u32> {
     let mut open = PpingSkelBuilder::default().open(&mut stream_object).expect("open");
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     (rodata.config.sweep_ticks, rodata.config.idle_ticks) = (15, 62);
+    rodata.config.resync_ticks = 3;
     // All options that can be combined.
     let config = &mut rodata.stream_config;
     (config.events, config.aggregate, config.tcp, config.icmp) = (1, 1, 1, 1);

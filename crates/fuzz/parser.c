@@ -57,6 +57,9 @@ static enum parse_result parse_segment(struct cursor *cur, struct ip_packet *ip,
 	if (ip->is_ipv6 && is_ipv6_extension(ip->protocol)) {
 		walk = *cur;
 		result = enter_transport(cur, find_transport(&walk, cur->offset, ip->protocol), ip);
+		if (result == PARSE_TOO_DEEP && ip->protocol != IPPROTO_TCP &&
+		    !is_ipv6_extension(ip->protocol))
+			return PARSE_OTHER;
 		if (result != PARSE_OK)
 			return result;
 	}
@@ -95,8 +98,8 @@ static void check_echo(struct cursor *cur, const struct ip_packet *ip, const uin
 		fail("an echo that is not ICMP", frame, length);
 	if (!echo.has_mark || echo.has_echo == (echo.payload != 0) || echo.source != echo.dest)
 		fail("an echo that is neither request nor reply", frame, length);
-	if (echo.echo ? !echo.has_echo : echo.has_echo)
-		fail("an echo reply without its sequence number", frame, length);
+	if (echo.has_echo ? echo.mark : echo.echo)
+		fail("a request that echoes, or a reply with a mark", frame, length);
 }
 
 static void parse_cursor(struct cursor *cur, bool bare, __u32 frame_len, struct parsed *parsed)

@@ -30,7 +30,7 @@ use crate::stream::source::live::Live;
 use crate::stream::source::replay::Replay;
 use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms, StreamSetup};
 use crate::stream::source::watching::Watching;
-use crate::stream::source::Source;
+use crate::stream::source::{EndedSource, Source};
 
 const EXAMPLES: &str = "
   The RTT of every flow, at most ten times a second each:
@@ -228,31 +228,41 @@ impl PpingRequest {
     }
 }
 
-/// Runs the command. Opens the output first, so that it can fail before anything is attached. Then
-/// blocks the signals, so that none ends the process while programs are attached.
+/// Runs the command. Blocks the signals first, so that none ends the process while programs are
+/// attached. Opens the output last: a command that fails must not touch the file.
 ///
 /// # Errors
 /// See [`crate::domain::error::EXIT_CODES`].
 pub fn run(request: PpingRequest) -> Result<()> {
-    let output = Output::open(request.file.as_deref(), request.format, false)?;
     let mut signals = ProcessSignals::block()?;
-    let (mut source, clock) = source(&request)?;
+    let (mut source, clock) = source(&request, &signals)?;
+    let stop = Some(signals.stop_fd());
+    let output = Output::open(request.file.as_deref(), request.format, false, stop)?;
     let product = request.aggregate.map_or(Product::Events(Sides::Both), Product::Aggregates);
     session::run(source.as_mut(), &mut signals, output, clock, product, &warn)
 }
 
 /// Opens the source of the request, and its clock.
-fn source(request: &PpingRequest) -> Result<(Box<dyn Source>, Clock)> {
-    match &request.input {
-        PacketSource::Interface(dev) => Ok((Box::new(watch(request, dev)?), Clock::live()?)),
-        PacketSource::Capture(path) => Ok((Box::new(replay(request, path)?), Clock::fixed(0))),
-    }
+fn source(request: &PpingRequest, signals: &ProcessSignals) -> Result<(Box<dyn Source>, Clock)> {
+    let path = match &request.input {
+        PacketSource::Interface(dev) => {
+            return Ok((Box::new(watch(request, dev)?), Clock::live()?));
+        }
+        PacketSource::Capture(path) => path,
+    };
+    let source: Box<dyn Source> = match replay(request, path, signals) {
+        Ok(replay) => Box::new(replay),
+        // A stop ends the wait for a pipe that says nothing: that is no fault of the capture.
+        Err(_) if signals.stop_waits() => Box::new(EndedSource),
+        Err(err) => return Err(err),
+    };
+    Ok((source, Clock::fixed(0)))
 }
 
 /// Loads the programs for a capture. A capture does not say which answers this host sent itself, so
 /// all answers give RTTs.
-fn replay(request: &PpingRequest, path: &Path) -> Result<Replay> {
-    let capture = Capture::open(path)?;
+fn replay(request: &PpingRequest, path: &Path, signals: &ProcessSignals) -> Result<Replay> {
+    let capture = Capture::open(path, Some(signals.stop_fd()))?;
     let mut stream = StreamConfig::default();
     request.apply(&mut stream);
     stream.include_local = 1;
@@ -284,6 +294,9 @@ fn watch(request: &PpingRequest, dev: &IfName) -> Result<Live<Watching>> {
         flows: DEFAULT_FLOWS as u32,
     })?;
     let watching = Watching::begin(dev, &programs, request.ingress, request.xdp_mode)?;
+    if let Some(blind_spot) = watching.blind_spot() {
+        warn(format_args!("{blind_spot}"));
+    }
     Ok(Live::new(watching, programs))
 }
 

@@ -19,7 +19,7 @@ use crate::domain::summary::{HandleReport, Snapshot};
 use crate::domain::{Side, Sides};
 use crate::format::{snapshot_formats, stream_formats};
 use crate::kernel::pin::PinDir;
-use crate::rtt::records::Records;
+use crate::rtt::records::{Collected, Records};
 use crate::stream::clock::Clock;
 use crate::stream::event_options::EventOptions;
 use crate::stream::output::{Output, StreamFormat};
@@ -212,8 +212,17 @@ fn needs_sides(request: &SnapshotRequest) -> bool {
     request.sides != Sides::Both || request.format != &snapshot_formats::JSON
 }
 
+/// Reads the figures of every class, and warns of classes that could not be read.
 fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
-    Records::open(dir)?.reports(sides_apart)
+    let Collected { found, left_out } = Records::open(dir)?.reports(sides_apart)?;
+    if left_out > 0 {
+        warn(format_args!(
+            "{left_out} of {} classes are left out: a CPU stopped while it added their samples to \
+             their records; run the command again",
+            found.len() + left_out
+        ));
+    }
+    Ok(found)
 }
 
 /// Prints the snapshot. If nothing is loaded, or by another version of this package, prints an
@@ -227,11 +236,13 @@ fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<(
     }
 }
 
-/// Streams the events of the shaper's flows.
+/// Streams the events of the shaper's flows. Opens the output last: a follower that is refused must
+/// not touch the file of the one that is running.
 fn follow(request: &FollowRequest) -> Result<()> {
-    let output = Output::open(request.file.as_deref(), request.format, true)?;
     let mut signals = ProcessSignals::block()?;
     let mut source = follower(request)?;
+    let stop = Some(signals.stop_fd());
+    let output = Output::open(request.file.as_deref(), request.format, true, stop)?;
     let product = Product::Events(request.sides);
     session::run(&mut source, &mut signals, output, Clock::live()?, product, &warn)
 }

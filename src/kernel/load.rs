@@ -163,7 +163,11 @@ struct Builder {
     /// The maps that the first program has made, by name.
     made: Vec<(String, MapHandle)>,
     control: Control,
+    /// Number of possible CPUs.
     cpus: u32,
+    /// Number of CPUs that get lines in a new `cpp_rtt_recent`. The pins outlive the hot-plugging of
+    /// CPUs, so the control record has the number of lines, and a CPU beyond the array does without.
+    online: u32,
     /// Entries of a new flow table.
     flows: u32,
     messages: Messages,
@@ -175,11 +179,12 @@ impl Builder {
         let messages = Messages::capture();
         let pinned = MapSet::read(dir, &wanted(&messages)?)?;
         check_flows(dir, &pinned, rtt)?;
-        let control = pinned.control().map_or_else(new_control, Ok)?;
+        let online = machine::online_cpus()?;
+        let control = pinned.control().map_or_else(|| new_control(online), Ok)?;
         let size = |flows: u32| flows.clamp(RttOptions::MIN_FLOWS, RttOptions::MAX_FLOWS);
         let flows = rtt.flows.or(pinned.flows().map(size)).unwrap_or(RttOptions::DEFAULT_FLOWS);
         let cpus = machine::possible_cpus()?;
-        Ok(Self { pinned, made: Vec::new(), control, cpus, flows, messages })
+        Ok(Self { pinned, made: Vec::new(), control, cpus, online, flows, messages })
     }
 
     /// Loads a program for an interface. The first program makes the maps that are not pinned.
@@ -209,7 +214,7 @@ impl Builder {
             if !maps::ALL.contains(&name.as_str()) {
                 continue;
             }
-            if let Some(entries) = wanted_entries(&name, self.cpus, self.flows) {
+            if let Some(entries) = self.wanted_entries(&name) {
                 map.set_max_entries(entries).map_err(|err| self.messages.load_error(err))?;
             }
             let made = self.made.iter().find(|(known, _)| *known == name).map(|(_, map)| map);
@@ -218,6 +223,19 @@ impl Builder {
             }
         }
         Ok(())
+    }
+
+    /// Returns the size in entries of a new map whose size depends on the machine or on options; `None` for
+    /// the other maps.
+    fn wanted_entries(&self, name: &str) -> Option<u32> {
+        match name {
+            maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => {
+                Some(self.cpus)
+            }
+            maps::RTT_RECENT => Some(self.online * self.control.recent_lines),
+            maps::FLOW => Some(self.flows / abi::FLOW_WAYS as u32),
+            _ => None,
+        }
     }
 
     /// Keeps the maps that the first program has made, and fills `cpp_control`: no pin shows it empty.
@@ -259,13 +277,13 @@ impl Builder {
         _dev: &IfName,
         rtt: &RttOptions,
     ) -> Result<()> {
-        let mask = |entries: u32| (1 << (entries / self.cpus).max(1).ilog2()) - 1;
+        let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
         let flow = flow_config(self.control.hash_seed, open.maps.cpp_flow.max_entries())?;
         let config = Config {
             meta_cookie: self.control.meta_cookie,
             cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
             cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
-            recent_mask: mask(open.maps.cpp_rtt_recent.max_entries()),
+            recent_mask: mask(self.control.recent_lines),
             recent_samples: abi::RECENT_SAMPLES as u32,
             rtt: rtt.enabled.into(),
             handshake: rtt.handshake.into(),
@@ -315,23 +333,9 @@ fn check_flows(dir: &PinDir, pinned: &MapSet, rtt: &RttOptions) -> Result<()> {
     ))
 }
 
-/// Returns the size in entries of a map whose size depends on the machine or on options; `None` for the
-/// other maps.
-fn wanted_entries(name: &str, cpus: u32, flows: u32) -> Option<u32> {
-    match name {
-        maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
-        maps::ADDR_CACHE => Some(cpus * share(cpus, ADDR_CACHE)),
-        maps::RTT_RECENT => Some(cpus * share(cpus, RECENT)),
-        maps::FLOW => Some(flows / abi::FLOW_WAYS as u32),
-        _ => None,
-    }
-}
-
 /// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
 /// CPU.
 type Shares = [u64; 3];
-const ADDR_CACHE: Shares =
-    [abi::ADDR_CACHE_ENTRIES_TOTAL, abi::ADDR_CACHE_ENTRIES, abi::ADDR_CACHE_ENTRIES_MOST];
 const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
 
 /// Returns the number of entries that each CPU gets, a power of two.
@@ -339,14 +343,20 @@ fn share(cpus: u32, [total, least, most]: Shares) -> u32 {
     1 << (total / u64::from(cpus.max(1))).clamp(least, most).ilog2()
 }
 
-/// Draws the record that all programs of a new set of maps share.
-fn new_control() -> Result<Control> {
+/// Draws the record that all programs of a new set of maps share, for this number of online CPUs.
+fn new_control(online: u32) -> Result<Control> {
     Ok(Control {
         hash_seed: machine::random()?,
-        meta_cookie: machine::random()? as u32,
+        meta_cookie: cookie_of(machine::random()?),
         abi_version: abi::ABI_VERSION as u32,
+        recent_lines: share(online, RECENT),
         ..Control::default()
     })
+}
+
+/// Returns a cookie from random bits. It is never 0, which is what unwritten metadata begins with.
+fn cookie_of(random: u64) -> u32 {
+    ((random >> 32) as u32).max(1)
 }
 
 /// Age at which the packet path looks up a cached mapping again. The contract says that it must notice
@@ -363,13 +373,26 @@ pub fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
     let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
     Ok(Config {
         abi_version: abi::ABI_VERSION as u32,
-        hash_seed,
+        hash_key: hash_keys(hash_seed),
         flow_mask: (1 << buckets.max(1).ilog2()) - 1,
         sweep_ticks: ticks(abi::FLOW_SWEEP_NS),
         idle_ticks: ticks(abi::FLOW_IDLE_NS),
+        resync_ticks: ticks(abi::FLOW_RESYNC_NS),
         jiffy_ns,
         rtt: 1,
         ..Config::default()
+    })
+}
+
+/// Draws the keys of the hashes from a seed, by splitmix64: all programs that share maps need the same
+/// keys, and the pinned record of the seed has no room for the keys themselves.
+pub fn hash_keys<const N: usize>(seed: u64) -> [u64; N] {
+    let mut state = seed;
+    std::array::from_fn(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     })
 }
 
@@ -378,11 +401,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cookie_is_never_zero() {
+        assert_eq!([0, 1 << 32, u64::MAX].map(cookie_of), [1, 1, u32::MAX]);
+    }
+
+    #[test]
     fn shares_are_powers_of_two_between_the_least_and_the_most() {
-        for (cpus, entries, lines) in
-            [(1, 65536, 32768), (2, 65536, 32768), (6, 32768, 16384), (64, 16384, 4096)]
-        {
-            assert_eq!((share(cpus, ADDR_CACHE), share(cpus, RECENT)), (entries, lines), "{cpus}");
+        for (cpus, lines) in [(1, 32768), (2, 32768), (6, 16384), (64, 4096)] {
+            assert_eq!(share(cpus, RECENT), lines, "{cpus}");
         }
+    }
+
+    /// 240 possible CPUs with 4 online: 8 MiB, not 60.
+    #[test]
+    fn recent_lines_follow_the_online_cpus() {
+        let lines = |online| new_control(online).unwrap().recent_lines;
+        assert_eq!((lines(4), lines(240)), (32768, 4096));
+        assert_eq!(4 * lines(4) * size_of::<abi::RttRecent>() as u32, 8 << 20);
     }
 }

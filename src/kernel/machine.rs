@@ -21,6 +21,26 @@ pub fn possible_cpus() -> Result<u32> {
     u32::try_from(cpus).map_err(|err| Error::other("count the CPUs", err, ""))
 }
 
+/// Returns one more than the highest number of an online CPU: the CPUs that now need room in an array that
+/// has a part for each CPU. A hypervisor may make many more CPUs possible than it ever starts.
+///
+/// # Errors
+/// [`Error::Other`]: the kernel's list of CPUs cannot be read.
+pub fn online_cpus() -> Result<u32> {
+    const LIST: &str = "/sys/devices/system/cpu/online";
+    let failed = |why: &dyn std::fmt::Display| {
+        Error::other("count the online CPUs", why.to_string(), format!("is {LIST} readable?"))
+    };
+    let list = std::fs::read_to_string(LIST).map_err(|err| failed(&err))?;
+    end_of_cpu_list(&list).ok_or_else(|| failed(&format!("it says '{}'", list.trim())))
+}
+
+/// Returns one more than the highest number in a list of CPUs such as `0-3,8`.
+fn end_of_cpu_list(list: &str) -> Option<u32> {
+    let numbers = list.trim().split([',', '-']).map(|number| number.parse::<u32>().ok());
+    numbers.collect::<Option<Vec<u32>>>()?.into_iter().max()?.checked_add(1)
+}
+
 /// Returns the length of one jiffy in nanoseconds. It is the resolution of the coarse clock
 /// (`KTIME_LOW_RES`, include/linux/hrtimer.h).
 ///
@@ -90,4 +110,26 @@ pub fn local_time(unix_seconds: i64) -> [u8; 3] {
     // nothing, and `parts` keeps UTC.
     unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) };
     [parts.tm_hour, parts.tm_min, parts.tm_sec].map(|part| part as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_cpu_of_a_list_counts() {
+        for (list, end) in
+            [("0\n", Some(1)), ("0-3\n", Some(4)), ("0-1,4-7,64\n", Some(65)), ("2,0-1", Some(3))]
+        {
+            assert_eq!(end_of_cpu_list(list), end, "{list:?}");
+        }
+        for list in ["", "\n", "all", "0-", "4294967295"] {
+            assert_eq!(end_of_cpu_list(list), None, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn online_cpus_are_possible() {
+        assert!((1..=possible_cpus().unwrap()).contains(&online_cpus().unwrap()));
+    }
 }

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod netlink;
 pub mod new_pins;
 pub mod pin;
+pub mod pping_filters;
 pub mod program;
 pub mod program_config;
 pub mod program_info;

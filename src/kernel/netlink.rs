@@ -19,12 +19,13 @@ use nix::sys::socket::{
 
 use crate::domain::error::{Error, Result};
 use crate::kernel::errno::KernelResult;
+use crate::kernel::hook::Hook;
 use crate::kernel::program::AttachedMode;
 
 /// The parent of a device's root qdisc (`TC_H_ROOT`).
 pub const ROOT: u32 = u32::MAX;
 
-/// A qdisc, a class or a filter, from its `struct tcmsg` and its attribute `TCA_KIND`.
+/// A qdisc or a class, from its `struct tcmsg` and its attribute `TCA_KIND`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcObject {
     /// Index of the interface.
@@ -75,20 +76,29 @@ pub fn classes(ifindex: u32) -> Result<Vec<TcObject>> {
     dump(RTM_GETTCLASS, &tcmsg(ifindex, 0), tc_object).map_err(|err| Error::other(what(), err, ""))
 }
 
-/// Lists every filter of a device's clsact, both directions.
+/// A filter of clsact, from its `struct tcmsg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClsactFilter {
+    /// Priority: packets meet the filters in ascending order.
+    pub priority: u32,
+    /// Handle, which tells the filters of one priority apart; 0 for the entry of the priority
+    /// itself.
+    pub handle: u32,
+}
+
+/// Lists the filters on one side of a device's clsact, in the order in which packets meet them. The
+/// list is empty for [`Hook::Xdp`], which is not on clsact.
 ///
 /// # Errors
-/// [`Error::Other`] with the kernel's reason.
-pub fn filters(ifindex: u32) -> Result<Vec<TcObject>> {
-    /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)` and `_EGRESS` (include/uapi/linux/pkt_sched.h).
-    const PARENTS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
-    let what = || format!("list the filters of interface {ifindex}");
-    let mut found = Vec::new();
-    for parent in PARENTS {
-        let filters = dump(RTM_GETTFILTER, &tcmsg(ifindex, parent), tc_object);
-        found.extend(filters.map_err(|err| Error::other(what(), err, ""))?);
-    }
-    Ok(found)
+/// The kernel's errno.
+pub fn filters(ifindex: u32, hook: Hook) -> KernelResult<Vec<ClsactFilter>> {
+    // TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS) and _EGRESS (include/uapi/linux/pkt_sched.h)
+    let parent = match hook {
+        Hook::Xdp => return Ok(Vec::new()),
+        Hook::Ingress => 0xffff_fff2,
+        Hook::Egress => 0xffff_fff3,
+    };
+    dump(RTM_GETTFILTER, &tcmsg(ifindex, parent), clsact_filter)
 }
 
 /// Size of `struct nlmsghdr` in bytes.
@@ -197,6 +207,11 @@ fn tc_object(payload: &[u8]) -> Option<TcObject> {
         parent: u32_at(payload, 12)?,
         kind: text(attribute(payload.get(TCMSG..)?, TCA_KIND)?),
     })
+}
+
+fn clsact_filter(payload: &[u8]) -> Option<ClsactFilter> {
+    // tcm_info: the priority above the protocol
+    Some(ClsactFilter { priority: u32_at(payload, 16)? >> 16, handle: u32_at(payload, 8)? })
 }
 
 /// Returns the value of the first attribute of type `wanted`.

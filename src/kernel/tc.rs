@@ -14,7 +14,6 @@ use crate::domain::IfName;
 use crate::kernel::device;
 use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::hook::Hook;
-use crate::kernel::netlink;
 use crate::kernel::pin::PinDir;
 use crate::kernel::program::{self, Attached};
 use crate::kernel::program_info::program_info;
@@ -22,15 +21,13 @@ use crate::kernel::program_pin::ProgramPin;
 
 /// Priority and handle of a filter, which identify it on a hook.
 #[derive(Clone, Copy)]
-struct FilterPlace {
-    priority: u32,
-    handle: u32,
+pub(super) struct FilterPlace {
+    pub(super) priority: u32,
+    pub(super) handle: u32,
 }
 
 /// The classifier's place, which the callers of the predecessors expect.
 const CLASSIFIER: FilterPlace = FilterPlace { priority: 1, handle: 1 };
-/// The place of `pping`. The low priority lets foreign classifiers run first.
-const PPING: FilterPlace = FilterPlace { priority: 49_152, handle: 0x7070 };
 
 impl FilterPlace {
     fn opts(self) -> bpf_tc_opts {
@@ -45,8 +42,8 @@ impl FilterPlace {
 
 /// The clsact qdisc of an interface.
 #[derive(Clone, Copy)]
-struct Clsact {
-    ifindex: u32,
+pub(super) struct Clsact {
+    pub(super) ifindex: u32,
 }
 
 impl Clsact {
@@ -60,7 +57,7 @@ impl Clsact {
     }
 
     /// Makes the qdisc. Returns false if the interface has it already.
-    fn create(self) -> KernelResult<bool> {
+    pub(super) fn create(self) -> KernelResult<bool> {
         let mut hook = self.hook(BPF_TC_INGRESS | BPF_TC_EGRESS);
         // SAFETY: the struct states its own size.
         match check(unsafe { libbpf_sys::bpf_tc_hook_create(&mut hook) }) {
@@ -71,7 +68,7 @@ impl Clsact {
     }
 
     /// Removes the qdisc with its filters.
-    fn destroy(self) {
+    pub(super) fn destroy(self) {
         let mut hook = self.hook(BPF_TC_INGRESS | BPF_TC_EGRESS);
         // SAFETY: the struct states its own size. A failure leaves an empty qdisc, which is harmless.
         let _ = unsafe { libbpf_sys::bpf_tc_hook_destroy(&mut hook) };
@@ -92,7 +89,7 @@ impl Clsact {
 
     /// Attaches a program. If the place is taken, replaces the filter there, or fails with `EEXIST` unless
     /// `replace`.
-    fn attach(
+    pub(super) fn attach(
         self,
         hook: Hook,
         place: FilterPlace,
@@ -108,7 +105,7 @@ impl Clsact {
     }
 
     /// Removes the filter in a place. Ignores errors: no caller could do more.
-    fn detach(self, hook: Hook, place: FilterPlace) {
+    pub(super) fn detach(self, hook: Hook, place: FilterPlace) {
         let (hook, opts) = (self.hook(hook.attach_point()), place.opts());
         // SAFETY: both structs state their own size.
         let _ = unsafe { libbpf_sys::bpf_tc_detach(&hook, &opts) };
@@ -206,44 +203,4 @@ pub fn tc_exchange(
         Error::other(format!("replace the classifier of {dev}"), err, "")
             .or_missing(&[Capability::CAP_NET_ADMIN])
     })
-}
-
-/// The filters of `pping`, for kernels without tcx. Dropping the value removes the filters. It also
-/// removes the clsact qdisc if `pping` made it and no other filter is on it. After a crash the filters
-/// stay; the next start replaces them, and removes them when it ends.
-pub struct PpingFilters {
-    clsact: Clsact,
-    attached: Vec<Hook>,
-    /// This start made the qdisc, or an earlier start that crashed.
-    own_qdisc: bool,
-}
-
-impl PpingFilters {
-    /// Attaches a program to each of the given hooks.
-    ///
-    /// # Errors
-    /// The kernel's errno; the interface is then as it was.
-    pub fn attach(ifindex: u32, programs: &[(Hook, BorrowedFd<'_>)]) -> KernelResult<Self> {
-        let clsact = Clsact { ifindex };
-        let mut filters = Self { clsact, attached: Vec::new(), own_qdisc: clsact.create()? };
-        for (hook, program) in programs {
-            filters.own_qdisc |= matches!(clsact.query(*hook, PPING), Ok(Some(_)));
-            // If this fails, dropping `filters` removes the filters attached so far.
-            clsact.attach(*hook, PPING, *program, true)?;
-            filters.attached.push(*hook);
-        }
-        Ok(filters)
-    }
-}
-
-impl Drop for PpingFilters {
-    fn drop(&mut self) {
-        for hook in &self.attached {
-            self.clsact.detach(*hook, PPING);
-        }
-        let unused = || netlink::filters(self.clsact.ifindex).is_ok_and(|found| found.is_empty());
-        if self.own_qdisc && unused() {
-            self.clsact.destroy();
-        }
-    }
 }

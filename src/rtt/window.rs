@@ -13,6 +13,8 @@ use crate::rtt::histogram::{count_in, Histogram};
 #[derive(Clone, Debug, Default)]
 struct Window {
     histogram: Histogram,
+    /// Exact number of samples; the histogram may miss some of an epoch whose counters are full.
+    count: u64,
     sum_ns: u64,
     /// Minimum and maximum in ns; `None` if there is no sample.
     range: Option<(u64, u64)>,
@@ -27,17 +29,18 @@ impl Window {
             // The saturation makes an epoch that began after `now_ns` count as the current one.
             let age = number.saturating_sub(epoch.epoch);
             let idle_ns = idle_ns(epoch.last_tick, now_ns);
-            age < RTT_EPOCHS as u32 && idle_ns <= RTT_WINDOW_NS && epoch.min <= epoch.max
+            age < RTT_EPOCHS as u32 && idle_ns <= RTT_WINDOW_NS && has_samples(epoch)
         };
         let epochs = epochs.iter().filter(in_window);
         for epoch in epochs.clone() {
+            self.count += u64::from(epoch.count);
             self.sum_ns += epoch.sum_ns;
             self.widen(
                 u64::from(epoch.min) << SLOT_UNIT_BITS,
                 u64::from(epoch.max) << SLOT_UNIT_BITS,
             );
         }
-        self.histogram.add_epochs(epochs.map(|epoch| (&epoch.hist, epoch.carry)));
+        self.histogram.add_epochs(epochs.map(|epoch| (&epoch.hist, epoch.count)));
     }
 
     /// Includes a minimum and a maximum, in ns.
@@ -50,6 +53,7 @@ impl Window {
 
     fn add(&mut self, other: &Self) {
         self.histogram.add(&other.histogram);
+        self.count += other.count;
         self.sum_ns += other.sum_ns;
         if let Some((min, max)) = other.range {
             self.widen(min, max);
@@ -59,14 +63,12 @@ impl Window {
     /// Returns the figures; `None` if there is no sample.
     fn summary(&self) -> Option<Summary> {
         let (min_ns, max_ns) = self.range?;
-        let count = self.histogram.total();
-        if count == 0 {
-            return None;
-        }
-        let [median_ns, p95_ns] = self.histogram.quantiles([0.5, 0.95], min_ns, max_ns);
+        let count = self.count;
+        // Samples that a CPU without lines is adding meanwhile may be in some of the figures only.
+        let quantiles = self.histogram.quantiles([0.5, 0.95], min_ns, max_ns);
+        let [median_ns, p95_ns] = quantiles.map(|ns| ns.clamp(min_ns, max_ns));
         Some(Summary {
             count,
-            // A sample that the packet path is adding meanwhile may be in one of the two numbers only.
             avg_ns: (self.sum_ns / count).clamp(min_ns, max_ns),
             min_ns,
             max_ns,
@@ -74,6 +76,11 @@ impl Window {
             p95_ns,
         })
     }
+}
+
+/// Returns whether an epoch has samples. The packet path adds to the count last.
+fn has_samples(epoch: &RttEpoch) -> bool {
+    epoch.count > 0 && epoch.min <= epoch.max
 }
 
 /// Returns the number of the epoch at `now_ns` (ktime), as the packet path numbers epochs.
@@ -91,8 +98,17 @@ fn idle_ns(tick: u32, now_ns: u64) -> u64 {
     u64::from(ticks) << RTT_TICK_BITS
 }
 
+/// Returns the later of two ticks, which are given by their low 32 bits.
+fn later(a: u32, b: u32) -> u32 {
+    if a.wrapping_sub(b) > u32::MAX / 2 {
+        b
+    } else {
+        a
+    }
+}
+
 /// Adds the samples of a line that has not been flushed yet to its handle's record, like
-/// `recent_flush()` of `bpf/recent.h`.
+/// `line_record()` of `bpf/histogram.h`.
 pub fn add_recent(record: &mut RttHandle, line: &RttRecent) {
     // A sample of 0 is a free place.
     for sample in line.sample.iter().map(|sample| u64::from(*sample)).filter(|s| *s != 0) {
@@ -105,14 +121,20 @@ pub fn add_recent(record: &mut RttHandle, line: &RttRecent) {
         if epoch.epoch > line.epoch {
             continue; // The record has a later epoch in this place: the window has moved on.
         }
-        if epoch.epoch != line.epoch || epoch.min == 0 || epoch.min > epoch.max {
-            *epoch = RttEpoch { epoch: line.epoch, min: u32::MAX, ..RttEpoch::default() };
+        if epoch.epoch != line.epoch || !has_samples(epoch) {
+            *epoch = RttEpoch {
+                epoch: line.epoch,
+                min: u32::MAX,
+                last_tick: line.last_tick,
+                ..RttEpoch::default()
+            };
         }
+        epoch.count += 1;
         epoch.sum_ns += ns;
         epoch.min = epoch.min.min(units);
         epoch.max = epoch.max.max(units);
-        epoch.last_tick = line.last_tick;
-        count_in(&mut epoch.hist, &mut epoch.carry, units);
+        epoch.last_tick = later(epoch.last_tick, line.last_tick);
+        count_in(&mut epoch.hist, units);
     }
 }
 
@@ -167,7 +189,8 @@ mod tests {
         epoch.min = epoch.min.min(units);
         epoch.max = epoch.max.max(units);
         epoch.last_tick = ((at * SECOND) >> RTT_TICK_BITS) as u32;
-        epoch.hist[10] += count;
+        epoch.count += count as u32;
+        (0..count).for_each(|_| count_in(&mut epoch.hist, units));
     }
 
     #[test]
@@ -226,6 +249,34 @@ mod tests {
         add_recent(&mut record, &line);
         assert_eq!(report(1, &record, 1001 * SECOND).unwrap().both.count, 1);
         assert_eq!(record.total[0].count, 1);
+    }
+
+    #[test]
+    fn the_later_sample_sets_the_time_of_an_epoch() {
+        let number = epoch_number(1000 * SECOND);
+        let tick = ((1000 * SECOND) >> RTT_TICK_BITS) as u32;
+        let mut record = RttHandle::default();
+        for back in [3, 1, 2] {
+            let mut line = RttRecent { epoch: number, ..RttRecent::default() };
+            (line.last_tick, line.sample[0]) = (tick - back, 2_500_000);
+            add_recent(&mut record, &line);
+        }
+        assert_eq!(record.epoch[0][number as usize % 4].last_tick, tick - 1);
+        assert_eq!((later(5, u32::MAX), later(u32::MAX, 5)), (5, 5));
+    }
+
+    /// Counters of the histogram have 16 bits, the count of an epoch has 32.
+    #[test]
+    fn more_samples_than_a_counter_holds_are_all_counted() {
+        let mut record = RttHandle::default();
+        add(&mut record.epoch[0], 1000, 10, 200_000);
+        add(&mut record.epoch[0], 1000, 40, 100);
+        let both = report(1, &record, 1001 * SECOND).unwrap().both;
+        assert_eq!(
+            (both.count, both.avg_ns),
+            (200_100, (200_000 * 10 + 100 * 40) * 1_000_000 / 200_100)
+        );
+        assert!((both.p95_ns as f64 / 1e7 - 1.0).abs() < 0.044, "{both:?}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct AggregateMetadata {
     pub subnet_v6: u8,
     /// Whether an RTT counts for the host that was answered.
     pub reverse: bool,
-    /// Lower edge of each bin of the histograms, in nanoseconds. The last bin has no upper edge.
+    /// The smallest RTT of each bin of the histograms, in nanoseconds. The last bin has no upper edge.
     pub edges_ns: &'static [u64],
 }
 

@@ -3,8 +3,9 @@
 //!
 //! A reader that stops reading must not keep the stream from ending, so the stream never blocks in
 //! write(2): before it writes to a pipe, a terminal or a socket, it waits in poll(2) until there is
-//! room. A full disk and every other failure to write end the stream: the lost text cannot be
-//! written later, and a supervisor can start the command again.
+//! room, and after a stop not for long. A full disk and every other failure to write end the
+//! stream: the lost text cannot be written later, and a supervisor can start the command again. The
+//! half line that is on the disk then is removed, so that the file ends with a whole one.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -24,7 +25,9 @@ pub type StreamFormat = &'static NamedFormat<StreamRecord>;
 /// Number of bytes of text from which on [`Output::is_full`] asks for a flush.
 const BUFFER: usize = 1 << 16;
 /// How long the last text waits for room before it is given up.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_PATIENCE: Duration = Duration::from_millis(300);
+/// How long the last text may take in all, for a reader that is slow.
+const LAST_TIME: Duration = Duration::from_secs(5);
 
 /// The output of a stream. Records become text in a buffer, and a flush writes the buffer.
 pub struct Output {
@@ -36,6 +39,10 @@ pub struct Output {
     buffer: Vec<u8>,
     /// Time of the last flush.
     flushed: Instant,
+    /// Time from which on the last text waits no longer; `None` before the stop.
+    last_until: Option<Instant>,
+    /// Whether a write has failed: nothing can be written any more.
+    failed: bool,
 }
 
 /// The outcome of [`Output::reopen`].
@@ -57,14 +64,21 @@ impl std::fmt::Debug for Output {
 
 impl Output {
     /// Opens `path`; `None` is standard output. Formats of lines are appended to a file. A JSON
-    /// array cannot be, so its file is truncated. `on_shaper` tells whether events have a class and
-    /// a side.
+    /// array cannot be, so its file is truncated: call this when everything else that can fail has
+    /// succeeded. If `path` is a FIFO, waits for its reader until `stop` is readable. `on_shaper`
+    /// tells whether events have a class and a side.
     ///
     /// # Errors
-    /// [`Error::Other`]: the file cannot be opened.
-    pub fn open(path: Option<&Path>, format: StreamFormat, on_shaper: bool) -> Result<Self> {
+    /// [`Error::Other`]: the file cannot be opened. [`Error::Output`] of kind `BrokenPipe`: the
+    /// FIFO has no reader, and `stop` is readable.
+    pub fn open(
+        path: Option<&Path>,
+        format: StreamFormat,
+        on_shaper: bool,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<Self> {
         let file = match path {
-            Some(path) => OutputFile::open(path, format.is_array)?,
+            Some(path) => OutputFile::open(path, format.is_array, stop)?,
             None => OutputFile::stdout()?,
         };
         let mut output = Self::new(file, format, on_shaper);
@@ -80,6 +94,8 @@ impl Output {
             on_shaper,
             buffer: Vec::with_capacity(2 * BUFFER),
             flushed: Instant::now(),
+            last_until: None,
+            failed: false,
         }
     }
 
@@ -125,6 +141,22 @@ impl Output {
         self.write_out(wake, None)
     }
 
+    /// Writes the buffer after a stop: waits a moment for a reader that stalls, and at most a few
+    /// seconds in all for one that is slow. Returns false if text is left.
+    ///
+    /// # Errors
+    /// Those of [`Output::flush`].
+    pub fn flush_last(&mut self) -> Result<bool> {
+        let now = Instant::now();
+        let until = *self.last_until.get_or_insert(now + LAST_TIME);
+        let patience = LAST_PATIENCE.min(until.saturating_duration_since(now));
+        self.write_out(None, Some(patience))?;
+        if !self.buffer.is_empty() {
+            self.last_until = Some(now);
+        }
+        Ok(self.buffer.is_empty())
+    }
+
     /// Checks that the reader has not closed its end, also while there is nothing to write.
     ///
     /// # Errors
@@ -145,7 +177,7 @@ impl Output {
             self.flush(wake)?;
             return Ok(Reopened::Same);
         };
-        let fresh = match OutputFile::open(path, self.format.is_array) {
+        let fresh = match OutputFile::open(path, self.format.is_array, wake) {
             Ok(fresh) => fresh,
             Err(err) => return Ok(Reopened::Failed(err)),
         };
@@ -156,15 +188,17 @@ impl Output {
         Ok(Reopened::Fresh)
     }
 
-    /// Writes the rest of the text, with the end of the array.
+    /// Writes the rest of the text, with the end of the array. Does nothing after an error.
     ///
     /// # Errors
     /// Those of [`Output::flush`]; [`Error::Output`] or [`Error::Other`] of kind `TimedOut` if the
-    /// reader makes no room for a second.
+    /// reader makes no room.
     pub fn finish(&mut self) -> Result<()> {
+        if self.failed {
+            return Ok(());
+        }
         self.formatter.end(&mut self.buffer);
-        self.write_out(None, Some(LAST_PATIENCE))?;
-        if self.buffer.is_empty() {
+        if self.flush_last()? {
             return Ok(());
         }
         let err = io::Error::new(io::ErrorKind::TimedOut, "its reader does not read");
@@ -179,7 +213,18 @@ impl Output {
         self.flushed = Instant::now();
         let (written, result) = self.file.write(&self.buffer, wake, patience);
         self.buffer.drain(..written);
-        result.map_err(|err| self.file.error(err))
+        result.map_err(|err| self.fail(err))
+    }
+
+    /// Gives the output up after a failed write.
+    fn fail(&mut self, err: io::Error) -> Error {
+        self.failed = true;
+        self.buffer.clear();
+        if !self.format.is_array {
+            // The next start then begins on a new line.
+            let _ = self.file.remove_half_line();
+        }
+        self.file.error(err)
     }
 }
 

@@ -70,6 +70,7 @@ pub fn run(
         clock,
         product,
         warn,
+        ending: false,
         housekeeping_ns: now_ns.saturating_add(SECOND_NS),
         counters: StreamCounters::default(),
     };
@@ -86,6 +87,8 @@ struct Session<'a> {
     clock: Clock,
     product: ProductState,
     warn: Warn<'a>,
+    /// Whether the stream ends: from then on no write waits for long.
+    ending: bool,
     /// Time of the next [`Session::housekeeping`], on the source's clock.
     housekeeping_ns: u64,
     /// The counters at the last reading.
@@ -127,10 +130,14 @@ impl Session<'_> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let now_ns = self.source.now_ns()?;
-            let progress = self.step(&mut batch, self.next_ns(now_ns))?;
+            let stepped = self.step(&mut batch, self.next_ns(now_ns));
+            // A stop comes before an error of the source: it ends the wait for a capture's next
+            // bytes, also within a packet.
             if self.stopped()? {
+                self.ending = true;
                 return self.drain(&mut batch);
             }
+            let progress = stepped?;
             self.tick()?;
             if progress == Progress::End {
                 return Ok(());
@@ -139,12 +146,12 @@ impl Session<'_> {
     }
 
     /// Takes the events from before the stop that are still in the ring buffer. The number of
-    /// batches is limited, since new events keep coming.
+    /// batches is limited, since new events keep coming. A reader that stalls gets no more.
     fn drain(&mut self, batch: &mut Vec<StreamEvent>) -> Result<()> {
         let now_ns = self.source.now_ns()?;
         for _ in 0..MAX_LAST_BATCHES {
             self.step(batch, now_ns)?;
-            if batch.is_empty() {
+            if batch.is_empty() || self.output.is_full() {
                 break;
             }
         }
@@ -191,10 +198,19 @@ impl Session<'_> {
             let content = Content::Event { event, on_shaper: self.output.on_shaper() };
             self.output.record(self.clock.wall_ns(event.time_ns), content);
             if self.output.is_full() {
-                self.output.flush(self.signals.fd())?;
+                self.flush()?;
             }
         }
         Ok(())
+    }
+
+    /// Writes the text that waits. Returns early if a signal arrives while there is no room, or,
+    /// when the stream ends, if there is none for a moment.
+    fn flush(&mut self) -> Result<()> {
+        match self.ending {
+            true => self.output.flush_last().map(drop),
+            false => self.output.flush(self.signals.fd()),
+        }
     }
 
     /// Obeys the signals that have arrived. Returns true if the stream must stop.
@@ -239,7 +255,7 @@ impl Session<'_> {
             }
         }
         if self.output.is_full() || self.output.age() >= PATIENCE {
-            self.output.flush(self.signals.fd())?;
+            self.flush()?;
         }
         Ok(())
     }

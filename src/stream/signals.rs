@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal as UnixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -34,7 +35,11 @@ pub trait Signals {
 
 /// The process's own signals.
 #[derive(Debug)]
-pub struct ProcessSignals(SignalFd);
+pub struct ProcessSignals {
+    queue: SignalFd,
+    /// Readable while a signal that stops the stream waits. Never read.
+    stop: SignalFd,
+}
 
 impl ProcessSignals {
     /// Blocks SIGINT, SIGTERM and SIGHUP: from now on they queue up until [`Signals::take`]. Call
@@ -46,25 +51,41 @@ impl ProcessSignals {
     pub fn block() -> Result<Self> {
         let failed = |errno| Error::other("wait for signals", errno, "");
         let mut set = SigSet::empty();
-        for signal in [UnixSignal::SIGINT, UnixSignal::SIGTERM, UnixSignal::SIGHUP] {
-            set.add(signal);
-        }
+        set.add(UnixSignal::SIGINT);
+        set.add(UnixSignal::SIGTERM);
+        let stop = set;
+        set.add(UnixSignal::SIGHUP);
         set.thread_block().map_err(failed)?;
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        SignalFd::with_flags(&set, flags).map(Self).map_err(failed)
+        let open = |set: &SigSet| {
+            SignalFd::with_flags(set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+                .map_err(failed)
+        };
+        Ok(Self { queue: open(&set)?, stop: open(&stop)? })
+    }
+
+    /// Returns a descriptor that is readable while a signal that stops the stream waits to be
+    /// taken.
+    pub fn stop_fd(&self) -> BorrowedFd<'_> {
+        self.stop.as_fd()
+    }
+
+    /// Tells whether a signal that stops the stream waits to be taken.
+    pub fn stop_waits(&self) -> bool {
+        let mut fds = [PollFd::new(self.stop.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 }
 
 impl Signals for ProcessSignals {
     fn take(&mut self) -> Result<Option<Signal>> {
-        let read = self.0.read_signal();
+        let read = self.queue.read_signal();
         let info = read.map_err(|errno| Error::other("read a signal", errno, ""))?;
         let hang_up = UnixSignal::SIGHUP as u32;
         Ok(info.map(|info| if info.ssi_signo == hang_up { Signal::Reopen } else { Signal::Stop }))
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.queue.as_fd())
     }
 }
 

@@ -7,6 +7,7 @@
 mod common;
 mod refusals;
 mod rights;
+mod snapshot;
 
 use common::command::{program, refused, Said};
 use common::shaper::{sandbox_with_devices, Shaper};

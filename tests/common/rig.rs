@@ -6,10 +6,13 @@
 use super::names::{
     __sk_buff, control, ip_mapping, limits, rtt_handle, txq_config, xdp_md, Counts,
 };
-use super::test_run::{as_bytes, parse_metadata, test_run, Metadata, TestRun, COOKIE, TC_ACT_OK};
+use super::test_run::{
+    as_bytes, parse_metadata, test_run, Metadata, TestRun, COOKIE, METADATA, TC_ACT_OK,
+};
 use cpumap_pping::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
+use cpumap_pping::kernel::load::hash_keys;
 use cpumap_pping::kernel::map::Map;
-use cpumap_pping::rtt::records::Records;
+use cpumap_pping::rtt::records::{Collected, Records};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use model::{Facing, SampleSide};
@@ -27,6 +30,8 @@ use std::time::Duration;
 pub struct XdpOutcome {
     pub verdict: u32,
     pub metadata: Option<Metadata>,
+    /// The bytes of the metadata, for [`SkbCtx::handed_on`].
+    pub handed_on: Option<[u8; METADATA]>,
     pub counters: Counts,
 }
 
@@ -56,6 +61,8 @@ pub struct SkbCtx {
     pub priority: u32,
     /// The number of segments that GRO merged into the packet, or that TSO makes of it; 0 or 1: not merged.
     pub segments: u32,
+    /// The metadata that XDP handed on. In test runs `skb->cb` holds it.
+    pub handed_on: Option<[u8; METADATA]>,
 }
 
 /// Sizes and switches with which the object is loaded.
@@ -67,6 +74,8 @@ pub struct LoadOptions {
     pub rtt_handles: u32,
     /// Samples that fill a line. With 1, each sample goes to its record at once.
     pub recent_samples: u32,
+    /// CPUs that have lines of recent samples: these, or all.
+    pub recent_cpus: u32,
     pub rtt: bool,
     pub handshake: bool,
     pub metadata: bool,
@@ -86,6 +95,7 @@ impl LoadOptions {
             cache_entries: 1024,
             rtt_handles: 1024,
             recent_samples: 1,
+            recent_cpus: u32::MAX,
             rtt: true,
             handshake: false,
             metadata: true,
@@ -103,6 +113,7 @@ pub struct Rig {
     pub cpu_map: MapHandle,
     pub cpus_available: MapHandle,
     pub cpp_control: MapHandle,
+    pub cpp_addr_cache: MapHandle,
     pub cpp_flow: MapHandle,
     pub cpp_rtt: MapHandle,
     pub cpp_rtt_recent: MapHandle,
@@ -114,7 +125,7 @@ pub struct Rig {
 
 /// Lines of recent samples a CPU.
 pub const RECENT_LINES: u32 = 256;
-const SEED: u64 = 0x0123_4567_89ab_cdef;
+pub const SEED: u64 = 0x0123_4567_89ab_cdef;
 
 /// Returns the number of CPUs that arrays have room for: at least four, so that a packet can be on a wrong CPU.
 pub fn cpus() -> u32 {
@@ -131,7 +142,7 @@ impl Rig {
         let handle = |map| MapHandle::try_from(map).expect("map handle");
         let rtts = Map::new("cpp_rtt", handle(&skel.maps.cpp_rtt));
         let records =
-            Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent), cpus()).expect("records");
+            Records::new(rtts, &handle(&skel.maps.cpp_rtt_recent), RECENT_LINES).expect("records");
         let rig = Self {
             records,
             xdp: skel.progs.xdp_iphash_to_cpu.as_fd().try_clone_to_owned().expect("fd"),
@@ -142,6 +153,7 @@ impl Rig {
             cpu_map: handle(&skel.maps.cpu_map),
             cpus_available: handle(&skel.maps.cpus_available),
             cpp_control: handle(&skel.maps.cpp_control),
+            cpp_addr_cache: handle(&skel.maps.cpp_addr_cache),
             cpp_flow: handle(&skel.maps.cpp_flow),
             cpp_rtt: handle(&skel.maps.cpp_rtt),
             cpp_rtt_recent: handle(&skel.maps.cpp_rtt_recent),
@@ -230,7 +242,8 @@ impl Rig {
             abi_version: limits::ABI_VERSION as u32,
             test_now_ns: self.now.load(SeqCst),
             test_frame_len: 0,
-            reserved: [0; 3],
+            recent_lines: RECENT_LINES,
+            ..control::default()
         };
         put(&self.cpp_control, &0u32.to_ne_bytes(), &as_bytes(&control));
     }
@@ -254,7 +267,8 @@ impl Rig {
         let (metadata, content) = run.split_metadata();
         assert_eq!(content, frame, "the frame was changed");
         let added = &metadata[..metadata.len() - foreign.len()];
-        XdpOutcome { verdict: run.verdict, metadata: parse_metadata(added), counters }
+        let metadata = parse_metadata(added);
+        XdpOutcome { verdict: run.verdict, metadata, handed_on: added.try_into().ok(), counters }
     }
 
     /// Runs XDP on a frame without checking the result. Returns the kernel's error: it does not run every frame.
@@ -305,6 +319,10 @@ impl Rig {
         ] {
             ctx[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }
+        if let Some(handed_on) = skb.handed_on {
+            let at = offset_of!(__sk_buff, cb);
+            ctx[at..at + METADATA].copy_from_slice(&handed_on);
+        }
         test_run(&self.tc, &ctx, packet, repeat)
     }
 
@@ -316,10 +334,16 @@ impl Rig {
         Counts::of_all_cpus((0..cpus()).map(block))
     }
 
+    /// Returns the RTT records that can be read, as the commands read them, and how many are left out.
+    pub fn records_that_stand_still(&self) -> Collected<(u32, rtt_handle)> {
+        self.records.collect(|handle, record| Some((handle, *record))).expect("records")
+    }
+
     /// Returns the RTT records by handle, as the commands read them.
     pub fn records(&self) -> BTreeMap<u32, rtt_handle> {
-        let found = self.records.collect(|handle, record| Some((handle, *record)));
-        found.expect("records").into_iter().collect()
+        let collected = self.records_that_stand_still();
+        assert_eq!(collected.left_out, 0, "handles left out");
+        collected.found.into_iter().collect()
     }
 }
 
@@ -331,10 +355,10 @@ fn size_maps(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
         (&mut maps.cpus_available, cpus()),
         (&mut maps.cpp_stats, cpus()),
         (&mut maps.cpu_map, possible),
-        (&mut maps.cpp_addr_cache, cpus() * options.cache_entries),
+        (&mut maps.cpp_addr_cache, options.cache_entries),
         (&mut maps.cpp_flow, options.flow_buckets),
         (&mut maps.cpp_rtt, options.rtt_handles),
-        (&mut maps.cpp_rtt_recent, cpus() * RECENT_LINES),
+        (&mut maps.cpp_rtt_recent, options.recent_cpus.min(cpus()) * RECENT_LINES),
     ] {
         map.set_max_entries(entries).expect("max_entries");
     }
@@ -350,7 +374,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     let ticks = |ns: u64| (ns / (64 * jiffy)) as u32;
     let rodata = open.maps.rodata_data.as_deref_mut().expect("rodata");
     let config = &mut rodata.config;
-    config.hash_seed = SEED;
+    config.hash_key = hash_keys(SEED);
     config.meta_cookie = COOKIE;
     config.cache_mask = options.cache_entries - 1;
     config.cache_ttl_jiffies = (900_000_000 / jiffy) as u32;
@@ -359,6 +383,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     config.recent_samples = options.recent_samples;
     config.sweep_ticks = ticks(limits::FLOW_SWEEP_NS);
     config.idle_ticks = ticks(limits::FLOW_IDLE_NS);
+    config.resync_ticks = ticks(limits::FLOW_RESYNC_NS);
     config.jiffy_ns = jiffy as u32;
     config.rtt = options.rtt.into();
     config.handshake = options.handshake.into();

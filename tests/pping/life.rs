@@ -2,35 +2,33 @@
 
 //! The life of a pping: it starts, ends, or is killed, and leaves nothing behind.
 
+use super::filters::{end, filtering, filters};
 use crate::common::command::{eventually, json, Said, MS};
 use crate::common::events::{array, rtts_by_flow};
 use crate::common::foreign::pin_foreign_program;
 use crate::common::listener::{Held, Listener, Place};
 use crate::common::shaper::{sandbox_with_devices, Shaper};
 use lab::{traffic, Flow, Lab, Plan, Sandbox, Server, Subscriber, LAN, WAN};
-use nix::libc;
 use nix::sys::signal::Signal;
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread::{scope, sleep};
 use tempfile::TempDir;
 
 /// A lab without delay.
-struct QuietLab {
+pub struct QuietLab {
     server: Server,
-    lab: Lab,
+    pub lab: Lab,
 }
 
 impl QuietLab {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let lab = Lab::build(Plan::new([Subscriber::new("alice", 1)])).unwrap();
         let server = Server::start(lab.internet().netns(), 0).unwrap();
         Self { server, lab }
     }
 
-    fn talk(&self) {
+    pub fn talk(&self) {
         let flow = Flow::request_response(5, 2 * MS); // a TSval each
         let alice = self.lab.subscriber("alice").netns();
         traffic::run(alice, &self.server, self.lab.internet().v4(), &flow).unwrap();
@@ -38,12 +36,12 @@ impl QuietLab {
 }
 
 /// Prepares a pping on an interface of a sandbox.
-fn pping(sandbox: &Sandbox, dev: &str, options: &str) -> Command {
+pub fn pping(sandbox: &Sandbox, dev: &str, options: &str) -> Command {
     sandbox.prepare(&format!("pping -i {dev} {options}"))
 }
 
 /// Returns all traces that a pping could leave on an interface and in bpffs.
-fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
+pub fn traces(sandbox: &Sandbox, dev: &str) -> Vec<String> {
     let mut lines = vec![
         sandbox.ok(&format!("tc qdisc show dev {dev}")),
         format!("{:?}", sandbox.xdp(dev)),
@@ -122,79 +120,6 @@ fn after_kill_9() {
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
         assert!(said.out.contains("\"rtt\":"), "{said:?}");
         eventually("everything is gone", || held.is_gone());
-        assert_eq!(traces(shaper, LAN), before);
-    }
-}
-
-/// Makes links to an interface's tc hooks fail, as they do on kernels before 6.6.
-fn as_before_tcx(mut command: Command) -> Command {
-    const BPF_LINK_CREATE: u32 = libbpf_sys::BPF_LINK_CREATE;
-    let load = |k| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k };
-    let unless = |k, jf| libc::sock_filter { code: 0x15, jt: 0, jf, k };
-    let give = |k| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
-    let mut code = [
-        load(0), // the number of the call
-        unless(libc::SYS_bpf as u32, 3),
-        load(16), // its first argument
-        unless(BPF_LINK_CREATE, 1),
-        give(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
-        give(libc::SECCOMP_RET_ALLOW),
-    ];
-    let install = move || {
-        let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
-        let mode = libc::SECCOMP_MODE_FILTER;
-        // SAFETY: the program outlives the call, which copies it.
-        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) } {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: between fork and exec only one system call runs.
-    unsafe { command.pre_exec(install) };
-    command
-}
-
-/// Returns the programs of the LAN's filters.
-fn filters(sandbox: &Sandbox) -> BTreeSet<u64> {
-    let of_hook = |hook: &&str| sandbox.filters(LAN, hook);
-    ["ingress", "egress"].iter().flat_map(of_hook).map(|filter| filter.id).collect()
-}
-
-/// Starts a pping that uses filters, and waits until both are there.
-fn filtering(sandbox: &Sandbox) -> (std::process::Child, TempDir) {
-    let before = filters(sandbox);
-    let folder = TempDir::new().unwrap();
-    let mut command = as_before_tcx(pping(sandbox, LAN, "-F json -r 0"));
-    let out = fs::File::create(folder.path().join("out")).unwrap();
-    let child = command.stdout(out).stderr(Stdio::piped()).spawn().unwrap();
-    eventually("the filters are there", || filters(sandbox).difference(&before).count() == 2);
-    (child, folder)
-}
-
-fn end(child: std::process::Child, signal: Signal) -> Said {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
-    Said::from(child.wait_with_output().unwrap())
-}
-
-/// Filters stay when their process is killed. The next pping replaces them, and removes them at its end.
-#[test]
-fn on_kernels_without_tcx() {
-    lab::require_root();
-    let scene = QuietLab::new();
-    let shaper = scene.lab.shaper();
-    let before = traces(shaper, LAN);
-    for crash in [false, true] {
-        if crash {
-            let (child, _folder) = filtering(shaper);
-            end(child, Signal::SIGKILL);
-            assert_eq!(filters(shaper).len(), 2);
-        }
-        let (child, folder) = filtering(shaper);
-        scene.talk();
-        let said = end(child, Signal::SIGTERM);
-        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
-        let events = array(&fs::read_to_string(folder.path().join("out")).unwrap());
-        assert!(events.iter().any(|event| event["rtt"].is_u64()), "{events:?}");
         assert_eq!(traces(shaper, LAN), before);
     }
 }

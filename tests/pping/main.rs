@@ -6,7 +6,10 @@
 mod common;
 
 mod counts;
+mod files;
+mod filters;
 mod flood;
 mod golden;
 mod life;
 mod starts;
+mod stops;

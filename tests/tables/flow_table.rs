@@ -7,7 +7,7 @@ use crate::common::rig::{get, LoadOptions};
 use crate::common::scene::{with_scene_of, Scene};
 use crate::common::test_run::from_bytes;
 use crate::fixtures::segment;
-use lab::packet::{hosts::*, Packet, Tcp, SYN};
+use lab::packet::{hosts::*, Packet, Tcp, ACK, FIN, RST, SYN};
 use model::SampleSide;
 use std::time::Duration;
 
@@ -50,6 +50,23 @@ fn syn(scene: &Scene, port: u16) -> String {
     scene.classify(&packet, scene.to_internet()).counters.notes()
 }
 
+/// The answer to a SYN: it enters its flow, and the flow is half open.
+fn syn_ack(scene: &Scene, port: u16) -> String {
+    let tcp = Tcp::new(port, 443).flags(SYN | ACK).timestamps(7, 3);
+    let packet = Packet::new(ALICE, SERVER).tcp(tcp).build();
+    scene.classify(&packet, scene.to_internet()).counters.notes()
+}
+
+fn end(scene: &Scene, port: u16, down: bool, flags: u8) -> String {
+    let tcp = Tcp::new(port, 443).flags(flags).timestamps(300, 1);
+    let packet = Packet::new(ALICE, SERVER).tcp(tcp);
+    let (packet, skb) = match down {
+        true => (packet.reply(), scene.to_subscriber()),
+        false => (packet, scene.to_internet()),
+    };
+    scene.classify(&packet.build(), skb).counters.notes()
+}
+
 fn ways(scene: &Scene) -> usize {
     let bytes = get(&scene.cpp_flow, &0u32.to_ne_bytes()).expect("bucket 0");
     let bucket: flow_bucket = from_bytes(&bytes);
@@ -63,7 +80,8 @@ fn established_flows_stay_and_the_ninth_is_counted() {
         assert_eq!(ways(scene), usize::from(WAYS));
         for tsval in 101..104 {
             assert_eq!(up(scene, 99, tsval, 1), "rtt_flow_full");
-            assert_eq!(syn(scene, 98), "rtt_flow_full");
+            assert_eq!(syn_ack(scene, 98), "rtt_flow_full");
+            assert_eq!(syn(scene, 97), "", "a SYN alone is not entered");
             (1..=WAYS).for_each(|port| assert_measures(scene, port, tsval + u32::from(port)));
         }
     });
@@ -75,6 +93,8 @@ fn a_syn_flood_recycles_its_own_entries() {
         (1..=WAYS - 1).for_each(|port| establish(scene, port));
         for port in 10_000..11_000 {
             assert_eq!(syn(scene, port), "");
+            assert_eq!(ways(scene), usize::from(WAYS) - usize::from(port == 10_000));
+            assert_eq!(syn_ack(scene, port), "");
             if port % 100 == 0 {
                 let measured = port % (WAYS - 1) + 1;
                 assert_measures(scene, measured, u32::from(port));
@@ -88,17 +108,61 @@ fn a_syn_flood_recycles_its_own_entries() {
 fn the_longest_half_open_flow_makes_room() {
     with_scene_of(one_bucket(), |scene| {
         for port in 1..=WAYS {
-            assert_eq!(syn(scene, port), "");
+            assert_eq!(syn_ack(scene, port), "");
             scene.advance(Duration::from_secs(1));
         }
         // The ninth flow takes the way of the first: so the first is new again, and the second is not.
         let entered = |port| {
-            let packet = segment(false, port, 100, 1).build();
+            let packet = segment(false, port, 100, 1).payload(10).build();
             scene.classify(&packet, scene.to_internet()).counters.of("rtt_flow_new")
         };
         assert_eq!(entered(99), 1);
         assert_eq!([entered(2), entered(8), entered(99)], [0, 0, 0]);
         assert_eq!(entered(1), 1);
+    });
+}
+
+/// Connections that have ended, by FINs or by an RST, give their places up at once; an echo of their last data still
+/// counts.
+#[test]
+fn ended_flows_make_room() {
+    with_scene_of(one_bucket(), |scene| {
+        (1..=WAYS).for_each(|port| establish(scene, port));
+        assert_eq!(up(scene, 99, 100, 1), "rtt_flow_full");
+        assert_eq!(end(scene, 1, false, FIN | ACK), "");
+        assert_eq!(up(scene, 99, 100, 1), "rtt_flow_full", "half closed");
+        assert_eq!(up(scene, 1, 301, 1), "", "data after a FIN was sent before it");
+        assert_eq!(end(scene, 1, true, FIN | ACK), "");
+        assert_eq!(up(scene, 99, 100, 1), "rtt_flow_full", "the data took the first FIN back");
+        assert_eq!(end(scene, 1, false, FIN | ACK), "");
+        scene.advance(RTT);
+        assert_eq!(down(scene, 1, 301, 301), ("rtt_internet".into(), 1), "the last echo");
+        assert_eq!(up(scene, 99, 100, 1), "", "closed");
+        assert_eq!(end(scene, 2, true, RST), "");
+        assert_eq!(up(scene, 98, 100, 1), "", "reset");
+        assert_eq!(up(scene, 97, 100, 1), "", "half open: makes room as before");
+    });
+}
+
+/// A subscriber who holds the whole bucket gives half of it up to another, and no more.
+#[test]
+fn nobody_keeps_more_than_a_fair_share() {
+    with_scene_of(one_bucket(), |scene| {
+        let bob = |port: u16, tsval| {
+            let tcp = Tcp::new(port, 443).timestamps(tsval, 1);
+            let packet = Packet::new(BOB, SERVER).tcp(tcp).payload(10);
+            let outcome = scene.classify(&packet.build(), scene.to_internet());
+            let reply = packet.reply().build();
+            scene.classify(&reply, scene.to_subscriber());
+            outcome.counters.notes()
+        };
+        (1..=WAYS).for_each(|port| establish(scene, port));
+        for port in 1..=WAYS / 2 {
+            assert_eq!(bob(port, 100), "", "port {port}");
+        }
+        assert_eq!(bob(99, 100), "rtt_flow_full", "both have half");
+        assert_eq!(up(scene, 99, 100, 1), "rtt_flow_full", "both have half");
+        assert_eq!(bob(1, 101), "", "nobody has taken it");
     });
 }
 
@@ -197,10 +261,10 @@ fn a_clock_that_is_a_little_behind_ends_nothing() {
         scene.advance(2 * ms);
         assert_eq!(down(scene, 1, 202, 102), ("rtt_internet".into(), 1));
         assert_eq!(down(scene, 1, 203, 103), ("rtt_internet".into(), 1));
-        // An echo that seems to come before its packet is a sample of 0.
+        // An echo that seems to come before its packet is no sample.
         assert_eq!(up(scene, 1, 104, 1), "");
         scene.rewind(ms);
-        assert_eq!(down(scene, 1, 204, 104), ("rtt_internet".into(), 1));
+        assert_eq!(down(scene, 1, 204, 104), ("rtt_clock_back".into(), 0));
     });
 }
 

@@ -3,8 +3,9 @@
 //!
 //! The sequence has a few hosts and connections, which advance and echo timestamps, so that samples
 //! happen. Most frames are valid. The others are odd (tags, extension headers, options, fragments,
-//! lengths), have flipped bits or are cut. The time between steps is zero, short, or close to the time-out
-//! or to the wrap of the clock.
+//! lengths), have flipped bits or are cut. Some connections are between two subscribers, and some differ only in
+//! single bits of their addresses. The time between steps is zero, short, or close to the time-out or to the
+//! wrap of the clock, and sometimes the clock goes back.
 //!
 //! Flipped addresses and ports make new flows. Start anew on both sides after some ten thousand steps: the
 //! model never evicts a flow, but the table of the BPF programs does.
@@ -14,10 +15,11 @@ mod mutate;
 mod world;
 
 use crate::classify::Skb;
+use crate::frame::Frame;
 use crate::generate::connection::Connection;
 use crate::generate::mutate::mutate;
 use crate::generate::world::draw_maps;
-use crate::mapping::AddressPrefix;
+use crate::mapping::{address, AddressPrefix};
 use crate::rng::Rng;
 
 pub use mutate::MIN_FRAME;
@@ -35,6 +37,12 @@ pub enum Step {
         ifindex: u32,
     },
     Classify {
+        frame: Vec<u8>,
+        skb: Skb,
+    },
+    /// A packet that comes in as one frame and leaves as another: NAT may have changed it in between.
+    Forward {
+        arrived: Vec<u8>,
         frame: Vec<u8>,
         skb: Skb,
     },
@@ -60,7 +68,13 @@ pub struct Generator {
     /// Whether most waits are short, which gives many samples.
     brisk: bool,
     now_ns: u64,
+    /// The latest time so far. The clock never goes back by more than [`MAX_BACK`] from there: the records of
+    /// the BPF programs keep four epochs of 20 s.
+    latest_ns: u64,
 }
+
+/// Farthest that the clock goes back.
+const MAX_BACK: u64 = 40 * S;
 
 impl Generator {
     pub fn new(seed: u64, world: World) -> Generator {
@@ -76,7 +90,8 @@ impl Generator {
             _ => uptime,
         };
         let (cpu, brisk) = (rng.pick(&world.cpus), rng.per_mille(500));
-        Generator { rng, world, setup, connections, current: 0, cpu, brisk, now_ns }
+        let latest_ns = now_ns;
+        Generator { rng, world, setup, connections, current: 0, cpu, brisk, now_ns, latest_ns }
     }
 
     /// Returns the content of the maps before the first step.
@@ -88,6 +103,7 @@ impl Generator {
         let rng = &mut self.rng;
         if self.brisk && rng.per_mille(950) {
             self.now_ns += rng.below(20 * MS);
+            self.latest_ns = self.latest_ns.max(self.now_ns);
             return;
         }
         self.now_ns += match rng.below(1000) {
@@ -98,17 +114,42 @@ impl Generator {
             980..=986 => 10 * S - 16 + 8 * rng.below(5),
             987..=990 => rng.below(40 * S),
             991..=993 => 3 * S + rng.below(2 * S),
-            994..=996 => 15 * S + rng.below(2 * S),
-            997..=998 => (1 << 35) - MS + rng.below(2 * MS),
+            994..=995 => 15 * S + rng.below(2 * S),
+            996 => (1 << 35) - MS + rng.below(2 * MS),
+            997..=998 => return self.go_back(),
             _ => 80 * S + rng.below(40 * S),
         };
+        self.latest_ns = self.latest_ns.max(self.now_ns);
+    }
+
+    /// Sets the clock back, as captures and other CPUs do.
+    fn go_back(&mut self) {
+        let rng = &mut self.rng;
+        let back = match rng.below(3) {
+            0 => rng.below(1000),
+            1 => rng.below(3 * S),
+            _ => rng.below(MAX_BACK),
+        };
+        let least = self.latest_ns.saturating_sub(MAX_BACK).max(1);
+        self.now_ns = self.now_ns.saturating_sub(back).max(least);
     }
 
     fn remap(&mut self) -> Step {
-        let (prefix, cpu, handle) = self.rng.pick(&self.setup.mappings);
+        let (prefix, cpu, handle) = self.mapping_to_change();
         let cpu = if self.rng.per_mille(300) { self.rng.pick(&self.world.cpus) } else { cpu };
-        let handle = self.rng.pick(&[handle, handle ^ 0x100, handle ^ 0x1_0000, 0]);
+        let handle = self.rng.pick(&[handle, handle, handle ^ 0x100, handle ^ 0x1_0000, 0]);
         Step::Map { prefix, cpu, handle }
+    }
+
+    /// Draws a mapping: any, or that of a host whose packets are under way.
+    fn mapping_to_change(&mut self) -> (AddressPrefix, u32, u32) {
+        let host = self.rng.pick(&self.connections[self.current].hosts());
+        let own = AddressPrefix::v6(address(host), 128);
+        let known = self.setup.mappings.iter().find(|(prefix, ..)| *prefix == own).copied();
+        match known {
+            Some(known) if self.rng.per_mille(500) => known,
+            _ => self.rng.pick(&self.setup.mappings),
+        }
     }
 
     fn packet(&mut self) -> Step {
@@ -116,18 +157,24 @@ impl Generator {
             self.current = self.rng.below(CONNECTIONS as u64) as usize;
         }
         let way = self.rng.below(2) as usize;
-        let frame = self.connections[self.current].segment(way, &mut self.rng);
+        let segment = self.connections[self.current].segment(way, &mut self.rng);
+        let arrived = self.arrival(segment.clone(), way);
+        let frame = self.connections[self.current].leaving(segment, way);
         let frame = mutate(&mut self.rng, frame);
 
         let (rng, world) = (&mut self.rng, &self.world);
         if rng.per_mille(10) {
             self.cpu = rng.pick(&world.cpus);
         }
-        let (from, to) = if way == 0 { (world.wan, world.lan) } else { (world.lan, world.wan) };
+        let (from, to) = match (self.connections[self.current].is_hairpin(), way) {
+            (true, _) => (world.lan, world.lan),
+            (false, 0) => (world.wan, world.lan),
+            (false, _) => (world.lan, world.wan),
+        };
         let odd = [world.lan, world.wan, world.elsewhere];
         if rng.per_mille(250) {
             let ifindex = if rng.per_mille(50) { rng.pick(&odd) } else { from };
-            return Step::Steer { frame, ifindex };
+            return Step::Steer { frame: arrived, ifindex };
         }
         let skb = Skb {
             ifindex: if rng.per_mille(30) { rng.pick(&odd) } else { to },
@@ -135,17 +182,29 @@ impl Generator {
             priority: if rng.per_mille(60) { priority(rng) } else { 0 },
             cpu: self.cpu,
         };
+        if rng.per_mille(600) {
+            return Step::Forward { arrived, frame, skb };
+        }
         Step::Classify { frame, skb }
+    }
+
+    /// Returns the frame as which a segment arrives. Its tags and options may be others than when it leaves.
+    fn arrival(&mut self, segment: Frame, way: usize) -> Vec<u8> {
+        let arriving = self.connections[self.current].arriving(segment, way);
+        if self.rng.per_mille(500) {
+            return mutate(&mut self.rng, arriving);
+        }
+        arriving.build()
     }
 }
 
 impl Iterator for Generator {
     type Item = (u64, Step);
 
-    /// Returns the time in ns, which never decreases, and the step.
+    /// Returns the time in ns and the step.
     fn next(&mut self) -> Option<(u64, Step)> {
         self.wait();
-        let step = if self.rng.per_mille(3) { self.remap() } else { self.packet() };
+        let step = if self.rng.per_mille(8) { self.remap() } else { self.packet() };
         Some((self.now_ns, step))
     }
 }

@@ -174,7 +174,7 @@ fn aggregates_in_standard_lines() {
 Aggregating RTTs of IPv4 /24 and IPv6 /48 in 3 logarithmic bins every 1 seconds
 14:02:01.083727575: 2001::/48 -> rxpkts=3, rxbytes=300, txpkts=4, txbytes=400
 14:02:01.083727575: 10.11.1.0/24 -> rxpkts=0, rxbytes=0, txpkts=0, txbytes=0, rtt-count=1, \
-min=0.215048 ms, mean=0.215048 ms, median=0.215048 ms, p95=0.215048 ms, max=0.215048 ms
+min=0.266240 ms, mean=0.266240 ms, median=0.266240 ms, p95=0.266240 ms, max=0.266240 ms
 14:02:01.083727575: TCP=(pkts=7, bytes=700), ECN=(CE=2), errors=(truncated=1)
 ";
     assert_eq!(aggregates(&STANDARD), golden);
@@ -183,9 +183,9 @@ min=0.215048 ms, mean=0.215048 ms, median=0.215048 ms, p95=0.215048 ms, max=0.21
 #[test]
 fn aggregates_in_json() {
     let golden = [
-        r#"{"timestamp":1623420121083727575,"format_version":1,"aggregation_interval_ns":1000000000,"timeout_interval_ns":30000000000,"ipv4_prefix_len":24,"ipv6_prefix_len":48,"aggregated_by":"src","bins":3,"bin_edges_ns":[0,194776,215048]}"#,
+        r#"{"timestamp":1623420121083727575,"format_version":1,"aggregation_interval_ns":1000000000,"timeout_interval_ns":30000000000,"ipv4_prefix_len":24,"ipv6_prefix_len":48,"aggregated_by":"src","bins":3,"bin_edges_ns":[0,244144,266240]}"#,
         r#"{"timestamp":1623420121083727575,"ip_prefix":"2001::/48","rx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":3,"bytes":300},"other":{"packets":0,"bytes":0}},"tx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":4,"bytes":400}}}"#,
-        r#"{"timestamp":1623420121083727575,"ip_prefix":"10.11.1.0/24","rx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"tx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"count_rtt":1,"min_rtt":215048,"mean_rtt":215048,"median_rtt":215048,"p95_rtt":215048,"max_rtt":215048,"histogram":[0,0,1]}"#,
+        r#"{"timestamp":1623420121083727575,"ip_prefix":"10.11.1.0/24","rx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"tx_stats":{"TCP_TS":{"packets":0,"bytes":0},"TCP_noTS":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"count_rtt":1,"min_rtt":266240,"mean_rtt":266240,"median_rtt":266240,"p95_rtt":266240,"max_rtt":266240,"histogram":[0,0,1]}"#,
         r#"{"timestamp":1623420121083727575,"duration_ns":1000000000,"protocol_counters":{"non_IP":{"packets":0,"bytes":0},"TCP":{"packets":7,"bytes":700},"UDP":{"packets":0,"bytes":0},"ICMP":{"packets":0,"bytes":0},"ICMPv6":{"packets":0,"bytes":0},"other":{"packets":0,"bytes":0}},"ecn_counters":{"no_ECT":0,"ECT1":0,"ECT0":0,"CE":2},"errors":{"events_lost":0,"flows_unfollowed":0,"subnets_full":0,"rtts_unplaced":0,"truncated":1,"malformed":0}}"#,
     ];
     let text = aggregates(&JSON);

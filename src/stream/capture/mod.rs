@@ -7,9 +7,10 @@
 //! as a shared library, nor by a parser crate: each is a page of code, checks every length where it
 //! uses it, and names the packet in each error.
 
-use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 
@@ -17,6 +18,7 @@ use crate::domain::error::{Cause, Error, Result};
 use crate::stream::capture::input::{peek, Fault, Input};
 use crate::stream::capture::pcap::Pcap;
 use crate::stream::capture::pcapng::PcapNg;
+use crate::stream::capture::waiting::{Arrival, WaitingFile};
 
 pub use crate::stream::capture::frame::CapturedFrame;
 
@@ -26,6 +28,7 @@ mod input;
 mod link_layer;
 mod pcap;
 mod pcapng;
+mod waiting;
 
 /// The first bytes of a gzipped file (RFC 1952).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
@@ -39,6 +42,8 @@ pub struct Capture {
     packet: Vec<u8>,
     /// Number of packets read.
     packets: u64,
+    /// Tells whether the next bytes are there; `None` if reading never waits.
+    arrival: Option<Arrival>,
 }
 
 /// The file format of a capture.
@@ -48,17 +53,20 @@ enum Container {
 }
 
 impl Capture {
-    /// Opens a file; `-` is standard input.
+    /// Opens a file; `-` is standard input. A pipe that is silent reads as ended while `stop` is
+    /// readable.
     ///
     /// # Errors
     /// [`Error::Other`]: the file cannot be read, is not a capture, or has a link layer without IP.
-    pub fn open(path: &Path) -> Result<Self> {
-        if path.as_os_str() == "-" {
-            return Self::read("standard input", Box::new(io::stdin()));
-        }
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|err| Error::other(format!("open {name}"), err, ""))?;
-        Self::read(&name, Box::new(file))
+    pub fn open(path: &Path, stop: Option<BorrowedFd<'_>>) -> Result<Self> {
+        let (name, opened) = match path.as_os_str() == "-" {
+            true => ("standard input".to_owned(), WaitingFile::stdin(stop)),
+            false => (path.display().to_string(), WaitingFile::open(path, stop)),
+        };
+        let opened = opened.and_then(|file| Ok((file.arrival()?, file)));
+        let (arrival, file) =
+            opened.map_err(|err| Error::other(format!("open {name}"), err, ""))?;
+        Self::begin(&name, Box::new(file), arrival)
     }
 
     /// Reads a capture from `input`. `name` names it in messages.
@@ -66,11 +74,21 @@ impl Capture {
     /// # Errors
     /// See [`Capture::open`].
     pub fn read(name: &str, input: Box<dyn Read + Send>) -> Result<Self> {
+        Self::begin(name, input, None)
+    }
+
+    fn begin(
+        name: &str,
+        input: Box<dyn Read + Send>,
+        mut arrival: Option<Arrival>,
+    ) -> Result<Self> {
         let what = format!("read {name}");
         let (mut magic, mut input) = peek(input).map_err(|err| Error::other(&what, err, ""))?;
         if magic.starts_with(&GZIP) {
             let plain = Box::new(MultiGzDecoder::new(input));
             (magic, input) = peek(plain).map_err(|err| Error::other(&what, err, ""))?;
+            // The decoder may hold packets while the pipe is silent.
+            arrival = None;
         }
         let container = Container::begin(magic, &mut input).map_err(|fault| match fault {
             Fault::CutShort => Error::other(&what, "it ends within its header", ""),
@@ -81,7 +99,15 @@ impl Capture {
             let remedy = "give what tcpdump -w writes";
             return Err(Error::other(what, "neither pcap nor pcapng", remedy));
         };
-        Ok(Self { name: name.to_owned(), input, container, packet: Vec::new(), packets: 0 })
+        let name = name.to_owned();
+        Ok(Self { name, input, container, packet: Vec::new(), packets: 0, arrival })
+    }
+
+    /// Waits for the beginning of the next packet, or the end of the file. Returns false if neither
+    /// is there within `patience`: the input is a pipe whose writer is silent.
+    pub fn is_ready(&self, patience: Duration) -> bool {
+        let read_ahead = !self.input.buffer().is_empty();
+        read_ahead || self.arrival.as_ref().is_none_or(|arrival| arrival.within(patience))
     }
 
     /// Reads the next packet into `frame`. Returns false at the end of the file.
@@ -218,9 +244,9 @@ mod tests {
         for bytes in [&b""[..], b"x", b"#!/bin/sh\n", &gzip(b""), &gzip(b"text")] {
             assert!(message(bytes).starts_with("read it: neither pcap nor pcapng"), "{bytes:?}");
         }
-        let err = Capture::open(Path::new("/nonexistent/file")).err().unwrap();
+        let err = Capture::open(Path::new("/nonexistent/file"), None).err().unwrap();
         assert!(err.to_string().starts_with("open /nonexistent/file: No such file"), "{err}");
-        let err = Capture::open(Path::new("/")).err().unwrap();
+        let err = Capture::open(Path::new("/"), None).err().unwrap();
         assert!(err.to_string().starts_with("read /: Is a directory"), "{err}");
     }
 

@@ -2,13 +2,14 @@
 //! The open file behind an output, and writing to it without blocking.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc::O_NONBLOCK;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 use crate::domain::error::{Error, Result};
@@ -16,6 +17,11 @@ use crate::domain::error::{Error, Result};
 /// Number of bytes that a pipe takes without blocking once poll(2) says that it has room
 /// (`PIPE_BUF`).
 const PORTION: usize = 4096;
+/// Permissions of a new file: it says who talked to whom, so only its owner and group may read it.
+const MODE: u32 = 0o640;
+/// Time between two attempts to open a FIFO that has no reader yet, or to write where poll(2)
+/// promised room that another writer has taken.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// An open file, or standard output.
 #[derive(Debug)]
@@ -28,31 +34,87 @@ pub(super) struct OutputFile {
     terminal: bool,
     /// Whether opening the file has deleted what it held.
     replaced: bool,
+    /// Number of bytes written since the last end of a line.
+    half_line: u64,
 }
 
 impl OutputFile {
     pub(super) fn stdout() -> Result<Self> {
-        let file = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
-        Ok(Self::new(file.into(), None))
+        let shared = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
+        let file = Self::new(shared.into(), None);
+        if file.regular {
+            return Ok(file);
+        }
+        // O_NONBLOCK would hold for every process that shares the open file, such as the shell:
+        // open it anew. That fails for a socket; then poll(2) alone keeps write(2) from blocking.
+        let own = OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open("/proc/self/fd/1");
+        Ok(own.map_or(file, |own| Self::new(own, None)))
     }
 
     /// Opens `path`, creating it if necessary. Truncates it if `truncate` is set; appends
-    /// otherwise.
-    pub(super) fn open(path: &Path, truncate: bool) -> Result<Self> {
+    /// otherwise, on a new line. Waits until a FIFO has a reader, or `stop` is readable.
+    ///
+    /// # Errors
+    /// [`Error::Other`]: the file cannot be opened. [`Error::Output`] of kind `BrokenPipe`: the
+    /// FIFO has no reader, and `stop` is readable.
+    pub(super) fn open(path: &Path, truncate: bool, stop: Option<BorrowedFd<'_>>) -> Result<Self> {
+        let failed = |err| {
+            let what = format!("open {}", path.display());
+            Error::other(what, err, "is its directory there and writable?")
+        };
         let held = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
         let mut options = OpenOptions::new();
         options.create(true).write(true).append(!truncate).truncate(truncate);
-        let opened = options.open(path).map_err(|err| {
-            let what = format!("open {}", path.display());
-            Error::other(what, err, "is its directory there and writable?")
-        });
-        Ok(Self { replaced: truncate && held, ..Self::new(opened?, Some(path.to_owned())) })
+        options.mode(MODE).custom_flags(O_NONBLOCK);
+        let file = loop {
+            match options.open(path) {
+                Err(err) if is_fifo_without_reader(path, &err) => {
+                    if is_readable_within(stop, RETRY) {
+                        return Err(Error::Output(io::ErrorKind::BrokenPipe.into()));
+                    }
+                }
+                opened => break opened.map_err(failed)?,
+            }
+        };
+        let mut file =
+            Self { replaced: truncate && held, ..Self::new(file, Some(path.to_owned())) };
+        if !truncate && file.ends_in_half_line(path) {
+            file.file.write_all(b"\n").map_err(failed)?;
+        }
+        Ok(file)
     }
 
     pub(super) fn new(file: File, path: Option<PathBuf>) -> Self {
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let terminal = file.is_terminal();
-        Self { file, path, regular, terminal, replaced: false }
+        Self { file, path, regular, terminal, replaced: false, half_line: 0 }
+    }
+
+    /// Tells whether the regular file at `path` ends within a line. An earlier stream may have been
+    /// killed, or the machine may have lost power.
+    fn ends_in_half_line(&self, path: &Path) -> bool {
+        let last = || {
+            let length = self.file.metadata()?.len();
+            let mut byte = [b'\n'];
+            // The file itself is open for writing only: a FIFO that is open for reading, too, never
+            // tells that its reader is gone.
+            if length > 0 {
+                File::open(path)?.read_exact_at(&mut byte, length - 1)?;
+            }
+            io::Result::Ok(byte[0])
+        };
+        // A file that cannot be read is taken for whole.
+        self.regular && last().is_ok_and(|byte| byte != b'\n')
+    }
+
+    /// Removes the half line at the end of a regular file, after a write to it has failed. Leaves
+    /// the file alone if somebody else has written behind that half line.
+    pub(super) fn remove_half_line(&mut self) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        if self.regular && self.half_line > 0 && self.file.stream_position()? == length {
+            self.file.set_len(length.saturating_sub(self.half_line))?;
+        }
+        Ok(())
     }
 
     /// Returns the path if opening the file has deleted what it held.
@@ -86,6 +148,7 @@ impl OutputFile {
         patience: Option<Duration>,
     ) -> (usize, io::Result<()>) {
         let mut written = 0;
+        let mut progress = Instant::now();
         while written < text.len() {
             let step = match self.wait_for_room(wake, patience) {
                 Ok(true) => self.write_portion(&text[written..]),
@@ -93,8 +156,14 @@ impl OutputFile {
                 Err(err) => Err(err),
             };
             match step {
-                Ok(count) => written += count,
+                Ok(count) => (written, progress) = (written + count, Instant::now()),
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    let impatient = patience.is_some_and(|limit| progress.elapsed() >= limit);
+                    if impatient || is_readable_within(wake, RETRY) {
+                        break;
+                    }
+                }
                 Err(err) => return (written, Err(err)),
             }
         }
@@ -104,10 +173,15 @@ impl OutputFile {
     /// Writes as much as certainly does not block.
     fn write_portion(&mut self, text: &[u8]) -> io::Result<usize> {
         let length = if self.regular { text.len() } else { text.len().min(PORTION) };
-        match self.file.write(&text[..length])? {
-            0 => Err(io::ErrorKind::WriteZero.into()),
-            count => Ok(count),
+        let count = self.file.write(&text[..length])?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
         }
+        self.half_line = match text[..count].iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => (count - end - 1) as u64,
+            None => self.half_line + count as u64,
+        };
+        Ok(count)
     }
 
     /// Waits until a portion can be written without blocking. Returns false if `wake` became
@@ -149,4 +223,17 @@ impl OutputFile {
             _ => Error::Output(err),
         }
     }
+}
+
+/// Tells whether opening a FIFO for writing failed because it has no reader.
+fn is_fifo_without_reader(path: &Path, err: &io::Error) -> bool {
+    err.raw_os_error() == Some(Errno::ENXIO as i32)
+        && path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// Waits until `fd` is readable or the time is over. Tells whether it is readable.
+fn is_readable_within(fd: Option<BorrowedFd<'_>>, time: Duration) -> bool {
+    let mut fds: Vec<_> = fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into_iter().collect();
+    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
+    poll(&mut fds, timeout).is_ok() && fds.iter().any(|fd| fd.any().unwrap_or(true))
 }

@@ -32,7 +32,7 @@ fn each_file_holds_a_whole_array() {
     let folder = tempfile::tempdir().unwrap();
     let (path, moved) = (folder.path().join("a.json"), folder.path().join("a.json.1"));
     fs::write(&path, "an earlier array").unwrap();
-    let mut output = Output::open(Some(&path), &stream_formats::JSON, false).unwrap();
+    let mut output = Output::open(Some(&path), &stream_formats::JSON, false, None).unwrap();
     assert_eq!(output.replaced(), Some(path.as_path()));
     output.record(1, event());
     output.record(2, event());
@@ -50,7 +50,7 @@ fn lines_are_appended_to_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     for run in 1..=2 {
-        let mut output = Output::open(Some(&path), &stream_formats::JSONL, false).unwrap();
+        let mut output = Output::open(Some(&path), &stream_formats::JSONL, false, None).unwrap();
         output.record(run, event());
         output.finish().unwrap();
     }
@@ -63,12 +63,12 @@ fn lines_are_appended_to_a_file() {
 fn a_file_that_cannot_be_opened_is_named_and_the_old_one_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("absent/a");
-    let err = Output::open(Some(&path), &stream_formats::JSON, false).unwrap_err();
+    let err = Output::open(Some(&path), &stream_formats::JSON, false, None).unwrap_err();
     assert_eq!(err.exit_code(), 1);
     assert!(err.to_string().starts_with(&format!("open {}", path.display())), "{err}");
 
     let path = folder.path().join("a");
-    let mut output = Output::open(Some(&path), &stream_formats::STANDARD, false).unwrap();
+    let mut output = Output::open(Some(&path), &stream_formats::STANDARD, false, None).unwrap();
     fs::rename(&path, folder.path().join("b")).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(matches!(output.reopen(None).unwrap(), Reopened::Failed(_)));
@@ -82,8 +82,41 @@ fn a_file_that_cannot_be_opened_is_named_and_the_old_one_stays() {
 fn no_events_are_an_empty_array() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
-    Output::open(Some(&path), &stream_formats::JSON, false).unwrap().finish().unwrap();
+    Output::open(Some(&path), &stream_formats::JSON, false, None).unwrap().finish().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "[]\n");
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_the_reader_of_a_fifo() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (stop, stopper) = pipe();
+    (&stopper).write_all(b"!").unwrap();
+    let format = &stream_formats::JSONL;
+    let err = Output::open(Some(&path), format, false, Some(stop.as_fd())).unwrap_err();
+    let Error::Output(err) = err else { panic!("{err}") };
+    assert_eq!(err.kind(), io::ErrorKind::BrokenPipe);
+    // With a reader, it opens at once.
+    let reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    Output::open(Some(&path), format, false, Some(stop.as_fd())).unwrap().finish().unwrap();
+    drop(reader);
+}
+
+#[test]
+fn a_failed_write_leaves_no_half_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "half").unwrap();
+    let mut file = OutputFile::open(&path, false, None).unwrap();
+    assert_eq!(file.write(b"a whole\nhalf again", None, None).0, 18);
+    file.remove_half_line().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "half\na whole\n");
+    // Somebody else has written behind it: nothing is removed.
+    file.write(b"half", None, None).1.unwrap();
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"other\n").unwrap();
+    file.remove_half_line().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "half\na whole\nhalfother\n");
 }
 
 #[test]
@@ -101,7 +134,7 @@ fn a_closed_reader_is_a_broken_pipe() {
 #[test]
 fn a_full_disk_is_an_error_that_names_the_file() {
     let mut output =
-        Output::open(Some(Path::new("/dev/full")), &stream_formats::JSONL, false).unwrap();
+        Output::open(Some(Path::new("/dev/full")), &stream_formats::JSONL, false, None).unwrap();
     output.record(1, event());
     let err = output.finish().unwrap_err();
     assert!(err.to_string().starts_with("write /dev/full: No space"), "{err}");

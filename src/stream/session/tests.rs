@@ -98,7 +98,7 @@ impl SessionRun {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
-        let output = Output::open(Some(&path), format, true).unwrap();
+        let output = Output::open(Some(&path), format, true, None).unwrap();
         let mut signals = ScriptedSignals(signals.iter().copied().collect());
         let clock = Clock::fixed(-WALL);
         let result = run(script, &mut signals, output, clock, product, &|_| ());
@@ -164,6 +164,24 @@ fn the_array_is_closed_whatever_happens() {
     assert_eq!(run.text, "[]\n");
 }
 
+/// The signal is taken, so its descriptor wakes nobody any more, and the reader does not read.
+#[test]
+fn a_stop_ends_a_stream_whose_reader_stalls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let reader = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let output = Output::open(Some(&path), &stream_formats::JSONL, true, None).unwrap();
+    let mut script = ScriptedSource { waiting: vec![rtt_record(); 2000], ..steps(&[5], events()) };
+    let mut signals = ScriptedSignals([Some(Signal::Stop)].into());
+    let start = std::time::Instant::now();
+    let result = run(&mut script, &mut signals, output, Clock::fixed(-WALL), BOTH, &|_| ());
+    let time = start.elapsed();
+    assert!(result.unwrap_err().to_string().ends_with("its reader does not read"));
+    assert!((Duration::from_millis(300)..Duration::from_secs(1)).contains(&time), "{time:?}");
+    drop(reader);
+}
+
 #[test]
 fn sighup_changes_nothing_while_the_file_is_in_its_place() {
     let mut script = steps(&[5, 6], events());
@@ -180,7 +198,7 @@ fn aggregates_are_written_each_interval() {
     run.result.as_ref().unwrap();
     let objects = run.objects();
     assert_eq!(objects[0]["format_version"], 1);
-    assert_eq!(objects[0]["bin_edges_ns"].as_array().unwrap().len(), 103);
+    assert_eq!(objects[0]["bin_edges_ns"].as_array().unwrap().len(), 106);
     assert_eq!(objects[1]["ip_prefix"], "10.11.1.0/24");
     assert_eq!(objects[1]["count_rtt"], 1);
     assert_eq!(objects[1]["median_rtt"], 5_977_708);
@@ -196,7 +214,7 @@ fn aggregates_in_the_standard_format() {
     let run = SessionRun::new(&mut script, &[], &stream_formats::STANDARD, product);
     let text = run.text;
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with("Aggregating RTTs of IPv4 /24 and IPv6 /48 in 103"), "{text}");
+    assert!(lines[0].starts_with("Aggregating RTTs of IPv4 /24 and IPv6 /48 in 106"), "{text}");
     let end = ": 10.11.1.0/24 -> rxpkts=0, rxbytes=0, txpkts=0, txbytes=0, rtt-count=1, \
                min=5.977708 ms, mean=5.977708 ms, median=5.977708 ms, p95=5.977708 ms, \
                max=5.977708 ms";

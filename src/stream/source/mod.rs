@@ -26,6 +26,36 @@ pub enum Progress {
     End,
 }
 
+/// A source that has ended: that of a capture whose pipe never said anything.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedSource;
+
+impl Source for EndedSource {
+    fn poll(&mut self, _: &mut Vec<StreamEvent>, _: u64) -> Result<Progress> {
+        Ok(Progress::End)
+    }
+
+    fn now_ns(&mut self) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn counters(&mut self) -> Result<StreamCounters> {
+        Ok(StreamCounters::default())
+    }
+
+    fn flow(&self, _: u32) -> Option<StreamFlow> {
+        None
+    }
+
+    fn subnets(&mut self) -> Result<Vec<(StreamSubnetKey, StreamSubnet)>> {
+        Ok(Vec::new())
+    }
+
+    fn forget_subnets(&mut self, _: &[StreamSubnetKey]) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// A source of events. All times are nanoseconds on the source's own clock: `CLOCK_MONOTONIC`, or
 /// the clock of the capture.
 pub trait Source {

@@ -3,6 +3,7 @@
 //! capture's clock.
 
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use libbpf_sys::bpf_test_run_opts;
 use nix::errno::Errno;
@@ -20,6 +21,8 @@ use crate::stream::source::{Progress, Source, BATCH};
 const MAX_BYTES: usize = 2048;
 /// Length of a pause between two packets from which on the clock jumps to the next packet.
 const LONG_NS: u64 = 3_600_000_000_000;
+/// Longest time to wait for the next packet of a pipe before the events so far are taken.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// Number of packets between two readings of the ring buffer, which holds 120 000 events.
 const STRIDE: usize = 1024;
 
@@ -29,6 +32,8 @@ pub struct Replay {
     capture: Capture,
     /// The next packet; `None` after the last one.
     next: Option<CapturedFrame>,
+    /// Whether `next` has run already, and the packet after it must be read.
+    unread: bool,
     /// The clock.
     now_ns: u64,
     /// Number of packets that the kernel has refused to run.
@@ -41,8 +46,8 @@ impl Replay {
     /// # Errors
     /// Those of [`Capture::next`].
     pub fn new(programs: StreamPrograms, capture: Capture) -> Result<Self> {
-        let mut replay =
-            Self { programs, capture, next: Some(CapturedFrame::default()), now_ns: 0, refused: 0 };
+        let next = Some(CapturedFrame::default());
+        let mut replay = Self { programs, capture, next, unread: true, now_ns: 0, refused: 0 };
         replay.advance()?;
         replay.now_ns = replay.next.as_ref().map_or(0, |frame| frame.time_ns);
         Ok(replay)
@@ -50,6 +55,7 @@ impl Replay {
 
     /// Reads the next packet.
     fn advance(&mut self) -> Result<()> {
+        self.unread = false;
         let Some(mut frame) = self.next.take() else { return Ok(()) };
         if self.capture.next(&mut frame)? {
             self.next = Some(frame);
@@ -88,6 +94,16 @@ impl Replay {
 impl Source for Replay {
     fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
         for _ in 0..STRIDE {
+            if self.unread {
+                if until_ns <= self.now_ns || !self.capture.is_ready(PATIENCE) {
+                    break;
+                }
+                if let Err(err) = self.advance() {
+                    // Append the events of the packets before the fault.
+                    self.programs.drain(batch, BATCH)?;
+                    return Err(err);
+                }
+            }
             match self.next.take() {
                 None => {
                     self.programs.drain(batch, usize::MAX)?;
@@ -102,11 +118,7 @@ impl Source for Replay {
                 Some(frame) => {
                     self.run(&frame)?;
                     self.next = Some(frame);
-                    if let Err(err) = self.advance() {
-                        // Append the events of the packets before the fault.
-                        self.programs.drain(batch, BATCH)?;
-                        return Err(err);
-                    }
+                    self.unread = true;
                 }
             }
         }

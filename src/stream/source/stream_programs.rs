@@ -215,6 +215,7 @@ fn size_maps(
         (&mut maps.cpp_stats, cpus),
         (&mut maps.stream_stats, cpus),
         (&mut maps.stream_flow, setup.flows),
+        (&mut maps.stream_echo, if setup.stream.icmp != 0 { abi::STREAM_ECHOES as u32 } else { 1 }),
         (&mut maps.stream_events, RING_BYTES),
     ] {
         map.set_max_entries(entries)?;
@@ -232,6 +233,7 @@ fn configure(
     let mut config = flow_config(machine::random()?, buckets)?;
     config.handshake = setup.handshake.into();
     config.test_clock = setup.replay.into();
+    config.enter_starts = 1;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.ok_or_else(|| messages.load_error(std::io::Error::other("no .rodata")))?;
     rodata.config = from_bytes::<PpingConfig>(abi::as_bytes(&config));

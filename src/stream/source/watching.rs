@@ -3,7 +3,7 @@
 //!
 //! The programs are attached by BPF links (tcx from kernel 6.6, XDP from 5.9). The kernel detaches
 //! them when the link's descriptor closes, also after a crash. Before 6.6, cls_bpf filters on
-//! clsact take the place of tcx.
+//! clsact take the place of tcx (`kernel/pping_filters.rs`).
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -15,7 +15,7 @@ use crate::domain::IfName;
 use crate::kernel::device;
 use crate::kernel::hook::Hook;
 use crate::kernel::link::link;
-use crate::kernel::tc::PpingFilters;
+use crate::kernel::pping_filters::PpingFilters;
 use crate::kernel::xdp::{xdp_link, XdpMode};
 use crate::stream::source::live::Attachment;
 use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms};
@@ -24,9 +24,11 @@ use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms};
 pub struct Watching {
     dev: IfName,
     ifindex: u32,
+    /// The hooks of the programs at TC.
+    on_tc: Vec<(Hook, StreamProgram)>,
     // Held, not read: closing a link detaches its program.
     _links: Vec<OwnedFd>,
-    _filters: Option<PpingFilters>,
+    filters: Option<PpingFilters>,
 }
 
 impl Watching {
@@ -43,14 +45,15 @@ impl Watching {
     ) -> Result<Self> {
         let ifindex = device::ifindex(dev)?;
         let mut links = Vec::new();
-        let mut on_tc = vec![(Hook::Egress, program(programs, StreamProgram::Egress)?)];
+        let mut on_tc = vec![(Hook::Egress, StreamProgram::Egress)];
         if ingress == Hook::Xdp {
             links.push(xdp_link(dev, program(programs, StreamProgram::Xdp)?, mode)?);
         } else {
-            on_tc.push((Hook::Ingress, program(programs, StreamProgram::Ingress)?));
+            on_tc.push((Hook::Ingress, StreamProgram::Ingress));
         }
+        let at_hooks = at_hooks(programs, &on_tc)?;
         let tcx: std::result::Result<Vec<_>, Errno> =
-            on_tc.iter().map(|(hook, program)| link(*program, ifindex, *hook, 0)).collect();
+            at_hooks.iter().map(|(hook, program)| link(*program, ifindex, *hook, 0)).collect();
         let filters = match tcx {
             Ok(tcx) => {
                 links.extend(tcx);
@@ -58,21 +61,43 @@ impl Watching {
             }
             // The kernel is older than 6.6 and has no tcx.
             Err(Errno::EINVAL) => {
-                Some(PpingFilters::attach(ifindex, &on_tc).map_err(|err| failed(dev, err))?)
+                Some(PpingFilters::attach(ifindex, &at_hooks).map_err(|err| failed(dev, err))?)
             }
             Err(err) => return Err(failed(dev, err)),
         };
-        Ok(Self { dev: dev.clone(), ifindex, _links: links, _filters: filters })
+        Ok(Self { dev: dev.clone(), ifindex, on_tc, _links: links, filters })
+    }
+
+    /// Returns why some packets may pass unseen; `None` if none do.
+    pub fn blind_spot(&self) -> Option<String> {
+        let behind = self.filters.as_ref().is_some_and(PpingFilters::is_behind_others);
+        behind.then(|| {
+            format!(
+                "{}: packets that the filters at priority 1 accept are not seen: on a shaper, use \
+                 xdp_pping --follow",
+                self.dev
+            )
+        })
     }
 }
 
 impl Attachment for Watching {
-    fn check(&mut self, _: &StreamPrograms) -> Result<()> {
-        if device::exists(self.ifindex) {
-            return Ok(());
+    fn check(&mut self, programs: &StreamPrograms) -> Result<()> {
+        if !device::exists(self.ifindex) {
+            return Err(Error::other(format!("listen on {}", self.dev), "it is gone", ""));
         }
-        Err(Error::other(format!("listen on {}", self.dev), "it is gone", ""))
+        let Some(filters) = &mut self.filters else { return Ok(()) };
+        let at_hooks = at_hooks(programs, &self.on_tc)?;
+        filters.stay_in_front(&at_hooks).map_err(|err| failed(&self.dev, err))
     }
+}
+
+/// Returns the programs at their hooks.
+fn at_hooks<'a>(
+    programs: &'a StreamPrograms,
+    on_tc: &[(Hook, StreamProgram)],
+) -> Result<Vec<(Hook, BorrowedFd<'a>)>> {
+    on_tc.iter().map(|(hook, wanted)| Ok((*hook, program(programs, *wanted)?))).collect()
 }
 
 /// Returns a loaded program.
@@ -82,5 +107,9 @@ fn program(programs: &StreamPrograms, wanted: StreamProgram) -> Result<BorrowedF
 }
 
 fn failed(dev: &IfName, err: Errno) -> Error {
-    Error::other(format!("attach to {dev}"), err, "").or_missing(&[Capability::CAP_NET_ADMIN])
+    let remedy = match err {
+        Errno::EBUSY => "end another pping; on a shaper, use xdp_pping --follow",
+        _ => "",
+    };
+    Error::other(format!("attach to {dev}"), err, remedy).or_missing(&[Capability::CAP_NET_ADMIN])
 }

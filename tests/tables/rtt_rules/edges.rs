@@ -150,8 +150,8 @@ fn rule_3_only_the_first_packet_of_a_greater_tsval() {
                     "across 2^32",
                     "",
                     vec![
-                        down(0.0, 0xffff_fff0, 1).pure(),
-                        up(0.0, 10, 1).pure(),
+                        down(0.0, 0xffff_fff0, 1),
+                        up(0.0, 10, 1),
                         down(1.0, 0xffff_fffe, 10),
                         down(3.0, 5, 10),
                         up(21.0, 30, 0xffff_fffe).pure().gives(20.0),
@@ -163,8 +163,8 @@ fn rule_3_only_the_first_packet_of_a_greater_tsval() {
                     "across 2^31",
                     "",
                     vec![
-                        down(0.0, 0x7fff_fff0, 1).pure(),
-                        up(0.0, 10, 1).pure(),
+                        down(0.0, 0x7fff_fff0, 1),
+                        up(0.0, 10, 1),
                         down(1.0, 0x7fff_ffff, 10),
                         down(3.0, 0x8000_0001, 10),
                         up(21.0, 30, 0x7fff_ffff).pure().gives(20.0),

@@ -25,7 +25,7 @@ fn rule_2_tsecr_counts_only_with_ack_and_not_when_0() {
                     "TSecr 0",
                     "",
                     vec![
-                        down(0.0, 0xffff_fff0, 7).pure(),
+                        down(0.0, 0xffff_fff0, 7),
                         up(0.0, 10, 0).pure(),
                         down(1.0, 0, 10),
                         up(21.0, 30, 0).pure(),

@@ -111,9 +111,10 @@ pub fn check(scene: &Scene, port: u16, description: &str, counted: &str, steps: 
 /// A description, the counters that rise beside the samples, and a script.
 pub type Row = (&'static str, &'static str, Vec<Segment>);
 
-/// Puts one packet of each direction in front of a script: the next greater TSval is an edge.
+/// Puts a packet with data of each direction in front of a script: they enter the flow, and the next greater TSval
+/// is an edge.
 pub fn joined(rest: &[Segment]) -> Vec<Segment> {
-    let mut steps = vec![down(0.0, 10, 0).pure(), up(0.0, 10, 0).pure()];
+    let mut steps = vec![down(0.0, 10, 0), up(0.0, 10, 0)];
     steps.extend_from_slice(rest);
     steps
 }

@@ -82,7 +82,7 @@ impl MeasuredLab {
             drive(subscriber, &self.server, internet, self.traffic.flows(time, case.path()), time)?;
         let (elapsed, stolen) = (start.elapsed(), CpuTime::now()?.stolen_since(before));
         let record = self.records.collect(|of, record| (of == handle).then_some(*record))?;
-        let record = record.first().ok_or("not one sample")?;
+        let record = record.found.first().ok_or("not one sample")?;
         if self.lab.dropped_frames() > dropped {
             return Err("the delay lines dropped frames: the machine is too busy".into());
         }

@@ -76,7 +76,7 @@ the subscriber's side (from data that left towards the subscriber until its echo
 
 * **true**: the time that the delay line of that side adds to the round trip, half each way. The RTT also includes the
   time that the hosts and the shaper need (0.05 to 0.3 ms here); the millisecond of the bound allows for it.
-* **median**, **p95**: the figures of `xdp_pping`, within 5 % of those of the samples themselves; **lowest** is exact.
+* **median**, **p95**: the figures of `xdp_pping`, within 4.4 % of those of the samples themselves; **lowest** is exact.
 * **false**: samples that are more than 1 ms below the true delay. No frame leaves a delay line before its delay has passed,
   so that such a sample must be a wrong match. The record's exact minimum shows whether there is one, and its histogram how
   many (all samples in the bucket of the bound count). At 0 and 1 ms there can be none.

@@ -46,7 +46,8 @@ fn forwarded(ifindex: u32, cpu: u32) -> Skb {
 /// Steers a frame. Returns the verdict, the counter and the tc handle that XDP hands to TC.
 fn steer(model: &Model, frame: &[u8], ifindex: u32) -> (Verdict, &'static str, Option<u32>) {
     let Steered { verdict, counter, handed_on } = model.steer(frame, ifindex, 0);
-    (verdict, counter, handed_on.map(|mapping| mapping.handle))
+    let handle = handed_on.and_then(|found| found.assignment).map(|mapping| mapping.handle);
+    (verdict, counter, handle)
 }
 
 fn passes(counter: &'static str) -> (Verdict, &'static str, Option<u32>) {
@@ -258,15 +259,37 @@ fn without_a_class_or_with_rtt_off_nothing_is_measured() {
 }
 
 #[test]
+fn between_subscribers_the_sample_is_of_the_sender() {
+    let mut model = model();
+    let hairpin = Skb { ingress_ifindex: LAN, ..forwarded(LAN, 0) };
+    let data = |tsval| {
+        Frame::tcp(ALICE.into(), BOB.into())
+            .ports(5000, 6000)
+            .timestamps(tsval, 1)
+            .payload(9)
+            .build()
+    };
+    model.classify(&data(10), hairpin, 0);
+    model.classify(&data(11), hairpin, 0);
+    let echo = Frame::tcp(BOB.into(), ALICE.into()).ports(6000, 5000).timestamps(1, 11).build();
+    let result = model.classify(&echo, hairpin, MS);
+    let bob = model.mappings.lookup(&crate::mapping::address(BOB.into())).unwrap().handle;
+    assert_ne!(result.priority, bob, "the class is the receiver's");
+    let sample = result.sample.unwrap();
+    assert_eq!((sample.handle, sample.side), (bob, SampleSide::Subscriber));
+}
+
+#[test]
 fn flows_differ_by_port_address_and_family() {
     let mut model = model();
     model.map(AddressPrefix::v6([0; 16], 0), 0, 5);
-    let tcp = |source, destination| to(ALICE).ports(source, destination).timestamps(1, 1);
+    let tcp =
+        |source, destination| to(ALICE).ports(source, destination).timestamps(1, 1).payload(1);
     let frames = [
         tcp(1, 2),
         tcp(2, 1),
-        to(BOB).ports(1, 2).timestamps(1, 1),
-        Frame::tcp6(v4(SERVER), v4(ALICE)).ports(1, 2).timestamps(1, 1),
+        to(BOB).ports(1, 2).timestamps(1, 1).payload(1),
+        Frame::tcp6(v4(SERVER), v4(ALICE)).ports(1, 2).timestamps(1, 1).payload(1),
     ];
     for frame in frames.iter().chain(&frames) {
         model.classify(&frame.build(), forwarded(LAN, 0), 0);

@@ -10,12 +10,16 @@ use crate::rng::Rng;
 /// TSvals that a connection remembers, to echo them.
 const REMEMBERED: usize = 4;
 
-/// A subscriber and a server with a clock each.
+/// A subscriber and a server, or two subscribers, with a clock each.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
-    /// Subscriber, server.
+    /// Subscriber, the other end.
     hosts: [IpAddr; 2],
+    /// Whether the other end is a subscriber, too.
+    hairpin: bool,
     ports: [u16; 2],
+    /// What NAT on the shaper makes of either end, as the WAN side sees it.
+    public: [Option<(IpAddr, u16)>; 2],
     /// The TSval clocks of way 0 (leaves by LAN) and way 1 (leaves by WAN).
     clocks: [u32; 2],
     /// The last TSvals of each way, the latest first.
@@ -29,14 +33,59 @@ impl Connection {
             0 => rng.pick(&subscribers()),
             _ => rng.pick(&subscribers()[2..6]),
         };
-        let last = rng.below(3) as u8;
-        let server = if host.is_ipv6() { host_v6(200 + last) } else { [192, 0, 2, last].into() };
+        let hairpin = rng.per_mille(150);
+        let other = match hairpin {
+            true => subscriber_beside(host, rng),
+            false => server(host.is_ipv6(), rng),
+        };
         // Some TSvals start near the wrap.
         let mut clock =
             || if rng.per_mille(300) { 0u32.wrapping_sub(rng.u32() >> 24) } else { rng.u32() };
         let clocks = [clock(), clock()];
         let ports = [40_000 + rng.below(4) as u16, rng.pick(&[80, 443])];
-        Connection { hosts: [host, server], ports, clocks, sent: [Vec::new(), Vec::new()] }
+        let hosts = [host, other];
+        let public = if hairpin { [None; 2] } else { translation(hosts, ports, rng) };
+        Connection { hosts, hairpin, ports, public, clocks, sent: [Vec::new(), Vec::new()] }
+    }
+
+    /// Returns a segment of a way as it comes in: way 0 by WAN.
+    pub(super) fn arriving(&self, segment: Frame, way: usize) -> Frame {
+        if way == 0 {
+            self.on_wan(segment, way)
+        } else {
+            segment
+        }
+    }
+
+    /// Returns a segment of a way as it leaves: way 1 by WAN.
+    pub(super) fn leaving(&self, segment: Frame, way: usize) -> Frame {
+        if way == 1 {
+            self.on_wan(segment, way)
+        } else {
+            segment
+        }
+    }
+
+    fn on_wan(&self, mut segment: Frame, way: usize) -> Frame {
+        let [near, far] = self.public;
+        let (source, destination) = if way == 0 { (far, near) } else { (near, far) };
+        if let Some((address, port)) = source {
+            (segment.source, segment.source_port) = (address, port);
+        }
+        if let Some((address, port)) = destination {
+            (segment.destination, segment.destination_port) = (address, port);
+        }
+        segment
+    }
+
+    /// Returns the addresses of both ends.
+    pub(super) fn hosts(&self) -> [IpAddr; 2] {
+        self.hosts
+    }
+
+    /// Whether both ends are subscribers: both ways leave by LAN.
+    pub(super) fn is_hairpin(&self) -> bool {
+        self.hairpin
     }
 
     /// Returns the next segment of a way: 0 leaves by LAN, 1 by WAN.
@@ -77,7 +126,9 @@ impl Connection {
             70..=149 => 1,
             150..=179 => rng.below(1000) as u32,
             180..=193 => return clock.wrapping_sub(rng.below(6) as u32), // reordered
-            194..=197 => rng.below(1 << 30) as u32,
+            194..=195 => rng.below(1 << 30) as u32,
+            196 => return clock.wrapping_add(rng.below(1 << 31) as u32), // a stray segment
+            197 => rng.u32(),
             _ => rng.pick(&[0x7fff_ffff, 0x8000_0000, 0x8000_0001, 0xffff_ffff]),
         };
         *clock = clock.wrapping_add(step);
@@ -99,6 +150,45 @@ impl Connection {
             96..=97 => latest ^ 0x8000_0000,
             _ => rng.u32(),
         }
+    }
+}
+
+/// Draws another subscriber of the same IP version.
+fn subscriber_beside(host: IpAddr, rng: &mut Rng) -> IpAddr {
+    let all = subscribers();
+    let others: Vec<_> =
+        all.into_iter().filter(|o| *o != host && o.is_ipv6() == host.is_ipv6()).collect();
+    rng.pick(&others)
+}
+
+/// Draws a server. Some differ from each other in few bits, which a weak hash would not tell apart.
+fn server(is_ipv6: bool, rng: &mut Rng) -> IpAddr {
+    let last = rng.below(3) as u8;
+    if !is_ipv6 {
+        return [192, 0, 2, last].into();
+    }
+    let IpAddr::V6(base) = host_v6(200) else { return host_v6(200 + last) };
+    let flips =
+        [0, 1 << 34, 1 << 63 | 1 << 31, 1 << 34 | 1 << 63 | 1 << 31, 1 << 98, 1 << 127 | 1 << 95];
+    let bits = u128::from(base) ^ rng.pick(&flips);
+    std::net::Ipv6Addr::from(bits + u128::from(last)).into()
+}
+
+/// Draws the ends of a connection as the WAN side sees them: many as they are, some behind NAT, DNAT, or
+/// with another port only. An address behind NAT may be that of another subscriber.
+fn translation(hosts: [IpAddr; 2], ports: [u16; 2], rng: &mut Rng) -> [Option<(IpAddr, u16)>; 2] {
+    let public: IpAddr = match (hosts[0].is_ipv6(), rng.below(3)) {
+        (false, 0) => [100, 64, 0, 4].into(),
+        (false, last) => [198, 51, 100, last as u8].into(),
+        (true, 0) => host_v6(4),
+        (true, last) => host_v6(100 + last as u8),
+    };
+    let port = rng.pick(&[ports[0], 50_000, 50_001]);
+    match rng.below(10) {
+        0..=2 => [Some((public, port)), None],
+        3 => [Some((hosts[0], 50_000)), None],
+        4 => [None, Some((server(hosts[1].is_ipv6(), rng), rng.pick(&[ports[1], 8080])))],
+        _ => [None, None],
     }
 }
 

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 use super::*;
 
-const RULES: Rules =
-    Rules { handshake: false, jiffy_ns: 1_000_000, sweep_ticks: 62, idle_ticks: 250 };
+const RULES: Rules = Rules {
+    handshake: false,
+    jiffy_ns: 1_000_000,
+    sweep_ticks: 62,
+    idle_ticks: 250,
+    resync_ticks: 15,
+};
 const MS: u64 = 1_000_000;
 const LAN: usize = 0;
 const WAN: usize = 1;
@@ -261,13 +266,87 @@ fn a_new_connection_forgets_the_old_one() {
 }
 
 #[test]
-fn a_syn_ack_forgets_its_own_way_only() {
+fn a_syn_ack_of_a_connection_whose_syn_was_not_seen_forgets_both_ways() {
     let mut bench = joined();
     bench.send(WAN, pure_ack(70, 1));
     bench.data(101);
-    bench.send(WAN, syn_ack(5, 1));
-    bench.counted(&[]);
-    assert_eq!(bench.wait(1).ack(101), Some(MS));
+    bench.send(WAN, syn_ack(5, 42));
+    bench.counted(&["rtt_evicted"]);
+    assert_eq!(bench.wait(1).ack(101), None);
+    bench.data(43);
+    assert_eq!(bench.wait(1).ack(43), Some(MS), "its TSecr is the TSval of the SYN");
+}
+
+#[test]
+fn a_syn_ack_after_its_syn_forgets_its_own_way_only() {
+    let mut bench = joined();
+    bench.send(WAN, pure_ack(70, 1));
+    bench.send(LAN, syn(42));
+    bench.send(WAN, syn_ack(5, 42));
+    bench.data(43);
+    assert_eq!(bench.wait(1).ack(43), Some(MS));
+}
+
+#[test]
+fn a_flow_found_idle_takes_any_tsval() {
+    let mut bench = joined();
+    bench.send(WAN, pure_ack(1, 100));
+    bench.wait(17_000).data(50);
+    assert_eq!(bench.wait(1).ack(50), None, "the first: it may not be new");
+    bench.data(51);
+    assert_eq!(bench.wait(1).ack(51), Some(MS));
+}
+
+#[test]
+fn the_other_way_of_a_flow_found_idle_takes_any_tsval_too() {
+    let mut bench = joined();
+    bench.send(WAN, pure_ack(1, 100));
+    bench.wait(17_000).data(101);
+    bench.send(WAN, ModelSegment { payload: 1, ..pure_ack(0x9000_0000, 51) });
+    bench.send(WAN, ModelSegment { payload: 1, ..pure_ack(0x9000_0001, 51) });
+    assert_eq!(bench.wait(3).send(LAN, pure_ack(52, 0x9000_0001)), Some(3 * MS));
+}
+
+#[test]
+fn a_way_is_not_blind_after_a_stray_segment_far_ahead() {
+    let mut bench = joined();
+    bench.data(0x4000_0000);
+    for tsval in 101..104 {
+        bench.wait(600).data(tsval);
+        assert_eq!(bench.wait(1).ack(tsval), None);
+    }
+    bench.data(104);
+    bench.counted(&["rtt_resynced", "rtt_evicted"]);
+    bench.data(105);
+    assert_eq!(bench.wait(1).ack(105), Some(MS));
+}
+
+#[test]
+fn reordering_does_not_look_like_another_clock() {
+    let mut bench = joined();
+    bench.data(200);
+    for tsval in 101..180 {
+        bench.wait(10).data(tsval);
+    }
+    bench.data(200);
+    bench.data(201);
+    assert_eq!(bench.wait(1).ack(200), Some(791 * MS));
+    assert_eq!(bench.ack(201), Some(MS));
+}
+
+#[test]
+fn a_clock_that_goes_back_gives_no_sample() {
+    let mut bench = joined();
+    bench.data(101);
+    bench.now -= MS;
+    assert_eq!(bench.ack(101), None);
+    bench.counted(&["rtt_clock_back"]);
+    bench.data(102);
+    bench.now -= 30_000 * MS;
+    assert_eq!(bench.ack(102), None);
+    bench.counted(&["rtt_clock_back"]);
+    bench.data(103);
+    assert_eq!(bench.wait(20).ack(103), Some(20 * MS));
 }
 
 #[test]

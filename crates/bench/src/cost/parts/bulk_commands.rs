@@ -148,8 +148,8 @@ fn record(handle: u32, now_ns: u64) -> RttHandle {
             epoch.epoch = number.wrapping_sub(age);
             epoch.last_tick = (now_ns >> RTT_TICK_BITS) as u32;
             (epoch.min, epoch.max) = (500_000 + handle % 1000, 9_000_000);
-            epoch.sum_ns = 156 * 20_000_000;
-            epoch.hist[5..11].fill(0x0008_0004_000c_0002);
+            (epoch.count, epoch.sum_ns) = (156, 156 * 20_000_000);
+            epoch.hist[10..22].fill(0x0008_0005);
         }
     }
     record

@@ -196,7 +196,8 @@ fn follow(
     let held = classifiers.iter().map(|program| stand_behind(program, &programs));
     let held = held.collect::<cpumap_pping::domain::error::Result<Vec<_>>>()?;
     let mut source = Live::new(HeldArrays { _arrays: held }, programs);
-    let output = Output::open(Some(file), &cpumap_pping::format::stream_formats::JSONL, true)?;
+    let output =
+        Output::open(Some(file), &cpumap_pping::format::stream_formats::JSONL, true, None)?;
     ready.send(())?;
     let product = Product::Events(Sides::Both);
     session::run(&mut source, &mut stop, output, Clock::live()?, product, &|_| ())?;

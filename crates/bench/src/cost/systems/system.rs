@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use cpumap_pping::abi::maps;
-use cpumap_pping::abi::{FlowBucket, RttHandle, COUNTERS};
+use cpumap_pping::abi::{Control, FlowBucket, RttHandle, COUNTERS};
 use cpumap_pping::domain::IfName;
-use cpumap_pping::kernel::machine::possible_cpus;
 use cpumap_pping::kernel::map::Map;
 use cpumap_pping::kernel::memory::MappedArray;
 use cpumap_pping::kernel::pin::PinDir;
@@ -152,13 +151,14 @@ impl System {
     /// their times. Our programs only.
     pub fn rtt_totals(&self) -> Result<BTreeMap<u32, [u64; 2]>> {
         let recent = self.map(maps::RTT_RECENT).ok_or("a system without our maps")?;
-        let records =
-            Records::new(self.typed::<u32, RttHandle>(maps::RTT)?, recent, possible_cpus()?)?;
+        let control = self.typed::<u32, Control>(maps::CONTROL)?.get(&0)?.unwrap_or_default();
+        let rtts = self.typed::<u32, RttHandle>(maps::RTT)?;
+        let records = Records::new(rtts, recent, control.recent_lines)?;
         let totals = records.collect(|handle, record| {
             let total = &record.total[0];
             Some((handle, [total.count, total.sum_ns]))
         })?;
-        Ok(totals.into_iter().collect())
+        Ok(totals.found.into_iter().collect())
     }
 
     /// Returns how many places of the flow table hold a flow. Our programs only.
