@@ -2,12 +2,13 @@
 
 //! The snapshot: what it says of records that cannot be read, and how many lines the loader makes.
 
+use crate::common::foreign::pin_map_with;
 use crate::common::shaper::{sandbox_with_devices, Shaper};
 use cpumap_pping::abi::{self, as_bytes, from_bytes, Control, RttHandle, RttRecent};
 use cpumap_pping::kernel::machine::{ktime_ns, online_cpus};
 use cpumap_pping::rtt::window;
 use lab::Sandbox;
-use libbpf_rs::{MapCore, MapFlags};
+use libbpf_rs::{MapCore, MapFlags, MapType};
 
 const CLASS: u32 = 0x1_0005;
 
