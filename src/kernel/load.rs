@@ -20,7 +20,7 @@ use crate::domain::IfName;
 use crate::kernel::attachments::{attachments, Attachment};
 use crate::kernel::bpffs;
 use crate::kernel::capability::{require_capabilities, LOAD_CAPABILITIES};
-use crate::kernel::device;
+use crate::kernel::device::{self, LinkHeader};
 use crate::kernel::hook::Hook;
 use crate::kernel::libbpf::Messages;
 use crate::kernel::machine;
@@ -105,7 +105,8 @@ pub struct Loaded<T> {
 ///
 /// # Errors
 /// [`Error::BpfLoad`]; [`Error::Map`] for a pinned map of the contract that has another shape;
-/// [`Error::Bpffs`]; [`Error::Capabilities`]; any error of `attach`.
+/// [`Error::Bpffs`]; [`Error::Capabilities`]; [`Error::Other`] for an interface whose frames the parser
+/// cannot read; any error of `attach`.
 pub fn load<T>(
     dir: &PinDir,
     program: ShaperProgram,
@@ -114,6 +115,7 @@ pub fn load<T>(
     attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<Loaded<T>> {
     require_capabilities(&LOAD_CAPABILITIES)?;
+    device::has_bare_ip(dev)?; // refuses what the parser cannot read
     bpffs::ensure_mounted()?;
     dir.create()?;
     let _lock = dir.lock()?;
@@ -274,7 +276,7 @@ impl Builder {
     fn configure(
         &self,
         open: &mut OpenCpumapPpingSkel<'_>,
-        _dev: &IfName,
+        dev: &IfName,
         rtt: &RttOptions,
     ) -> Result<()> {
         let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
@@ -288,6 +290,7 @@ impl Builder {
             rtt: rtt.enabled.into(),
             handshake: rtt.handshake.into(),
             metadata: 1,
+            no_link_header: (device::link_header(dev) == Some(LinkHeader::None)).into(),
             ..flow
         };
         let rodata = open.maps.rodata_data.as_deref_mut();
