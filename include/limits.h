@@ -8,7 +8,7 @@
 #define CPP_LIMITS_H
 
 /* Raised when a map of ours changes its meaning or shape (docs/ABI.md). */
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 
 /* Parser: deepest header chain that is followed. */
 #define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */

@@ -6,10 +6,19 @@ mod common;
 
 use common::command::{eventually, json, Said, MS};
 use common::shaper::{sandbox_with_devices, Shaper};
+use cpumap_pping::abi::skel::cpumap_pping::CpumapPpingSkelBuilder;
+use cpumap_pping::abi::{maps, ABI_VERSION};
+use cpumap_pping::domain::IfName;
+use cpumap_pping::kernel::pin::PinDir;
+use cpumap_pping::kernel::tc::tc_attach;
 use lab::{traffic, Flow, Lab, Plan, Server, Subscriber, LAN, WAN};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -171,6 +180,67 @@ fn a_reload_is_followed() {
     let said = follower.end(Signal::SIGINT);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.lines().filter(|line| line.contains("\"rtt\":")).count() > 10);
+}
+
+/// Writes another ABI version into the pinned `cpp_control`, so that the next load replaces the maps.
+fn outdate(lab: &Lab) {
+    let (map, key) = (lab.shaper().map(maps::CONTROL), 0u32.to_ne_bytes());
+    let mut control = map.lookup(&key, MapFlags::ANY).unwrap().unwrap();
+    control[20..24].copy_from_slice(&1u32.to_ne_bytes());
+    map.update(&key, &control, MapFlags::ANY).unwrap();
+}
+
+/// An upgrade replaces maps and programs; the follower goes on with the new ones.
+#[test]
+fn an_upgrade_is_followed() {
+    lab::require_root();
+    let (lab, server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    outdate(&lab);
+    lab.shaper().ok(&format!("tc_classify --dev-egress {LAN}"));
+    assert_eq!(followed(&lab), 0, "new classifiers on both interfaces");
+    eventually("the follower joins the new programs", || followed(&lab) == 2);
+    talk(&lab, &server, false);
+    let said = follower.end(Signal::SIGINT);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.lines().filter(|line| line.contains("\"rtt\":")).count() > 10);
+}
+
+/// A larger flow table has flows that the follower has no account for.
+#[test]
+fn a_larger_flow_table_ends_the_stream() {
+    lab::require_root();
+    let (lab, _server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    outdate(&lab);
+    lab.shaper().ok(&format!("tc_classify --dev-egress {LAN} --flows 524288"));
+    let said = Said::from(follower.0.wait_with_output().unwrap());
+    let error =
+        "ERR: --follow: the flow table has grown from 262144 flows to 524288; start it again\n";
+    assert_eq!((said.code, said.err.as_str()), (1, error));
+}
+
+/// Classifiers of another version hand packets over in another way.
+#[test]
+fn a_classifier_of_another_version_ends_the_stream() {
+    lab::require_root();
+    let (lab, _server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    let mut storage = MaybeUninit::uninit();
+    let mut open = CpumapPpingSkelBuilder::default().open(&mut storage).unwrap();
+    let config = &mut open.maps.rodata_data.as_deref_mut().unwrap().config;
+    config.abi_version = 3;
+    let skel = open.load().unwrap();
+    let program = skel.progs.tc_classify.as_fd();
+    let dev = IfName::parse("--dev", LAN).unwrap();
+    lab.shaper().run(|| tc_attach(&PinDir::default(), &dev, program)).unwrap().unwrap();
+    let said = Said::from(follower.0.wait_with_output().unwrap());
+    let error = format!(
+        "ERR: --follow: the classifiers have ABI version 3 now, not {ABI_VERSION}; start the xdp_pping of the installed \
+         version\n"
+    );
+    assert_eq!((said.code, said.err.as_str()), (1, error.as_str()));
+    eventually("no program is left behind the other classifier", || followed(&lab) == 0);
 }
 
 #[test]
