@@ -31,6 +31,7 @@ enum follow_word {
 };
 
 #define FOLLOW_FLOW_FIRST 2 /* so that the word is never 0 */
+#define FOLLOW_NO_FLOW	  0x1ffffffe /* a SYN of a flow that is not in the table yet */
 
 static __always_inline void follow_pack(struct __sk_buff *skb, const struct followed *followed)
 {

@@ -74,17 +74,21 @@ int pping_follow(struct __sk_buff *skb)
 		.flow = followed.flow,
 		.tc_handle = followed.tc_handle,
 		.packets = skb->gso_segs ?: 1,
-		.bytes = hook.frame_len,
 		.dir = followed.dir,
 		.sender = followed.sender,
 		.receiver = followed.receiver,
 		.on_egress = true,
+		.syn_apart = true,
 	};
 
 	if (!stats)
 		return TC_ACT_OK;
 	read_packet(&hook, &packet);
-	if (packet.network == PARSE_OK && packet.transport == PARSE_OK)
+	if (packet.network != PARSE_OK || packet.transport != PARSE_OK)
+		return TC_ACT_OK;
+	if (followed.flow == FOLLOW_NO_FLOW)
+		syn_keep(&stream);
+	else
 		stream_segment(&stream);
 	return TC_ACT_OK;
 }

@@ -88,7 +88,6 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 			.rtt_ns = (__u64)result.rtt << SLOT_UNIT_BITS,
 			.flow = result.flow,
 			.packets = at->packets,
-			.bytes = at->bytes,
 			.dir = result.dir,
 			/* A capture has one hook: there, the packets of the lower end leave. */
 			.on_egress = config.test_clock ? !result.dir : at->hook == WATCH_EGRESS,
