@@ -5,8 +5,9 @@
 
 #include <linux/types.h>
 
-#define READ_U32(x) (*(volatile __u32 *)&(x))
-#define READ_U64(x) (*(volatile __u64 *)&(x))
+#define READ_U32(x)	(*(volatile __u32 *)&(x))
+#define READ_U64(x)	(*(volatile __u64 *)&(x))
+#define WRITE_U64(x, y) (*(volatile __u64 *)&(x) = (y))
 
 /* Stores a word. All stores before it are seen before it, and all stores after it are seen
  * after it: BPF's exchange is a full barrier, and an addition without a result is none on arm64. */

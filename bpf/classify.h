@@ -126,7 +126,7 @@ static __always_inline __u32 classify_packet(struct egress *egress, const struct
 		struct ip_addr subscriber = subscriber_of(ip, egress->direction);
 
 		count(egress->stats, COUNT_tc_looked_up);
-		mapping = mapping_of(&subscriber, egress->cpu, egress->stats);
+		mapping = mapping_of(&subscriber, egress->stats);
 	}
 	apply(egress, &mapping);
 	return mapping.tc_handle;
@@ -166,7 +166,7 @@ VERIFY_ONCE int class_of_addr(__u64 high, __u64 low, __u32 cpu)
 	struct ip_addr addr = { .half = { high, low } };
 	struct stats *stats = stats_of(cpu);
 
-	return stats ? (int)mapping_of(&addr, cpu, stats).tc_handle : 0;
+	return stats ? (int)mapping_of(&addr, stats).tc_handle : 0;
 }
 
 /* The subscriber whose sample it is. Between two subscribers, the packet's class is the

@@ -27,6 +27,7 @@ enum parse_result {
 	PARSE_TRUNCATED, /* the frame ends inside a header */
 	PARSE_MALFORMED, /* a header contradicts itself */
 	PARSE_FRAGMENT,	 /* the transport header went with an earlier fragment */
+	PARSE_TOO_DEEP,	 /* more extension headers than we follow */
 };
 
 /* Takes the next header: NULL if the frame ends before the header does. */

@@ -35,11 +35,10 @@ struct stream_packet {
 	__u32 flow;
 	__u32 tc_handle;
 	__u32 packets; /* more than one in a GRO segment */
-	int dir;      /* whose packet: index of stream_flow.end */
-	int sender;   /* enum side; on a shaper only */
-	int receiver; /* enum side; on a shaper only */
+	int dir;       /* whose packet: index of stream_flow.end */
+	int sender;    /* enum side; on a shaper only */
+	int receiver;  /* enum side; on a shaper only */
 	bool on_egress;
-	bool syn_apart; /* a constant: SYNs are not in the flow table, but in stream_syn */
 };
 
 static __always_inline struct stream_stats *stream_stats_of(__u32 cpu)
@@ -283,8 +282,9 @@ static __always_inline void syn_answered(const struct stream_packet *at,
 	bpf_map_delete_elem(&stream_syn, &at->tag);
 }
 
-/* Counts a packet in its own flow, and in the other end's as an answer. */
-static __always_inline void stream_segment(const struct stream_packet *at)
+/* Counts a packet in its own flow, and in the other end's as an answer. `syn_apart`, a
+ * constant: SYNs are not in the flow table, but in stream_syn. */
+static __always_inline void stream_segment(const struct stream_packet *at, bool syn_apart)
 {
 	struct stream_flow *flow = bpf_map_lookup_elem(&stream_flow, &at->flow);
 	const struct segment *segment = at->segment;
@@ -300,7 +300,7 @@ static __always_inline void stream_segment(const struct stream_packet *at)
 	__sync_fetch_and_add(&own->packets, at->packets);
 	__sync_fetch_and_add(&own->bytes, segment->payload);
 	own->last_seen_ns = at->now;
-	if (at->syn_apart && segment->starts && segment->accepts)
+	if (syn_apart && segment->starts && segment->accepts)
 		syn_answered(at, other);
 	flow_answered(at, other);
 	if (at->rtt_ns)

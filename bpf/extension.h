@@ -25,10 +25,12 @@ static __always_inline bool is_ipv6_extension(__u8 protocol)
 	       protocol == IPPROTO_FRAGMENT;
 }
 
-/* The result of find_transport(): the transport header's protocol and its offset, or
- * 0 for the offset of a header that cannot be read. */
+/* The result of find_transport(): the protocol of a header and the header's offset, or
+ * in its place one of these two, at which no header begins. */
+#define TRANSPORT_FRAGMENT 0 /* the header went with an earlier fragment */
+#define TRANSPORT_TOO_DEEP 1 /* we do not follow the chain that far */
+
 #define TRANSPORT_AT(offset, protocol) ((int)((protocol) << 16 | (offset)))
-#define TRANSPORT_NONE(protocol)       TRANSPORT_AT(0, protocol)
 #define TRANSPORT_OFFSET(found)	       (0xffff & (found))
 #define TRANSPORT_PROTOCOL(found)      ((found) >> 16)
 
@@ -49,17 +51,17 @@ static __always_inline int find_transport(struct cursor *cur, __u32 offset, __u3
 		else if (protocol != IPPROTO_FRAGMENT)
 			more = ext->length * 8;
 		else if (ext->fragment_offset & bpf_htons(0xfff8))
-			return TRANSPORT_NONE(next);
+			return TRANSPORT_AT(TRANSPORT_FRAGMENT, next);
 		if (!cursor_skip(cur, more))
 			return -1;
 		if (cur->offset > MAX_HEADERS - MAX_TCP_HEADER)
-			return TRANSPORT_NONE(next);
+			return TRANSPORT_AT(TRANSPORT_TOO_DEEP, next);
 		if (!is_ipv6_extension(next))
 			return TRANSPORT_AT(cur->offset, next);
 		cursor_forget(cur);
 		protocol = next;
 	}
-	return TRANSPORT_NONE(protocol); /* a longer chain than any host sends */
+	return TRANSPORT_AT(TRANSPORT_TOO_DEEP, protocol);
 }
 
 /* Moves on to the transport header that find_transport() found. */
@@ -68,9 +70,11 @@ static __always_inline enum parse_result enter_transport(struct cursor *cur, int
 {
 	if (found < 0)
 		return PARSE_TRUNCATED;
-	cursor_seek(cur, TRANSPORT_OFFSET(found));
 	ip->protocol = TRANSPORT_PROTOCOL(found);
-	ip->has_ports = cur->offset != 0;
+	if (TRANSPORT_OFFSET(found) == TRANSPORT_TOO_DEEP)
+		return PARSE_TOO_DEEP;
+	ip->has_ports = TRANSPORT_OFFSET(found) != TRANSPORT_FRAGMENT;
+	cursor_seek(cur, TRANSPORT_OFFSET(found));
 	return PARSE_OK;
 }
 

@@ -13,13 +13,17 @@
 /* The packet path's findings about a packet of a flow in the table. */
 struct followed {
 	__u64 tag;	 /* of the flow */
-	__u32 flow;	 /* its number in the table */
+	__u32 flow;	 /* its number in the table, or FLOW_NONE */
 	__u32 rtt;	 /* of the other end, in slot units; 0: no sample */
 	__u32 tc_handle; /* of the subscriber */
 	int dir;	 /* 0 or 1: which end of the flow sends */
 	int sender;	 /* enum side */
 	int receiver;	 /* enum side: the same as the sender's between two subscribers */
 };
+
+/* The number of a flow that is not in the table: only its SYN was seen. One less than the
+ * greatest, so that the word of skb->cb is not 0 either. */
+#define FLOW_NONE ((~0U >> 3) - 1)
 
 /* The words of skb->cb. */
 enum follow_word {
@@ -31,7 +35,6 @@ enum follow_word {
 };
 
 #define FOLLOW_FLOW_FIRST 2 /* so that the word is never 0 */
-#define FOLLOW_NO_FLOW	  0x1ffffffe /* a SYN of a flow that is not in the table yet */
 
 static __always_inline void follow_pack(struct __sk_buff *skb, const struct followed *followed)
 {

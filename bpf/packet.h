@@ -95,6 +95,13 @@ static __always_inline enum parse_result read_tcp(const struct hook *hook, struc
 	return mark_found(cur, AT_HOOK(hook, find_timestamps, cur->offset, options), segment);
 }
 
+/* The extension headers that we do not follow may hide a packet that is measured. */
+static __always_inline bool may_be_measured(const struct hook *hook, __u8 protocol)
+{
+	return protocol == IPPROTO_TCP || (hook->echoes && protocol == IPPROTO_ICMPV6) ||
+	       is_ipv6_extension(protocol);
+}
+
 /* Reads the transport header of a packet whose network header was read. */
 static __always_inline enum parse_result read_transport(const struct hook *hook, struct cursor *cur,
 							struct packet *packet)
@@ -103,6 +110,8 @@ static __always_inline enum parse_result read_transport(const struct hook *hook,
 		int found = AT_HOOK(hook, find_transport, cur->offset, packet->ip.protocol);
 		enum parse_result result = enter_transport(cur, found, &packet->ip);
 
+		if (result == PARSE_TOO_DEEP && !may_be_measured(hook, packet->ip.protocol))
+			return PARSE_OTHER;
 		if (result != PARSE_OK)
 			return result;
 	}
@@ -150,6 +159,8 @@ static __always_inline void count_unmeasured(struct stats *stats, enum parse_res
 {
 	if (why == PARSE_FRAGMENT)
 		count(stats, COUNT_rtt_no_ports);
+	else if (why == PARSE_TOO_DEEP)
+		count(stats, COUNT_rtt_too_deep);
 	else if (why == PARSE_TRUNCATED)
 		count(stats, COUNT_rtt_tcp_truncated);
 	else

@@ -42,7 +42,7 @@ struct ip_packet {
 	__u8 protocol;	 /* of the transport header at the cursor */
 	__u8 ecn;	 /* RFC 3168, 5 */
 	bool is_ipv6;
-	bool has_ports; /* false: a later fragment, or headers we cannot follow */
+	bool has_ports; /* false: a later fragment */
 };
 
 struct vlan_tag {
@@ -58,7 +58,14 @@ struct pppoe_session { /* RFC 2516, 4 and RFC 1661, 2 */
 	__be16 ppp_protocol;
 } __attribute__((packed));
 
+struct mpls_label { /* RFC 3032, 2.1 */
+	__u8 label_high[2];
+	__u8 label_low_and_stack; /* with MPLS_BOTTOM */
+	__u8 ttl;
+};
+
 #define ETHERTYPE_QINQ_OLD   0x9100
+#define MPLS_BOTTOM	     0x01 /* the last label of the stack */
 #define PPPOE_VERSION_1_TYPE 0x11
 #define PPPOE_CODE_SESSION   0x00
 #define PPP_IPV4	     0x0021
@@ -88,7 +95,45 @@ static __always_inline enum parse_result parse_pppoe(struct cursor *cur, __be16 
 	return PARSE_OK;
 }
 
-/* Ethernet, up to MAX_VLAN_TAGS tags, PPPoE: leaves the cursor at the network
+/* The EtherType of the IP version that the first half byte at the cursor names. */
+static __always_inline enum parse_result parse_version(const struct cursor *cur, __be16 *ethertype)
+{
+	const __u8 *first = cur->data + cur->offset;
+
+	if ((void *)(first + 1) > cur->end)
+		return PARSE_TRUNCATED;
+	if (*first >> 4 == 4)
+		*ethertype = bpf_htons(ETH_P_IP);
+	else if (*first >> 4 == 6)
+		*ethertype = bpf_htons(ETH_P_IPV6);
+	else
+		return PARSE_OTHER;
+	return PARSE_OK;
+}
+
+static __always_inline bool is_mpls(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_MPLS_UC) || ethertype == bpf_htons(ETH_P_MPLS_MC);
+}
+
+/* RFC 3032: labels to the bottom of the stack, which do not say what follows. IP begins
+ * with its version; a pseudo-wire's control word (RFC 4385) begins with 0 or 1. */
+static __always_inline enum parse_result parse_mpls(struct cursor *cur, __be16 *ethertype)
+{
+	cursor_forget(cur);
+#pragma unroll
+	for (int i = 0; i < MAX_MPLS_LABELS; i++) {
+		struct mpls_label *label = TAKE(cur, struct mpls_label);
+
+		if (!label)
+			return PARSE_TRUNCATED;
+		if (label->label_low_and_stack & MPLS_BOTTOM)
+			return parse_version(cur, ethertype);
+	}
+	return PARSE_OTHER;
+}
+
+/* Ethernet, up to MAX_VLAN_TAGS tags, PPPoE or MPLS: leaves the cursor at the network
  * header and *ethertype at what that should be. */
 static __always_inline enum parse_result parse_link(struct cursor *cur, __be16 *ethertype)
 {
@@ -110,6 +155,8 @@ static __always_inline enum parse_result parse_link(struct cursor *cur, __be16 *
 	}
 	if (*ethertype == bpf_htons(ETH_P_PPP_SES))
 		return parse_pppoe(cur, ethertype);
+	if (is_mpls(*ethertype))
+		return parse_mpls(cur, ethertype);
 	return PARSE_OK;
 }
 
@@ -197,18 +244,13 @@ static __always_inline enum parse_result parse_ip(struct cursor *cur, struct ip_
 	return result == PARSE_OK ? parse_network(cur, ethertype, ip) : result;
 }
 
-/* The same where frames have no link header (tun, ppp, wg): the version says it. */
+/* The same where frames have no link header (tun, ppp, wg). */
 static __always_inline enum parse_result parse_bare_ip(struct cursor *cur, struct ip_packet *ip)
 {
-	const __u8 *first = cur->data + cur->offset;
+	__be16 ethertype;
+	enum parse_result result = parse_version(cur, &ethertype);
 
-	if ((void *)(first + 1) > cur->end)
-		return PARSE_TRUNCATED;
-	if (*first >> 4 == 4)
-		return parse_network(cur, bpf_htons(ETH_P_IP), ip);
-	if (*first >> 4 == 6)
-		return parse_network(cur, bpf_htons(ETH_P_IPV6), ip);
-	return PARSE_OTHER;
+	return result == PARSE_OK ? parse_network(cur, ethertype, ip) : result;
 }
 
 #endif

@@ -78,7 +78,6 @@ int pping_follow(struct __sk_buff *skb)
 		.sender = followed.sender,
 		.receiver = followed.receiver,
 		.on_egress = true,
-		.syn_apart = true,
 	};
 
 	if (!stats)
@@ -86,9 +85,9 @@ int pping_follow(struct __sk_buff *skb)
 	read_packet(&hook, &packet);
 	if (packet.network != PARSE_OK || packet.transport != PARSE_OK)
 		return TC_ACT_OK;
-	if (followed.flow == FOLLOW_NO_FLOW)
+	if (followed.flow == FLOW_NONE)
 		syn_keep(&stream);
 	else
-		stream_segment(&stream);
+		stream_segment(&stream, true);
 	return TC_ACT_OK;
 }

@@ -29,6 +29,7 @@
 #include "atomics.h"
 #include "clock.h"
 #include "flow.h"
+#include "follow.h"
 #include "maps.h"
 #include "parse.h"
 #include "segment.h"
@@ -48,8 +49,8 @@ struct rtt_context {
 
 /* The findings about a packet. */
 struct rtt_result {
-	__u64 tag;  /* of the flow; 0: not in the table */
-	__u32 flow; /* its number in the table */
+	__u64 tag;  /* of the flow; 0: it found no place in the table */
+	__u32 flow; /* its number in the table; FLOW_NONE: a SYN, which enters none */
 	__u32 rtt;  /* of the other end, in slot units; 0: no sample */
 	__u64 now;  /* ns; valid with rtt */
 	int dir;    /* index of flow->dir and flow->slot: which end sends */
@@ -371,8 +372,13 @@ static __always_inline void rtt_packet(const struct ip_packet *ip, const struct 
 	way = flow_find(bucket, key.tag);
 	if (way < 0 && is_admitted(segment))
 		way = flow_insert(key.tag, tick, at->owner, at->cpu);
-	if (way < 0)
+	if (way < 0) {
+		/* The follower reports openings: it notes the SYN, which is in no table. */
+		result->tag = segment->starts && !is_admitted(segment) ? key.tag : 0;
+		result->dir = key.dir;
+		result->flow = FLOW_NONE;
 		return;
+	}
 	way = forget_value(way); /* otherwise the rest is verified for each way */
 	result->tag = key.tag;
 	result->dir = key.dir;

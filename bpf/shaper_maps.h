@@ -51,10 +51,10 @@ struct {
 	__type(value, __u32);
 } cpus_available SEC(".maps");
 
-/* Per-CPU front of map_ip_hash. */
+/* The front of map_ip_hash. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, ADDR_CACHE_ENTRIES); /* the loader sets: x possible CPUs */
+	__uint(max_entries, ADDR_CACHE_ENTRIES);
 	__type(key, __u32);
 	__type(value, struct addr_cache);
 	__uint(map_flags, BPF_F_MMAPABLE);

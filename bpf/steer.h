@@ -82,7 +82,7 @@ static __always_inline int steer(struct xdp_md *ctx)
 		return XDP_PASS;
 	}
 	subscriber = select_addr(ingress == DIRECTION_LAN, &ip.src, &ip.dst);
-	mapping = mapping_of(&subscriber, cpu, stats);
+	mapping = mapping_of(&subscriber, stats);
 	return redirect(ctx, &mapping, ingress, stats);
 }
 

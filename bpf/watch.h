@@ -37,12 +37,15 @@ struct watched {
 	bool local; /* it leaves, and this host made it */
 };
 
-/* A TCP segment or an ICMP echo, if the user asked for that. */
+/* A TCP segment or an ICMP echo, if the user asked for that; or what may be a segment
+ * behind too many extension headers. */
 static __always_inline bool is_measured(const struct packet *packet)
 {
 	if (packet->transport == PARSE_OTHER)
 		return false;
-	return packet->ip.protocol == IPPROTO_TCP ? stream_config.tcp : stream_config.icmp;
+	if (packet->ip.protocol == IPPROTO_ICMP || packet->ip.protocol == IPPROTO_ICMPV6)
+		return stream_config.icmp;
+	return stream_config.tcp;
 }
 
 /* Counts a measured packet in its flow, and reports what happened to that. */
@@ -65,7 +68,7 @@ static __always_inline void watch_flow(const struct packet *packet, const struct
 	};
 
 	if (result->tag)
-		stream_segment(&stream);
+		stream_segment(&stream, false);
 	else
 		stream_count(stats, STREAM_flows_unfollowed, 1);
 }

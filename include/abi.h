@@ -10,6 +10,9 @@
 #include <linux/types.h>
 #include "limits.h"
 
+/* Two fields of one word are packed and unpacked as little endian has them. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "only little endian is supported");
+
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
 #define ASSERT_OFFSET(type, field, bytes)                                                          \
 	_Static_assert(__builtin_offsetof(struct type, field) == (bytes), #type "." #field)
@@ -30,6 +33,10 @@ struct ip_mapping {
 	__u32 tc_handle; /* major << 16 | minor; 0: steer only, no class */
 };
 ASSERT_SIZE(ip_mapping, 8);
+
+/* A foreign writer may name any CPU. What XDP hands on, and what the cache keeps, has 16
+ * bits: numbers beyond them are no CPU's, and neither is this one. */
+#define NO_SUCH_CPU 0xffff
 
 /* map_ifindex_type value: index is the ifindex. */
 enum direction {
@@ -72,16 +79,12 @@ struct xdp_metadata {
 };
 ASSERT_SIZE(xdp_metadata, 12);
 
-/* cpp_addr_cache: index = CPU * entries a CPU + slot. One CPU writes and reads
- * an entry, under disabled bottom halves. */
+/* cpp_addr_cache: index = slot of the address. All CPUs read and write an entry, word by
+ * word; one that was torn is nobody's (bpf/addr_cache.h). */
 struct addr_cache {
-	__u64 addr[2];	  /* as in ip_prefix.addr */
-	__u32 generation; /* low half of control.generation at fill */
-	__u32 jiffies;	  /* low half of the kernel's jiffies at fill */
-	__u32 tc_handle;
-	__u16 cpu;
-	__u8 state; /* enum mapping_state */
-	__u8 reserved;
+	__u64 check[2]; /* the address, mixed with the words below */
+	__u64 answer;	/* tc_handle << 32 | cpu << 16 | enum mapping_state; 0: never filled */
+	__u64 stamp;	/* jiffies << 24 | low bits of control.generation, before the look-up */
 };
 ASSERT_SIZE(addr_cache, 32);
 

@@ -14,7 +14,7 @@
 struct config {
 	__u64 hash_key[HASH_KEYS]; /* random: drawn from control.hash_seed (splitmix64) */
 	__u32 meta_cookie;	   /* control.meta_cookie */
-	__u32 cache_mask;	   /* address-cache entries a CPU - 1 */
+	__u32 cache_mask;	   /* address-cache entries - 1 */
 	__u32 cache_ttl_jiffies;   /* age at which an entry is looked up again */
 	__u32 flow_mask;	   /* flow buckets - 1 */
 	__u32 sweep_ticks;	   /* FLOW_SWEEP_NS in units of 64 jiffies */

@@ -12,6 +12,7 @@
 
 /* Parser: deepest header chain that is followed. */
 #define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */
+#define MAX_MPLS_LABELS	     4
 #define MAX_IPV6_EXT_HEADERS 6
 #define MAX_TCP_OPTION_BYTES 40 /* RFC 9293, 3.1: doff is at most 15 words */
 
@@ -19,10 +20,8 @@
 #define MAX_MAPPINGS   1048576
 #define MAX_INTERFACES 4096
 
-/* Address cache, per CPU: direct-mapped, a power of two. */
-#define ADDR_CACHE_ENTRIES	 16384	/* on each CPU not less than, */
-#define ADDR_CACHE_ENTRIES_MOST	 65536	/* and not more: over all CPUs, */
-#define ADDR_CACHE_ENTRIES_TOTAL 262144 /* as long as that leaves the least */
+/* Address cache of all CPUs: direct-mapped, a power of two. */
+#define ADDR_CACHE_ENTRIES 262144
 
 /*
  * Flow table. A flow is one cache line: an eight-way bucket is 512 bytes, and

@@ -57,6 +57,9 @@ static enum parse_result parse_segment(struct cursor *cur, struct ip_packet *ip,
 	if (ip->is_ipv6 && is_ipv6_extension(ip->protocol)) {
 		walk = *cur;
 		result = enter_transport(cur, find_transport(&walk, cur->offset, ip->protocol), ip);
+		if (result == PARSE_TOO_DEEP && ip->protocol != IPPROTO_TCP &&
+		    !is_ipv6_extension(ip->protocol))
+			return PARSE_OTHER;
 		if (result != PARSE_OK)
 			return result;
 	}

@@ -5,6 +5,8 @@
 
 use plain::Plain;
 
+const _: () = assert!(cfg!(target_endian = "little"), "only little endian is supported");
+
 pub mod maps;
 pub mod programs;
 pub mod skel;

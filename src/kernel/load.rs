@@ -88,7 +88,7 @@ pub fn load<T>(
     let reused = reuse_pins(dir, &mut open, cpus, rtt, &messages)?;
     let mut control = control_of(&reused, &messages)?;
     size_recent(&mut open, &mut control, &reused, machine::online_cpus()?, &messages)?;
-    configure(&mut open, &control, cpus, rtt, &messages)?;
+    configure(&mut open, &control, rtt, &messages)?;
 
     let skel = open.load().map_err(|err| messages.load_error(err))?;
     let mut pins = NewPins::new(dir);
@@ -155,7 +155,6 @@ fn reuse_pins(
 fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
     match name {
         maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
-        maps::ADDR_CACHE => Some(cpus * share(cpus, ADDR_CACHE)),
         maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
         _ => None,
     }
@@ -193,8 +192,6 @@ fn recent_lines(pinned: Option<u32>, online: u32) -> u32 {
 /// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
 /// CPU.
 type Shares = [u64; 3];
-const ADDR_CACHE: Shares =
-    [abi::ADDR_CACHE_ENTRIES_TOTAL, abi::ADDR_CACHE_ENTRIES, abi::ADDR_CACHE_ENTRIES_MOST];
 const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
 
 /// Returns the number of entries that each CPU gets, a power of two.
@@ -247,10 +244,15 @@ fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Con
 fn new_control() -> Result<Control> {
     Ok(Control {
         hash_seed: machine::random()?,
-        meta_cookie: machine::random()? as u32,
+        meta_cookie: cookie_of(machine::random()?),
         abi_version: abi::ABI_VERSION as u32,
         ..Control::default()
     })
+}
+
+/// Returns a cookie from random bits. It is never 0, which is what unwritten metadata begins with.
+fn cookie_of(random: u64) -> u32 {
+    ((random >> 32) as u32).max(1)
 }
 
 /// Age at which the packet path looks up a cached mapping again. The contract says that it must notice
@@ -293,11 +295,10 @@ pub fn hash_keys<const N: usize>(seed: u64) -> [u64; N] {
 fn configure(
     open: &mut OpenCpumapPpingSkel<'_>,
     control: &Control,
-    cpus: u32,
     rtt: &RttOptions,
     messages: &Messages,
 ) -> Result<()> {
-    let mask = |entries: u32| (1 << (entries / cpus).max(1).ilog2()) - 1;
+    let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
     let flow = flow_config(control.hash_seed, open.maps.cpp_flow.max_entries())?;
     let config = Config {
         meta_cookie: control.meta_cookie,
@@ -320,11 +321,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cookie_is_never_zero() {
+        assert_eq!([0, 1 << 32, u64::MAX].map(cookie_of), [1, 1, u32::MAX]);
+    }
+
+    #[test]
     fn shares_are_powers_of_two_between_the_least_and_the_most() {
-        for (cpus, entries, lines) in
-            [(1, 65536, 32768), (2, 65536, 32768), (6, 32768, 16384), (64, 16384, 4096)]
-        {
-            assert_eq!((share(cpus, ADDR_CACHE), share(cpus, RECENT)), (entries, lines), "{cpus}");
+        for (cpus, lines) in [(1, 32768), (2, 32768), (6, 16384), (64, 4096)] {
+            assert_eq!(share(cpus, RECENT), lines, "{cpus}");
         }
     }
 

@@ -139,14 +139,14 @@ impl Inventory {
 fn state_fills(dir: &PinDir) -> Result<BTreeMap<&'static str, Fill>> {
     /// Number of 64-bit words in an entry of `cpp_addr_cache`.
     const CACHE_WORDS: usize = size_of::<abi::AddrCache>() / 8;
-    /// Index of the word with the state, which is 0 in an unused entry.
-    const CACHE_STATE_WORD: usize = std::mem::offset_of!(abi::AddrCache, state) / 8;
+    /// Index of the word with the answer, which is 0 in an unused entry.
+    const CACHE_ANSWER_WORD: usize = std::mem::offset_of!(abi::AddrCache, answer) / 8;
     /// Number of 64-bit words in a flow. The first is the tag, which is 0 in an unused flow.
     const FLOW_WORDS: usize = size_of::<abi::FlowBucket>() / 8 / FLOW_WAYS as usize;
 
     let mut fills = BTreeMap::new();
     if let Some(handle) = dir.try_open(maps::ADDR_CACHE)? {
-        let used = words_set(&handle, CACHE_WORDS, CACHE_STATE_WORD)?;
+        let used = words_set(&handle, CACHE_WORDS, CACHE_ANSWER_WORD)?;
         fills.insert(maps::ADDR_CACHE, Fill { used, limit: handle.max_entries() as usize });
     }
     if let Some(handle) = dir.try_open(maps::FLOW)? {

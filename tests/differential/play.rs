@@ -20,6 +20,9 @@ use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+/// What XDP hands on in place of a CPU number that does not fit.
+const NO_SUCH_CPU: u16 = limits::NO_SUCH_CPU as u16;
+
 /// CounterBlock of the address cache, which the model does not have. No other unmodelled counter may rise.
 const CACHING: [&str; 2] = ["cache_miss", "tc_looked_up"];
 
@@ -142,7 +145,7 @@ impl<'a> Round<'a> {
         same("frame", frame, content)?;
         let handed_on = expected.handed_on.map(|mapping| Metadata {
             tc_handle: mapping.handle,
-            cpu: mapping.cpu as u16,
+            cpu: u16::try_from(mapping.cpu).unwrap_or(NO_SUCH_CPU),
             direction: self.model.direction_of(ifindex) as u8,
         });
         same("metadata", handed_on, parse_metadata(metadata))?;

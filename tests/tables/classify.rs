@@ -186,6 +186,22 @@ fn rule_4_on_another_cpu_than_mapped() {
                 "tc_classified",
                 "tc_no_queue tc_wrong_cpu",
             ),
+            (
+                "beyond 16 bits, which would be CPU 1",
+                0x1_0001,
+                0x0003_0010,
+                0x0003_0010,
+                "tc_classified",
+                "tc_no_queue tc_wrong_cpu",
+            ),
+            (
+                "beyond 16 bits, which would be this CPU",
+                0x1_0000,
+                0x0003_0010,
+                0x0003_0010,
+                "tc_classified",
+                "tc_no_queue tc_wrong_cpu",
+            ),
             ("no class", 1, 0, UNTOUCHED, "tc_no_class", "tc_wrong_cpu"),
         ] {
             scene.map("100.64.1.1", cpu, handle);

@@ -60,6 +60,11 @@ pub fn all() -> Vec<(&'static str, Packet)> {
         ),
         ("IPv6 in a tag and PPPoE", in_link(v6(), &[ETH_P_8021Q], true)),
         ("IPv4 in PPPoE", in_link(v4(), &[], true)),
+        ("IPv4 below a label", v4().mpls(&[100])),
+        (
+            "IPv6 below four labels in two tags",
+            in_link(v6(), &[ETH_P_8021AD, ETH_P_8021Q], false).mpls(&[16, 17, 0xf_ffff, 2]),
+        ),
         ("IPv4 options", v4().ipv4_options(&[1; 40])),
         ("IPv4 first fragment", v4().fragment(0, true)),
         ("IPv4 later fragment", v4().fragment(1480, false)),

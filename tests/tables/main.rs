@@ -7,6 +7,7 @@ mod common;
 mod fixtures;
 mod flow_table;
 
+mod addr_cache;
 mod classify;
 mod mapping;
 mod parse;

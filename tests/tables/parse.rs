@@ -6,7 +6,10 @@ use crate::common::rig::Measured;
 use crate::common::scene::{with_scene, Scene, ALICE_CLASS, UNTOUCHED};
 use crate::common::test_run::{TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::fixtures::{in_link, links, segment};
-use lab::packet::{hosts::*, Extension, Packet, Tcp, TcpOption, ETH_P_8021Q, ETH_P_PPP_SES};
+use lab::packet::{
+    hosts::*, Extension, Packet, Tcp, TcpOption, ETH_P_8021Q, ETH_P_MPLS_MC, ETH_P_MPLS_UC,
+    ETH_P_PPP_SES,
+};
 use model::SampleSide;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -80,6 +83,34 @@ fn every_depth_and_kind_of_tag_with_and_without_pppoe() {
 }
 
 #[test]
+fn up_to_four_labels_in_up_to_four_tags() {
+    with_scene(|scene| {
+        let depths = (1..=4).flat_map(|labels| (0..=4).map(move |tags| (labels, tags)));
+        for (port, (labels, tags)) in (1000..).zip(depths) {
+            for (ipv6, ethertype) in [
+                (false, ETH_P_MPLS_UC),
+                (true, ETH_P_MPLS_UC),
+                (false, ETH_P_MPLS_MC),
+                (true, ETH_P_MPLS_MC),
+            ] {
+                let port = port + 100 * (ethertype - ETH_P_MPLS_UC);
+                let description =
+                    format!("{labels} labels {ethertype:04x} in {tags} tags IPv6 {ipv6}");
+                let dressed = |tsval, tsecr| {
+                    let packet = segment(ipv6, port, tsval, tsecr);
+                    let stack = [0, 2, 0xf_ffff, 100]; // explicit nulls, too: the version says it
+                    in_link(packet, &[ETH_P_8021Q; 4][..tags], false)
+                        .mpls(&stack[..labels])
+                        .ethertype(ethertype)
+                };
+                assert_measured(scene, &description, dressed);
+                assert_alices(scene, &description, &dressed(1, 2), "");
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_not_ip_passes_unclassified() {
     with_scene(|scene| {
         let ip = || segment(false, 1000, 20, 10);
@@ -92,7 +123,10 @@ fn what_is_not_ip_passes_unclassified() {
             ("five tags and PPPoE", in_link(ip(), &[ETH_P_8021Q; 5], true)),
             ("ARP", Packet::arp(v4(ALICE), v4(SERVER))),
             ("tagged ARP", Packet::arp(v4(ALICE), v4(SERVER)).tag(ETH_P_8021Q, 5)),
-            ("MPLS", ip().ethertype(0x8847)),
+            ("five labels", ip().mpls(&[100; 5])),
+            ("a control word below labels", pseudo_wire(0x00)),
+            ("an associated channel below labels", pseudo_wire(0x10)),
+            ("PPPoE below a label", Packet::raw(ETH_P_MPLS_UC, &[0, 6, 0x41, 64, 0x11, 0, 0, 1])),
             ("802.3 with a length", ip().ethertype(60)),
             ("PPPoE discovery", ip().ethertype(0x8863)),
             ("LCP", ip().pppoe_as(0, 5, Some(0xc021))),
@@ -103,6 +137,13 @@ fn what_is_not_ip_passes_unclassified() {
             assert_nobodys(scene, description, &packet.build(), "not_ip");
         }
     });
+}
+
+/// Returns a frame of a pseudo-wire: two labels, four bytes that begin with `first`, Alice's frame.
+fn pseudo_wire(first: u8) -> Packet {
+    let labels = [0, 6, 0x40, 64, 0, 6, 0x51, 64];
+    let inner = segment(false, 1000, 20, 10).build();
+    Packet::raw(ETH_P_MPLS_UC, &[&labels, [first, 0, 0, 0].as_slice(), &inner].concat())
 }
 
 /// Returns a frame with one byte changed, counted from the IP header.
@@ -201,6 +242,11 @@ fn ipv6_extension_headers() {
                 Packet::new(ALICE6, SERVER6).udp(1, 2).extension(Fragment(8, false)).payload(8),
                 "",
             ),
+            (
+                "UDP too far out",
+                Packet::new(ALICE6, SERVER6).extension(HopByHop(600)).udp(1, 2),
+                "",
+            ),
             ("no next header", Packet::new(ALICE6, SERVER6), ""),
             ("UDP", Packet::new(ALICE6, SERVER6).extension(HopByHop(8)).udp(1, 2), ""),
         ] {
@@ -209,8 +255,8 @@ fn ipv6_extension_headers() {
     });
 }
 
-/// With headers longer than the parser follows, the subscriber is still known, and no RTT is made up from the bytes inside.
-/// (An offset that wraps would find a TCP header there.)
+/// With headers longer than the parser follows, the subscriber is still known, the missing RTT is counted, and none is made
+/// up from the bytes inside. (An offset that wraps would find a TCP header there.)
 #[test]
 fn ipv6_chains_beyond_the_limits_give_no_rtt() {
     use Extension::{Authentication, Destination, HopByHop};
@@ -243,9 +289,8 @@ fn ipv6_chains_beyond_the_limits_give_no_rtt() {
             let tc = scene.classify(&frame, scene.to_internet());
             assert_eq!(tc.counters.fate(), "tc_classified", "{chain:?}");
             assert_eq!(tc.priority, ALICE_CLASS, "{chain:?}");
-            if layout.transport > 0x1ff {
-                assert_eq!(tc.counters.of("rtt_flow_new"), 0, "{chain:?}: {:?}", tc.counters);
-            }
+            assert_eq!(tc.counters.of("rtt_flow_new"), 0, "{chain:?}: {:?}", tc.counters);
+            assert_eq!(tc.counters.notes(), "rtt_too_deep", "{chain:?}");
         }
     });
 }

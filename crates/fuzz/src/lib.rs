@@ -11,6 +11,7 @@ mod result {
     pub const TRUNCATED: u32 = 2;
     pub const MALFORMED: u32 = 3;
     pub const FRAGMENT: u32 = 4;
+    pub const TOO_DEEP: u32 = 5;
 }
 
 /// `struct parsed` of crates/fuzz/oracle.h. Fields that do not apply are 0, so that the bytes of both sides
@@ -68,6 +69,7 @@ fn parse_ip(frame: &[u8], ip: &Ip) -> Parsed {
         Transport::NoTimestamps => result::OK,
         Transport::Other => result::OTHER,
         Transport::NoPorts => result::FRAGMENT,
+        Transport::TooDeep => result::TOO_DEEP,
         Transport::Truncated => result::TRUNCATED,
         Transport::Malformed => result::MALFORMED,
     };

@@ -316,6 +316,7 @@ impl Model {
             Transport::ModelSegment(segment) => segment,
             Transport::Other => return,
             Transport::NoPorts => return packet.counters.add("rtt_no_ports"),
+            Transport::TooDeep => return packet.counters.add("rtt_too_deep"),
             Transport::Truncated => return packet.counters.add("rtt_tcp_truncated"),
             Transport::Malformed => return packet.counters.add("rtt_tcp_malformed"),
             Transport::NoTimestamps => return packet.counters.add("rtt_no_timestamps"),

@@ -58,12 +58,34 @@ impl ExtensionHeader {
     }
 }
 
+/// An MPLS label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label {
+    pub label: u32,
+    /// Whether it is the last of the stack.
+    pub bottom: bool,
+}
+
+impl Label {
+    /// Describes a stack of this many labels, of which the last is the bottom.
+    pub fn stack(depth: usize) -> Vec<Label> {
+        let label = |n: usize| Label { label: 100 + n as u32, bottom: n + 1 == depth };
+        (0..depth).map(label).collect()
+    }
+
+    fn bytes(self) -> [u8; 4] {
+        (self.label << 12 | u32::from(self.bottom) << 8 | 64).to_be_bytes()
+    }
+}
+
 /// The description of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// TPIDs, outermost first.
     pub tags: Vec<u16>,
     pub pppoe: bool,
+    /// MPLS labels, outermost first; with PPPoE, none of them is built.
+    pub labels: Vec<Label>,
     /// An EtherType in place of the right one.
     pub ethertype: Option<u16>,
     pub source: IpAddr,
@@ -92,6 +114,7 @@ impl Frame {
         Frame {
             tags: Vec::new(),
             pppoe: false,
+            labels: Vec::new(),
             ethertype: None,
             source,
             destination,
@@ -142,6 +165,11 @@ impl Frame {
         self
     }
 
+    pub fn labels(mut self, labels: &[Label]) -> Frame {
+        self.labels = labels.to_vec();
+        self
+    }
+
     pub fn protocol(mut self, protocol: u8) -> Frame {
         self.protocol = protocol;
         self
@@ -181,10 +209,11 @@ impl Frame {
         let is_ipv6 = self.source.is_ipv6();
         let packet = if is_ipv6 { self.ipv6(packet) } else { self.ipv4(packet) };
 
-        let ethertype = self.ethertype.unwrap_or(match (self.pppoe, is_ipv6) {
-            (true, _) => 0x8864,
-            (false, true) => 0x86dd,
-            (false, false) => 0x0800,
+        let ethertype = self.ethertype.unwrap_or(match (self.pppoe, self.labels.len(), is_ipv6) {
+            (true, ..) => 0x8864,
+            (false, 1.., _) => 0x8847,
+            (false, 0, true) => 0x86dd,
+            (false, 0, false) => 0x0800,
         });
         let mut frame = vec![2; 12];
         for (vid, tpid) in self.tags.iter().enumerate() {
@@ -196,6 +225,8 @@ impl Frame {
             frame.extend([0x11, 0, 0, 1]);
             frame.extend((packet.len() as u16 + 2).to_be_bytes());
             frame.extend(if is_ipv6 { [0x00, 0x57] } else { [0x00, 0x21] });
+        } else {
+            frame.extend(self.labels.iter().flat_map(|label| label.bytes()));
         }
         frame.extend(packet);
         frame.resize(frame.len() + self.padding, 0);

@@ -18,7 +18,7 @@ use crate::classify::Skb;
 use crate::generate::connection::Connection;
 use crate::generate::mutate::mutate;
 use crate::generate::world::draw_maps;
-use crate::mapping::AddressPrefix;
+use crate::mapping::{address, AddressPrefix};
 use crate::rng::Rng;
 
 pub use mutate::MIN_FRAME;
@@ -128,10 +128,21 @@ impl Generator {
     }
 
     fn remap(&mut self) -> Step {
-        let (prefix, cpu, handle) = self.rng.pick(&self.setup.mappings);
+        let (prefix, cpu, handle) = self.mapping_to_change();
         let cpu = if self.rng.per_mille(300) { self.rng.pick(&self.world.cpus) } else { cpu };
         let handle = self.rng.pick(&[handle, handle, handle ^ 0x100, handle ^ 0x1_0000, 0]);
         Step::Map { prefix, cpu, handle }
+    }
+
+    /// Draws a mapping: any, or that of a host whose packets are under way.
+    fn mapping_to_change(&mut self) -> (AddressPrefix, u32, u32) {
+        let host = self.rng.pick(&self.connections[self.current].hosts());
+        let own = AddressPrefix::v6(address(host), 128);
+        let known = self.setup.mappings.iter().find(|(prefix, ..)| *prefix == own).copied();
+        match known {
+            Some(known) if self.rng.per_mille(500) => known,
+            _ => self.rng.pick(&self.setup.mappings),
+        }
     }
 
     fn packet(&mut self) -> Step {

@@ -4,12 +4,13 @@
 //! [`network`] finds the addresses, which steering and classification need. [`transport`] finds the TCP
 //! timestamps, which only the RTT measurement needs: if it fails, a sample is lost, but never a class.
 //!
-//! IEEE 802.3 and 802.1Q (framing), RFC 2516 (PPPoE), RFC 791 (IPv4), RFC 8200 and 4302 (IPv6 and its
+//! IEEE 802.3 and 802.1Q (framing), RFC 2516 (PPPoE), RFC 3032 (MPLS), RFC 791 (IPv4), RFC 8200 and 4302 (IPv6 and its
 //! extension headers), RFC 9293 and 7323 (TCP and its timestamps).
 
 use crate::mapping::{v4, Address};
 
 const MAX_TAGS: usize = 4;
+const MAX_LABELS: usize = 4;
 const MAX_EXTENSIONS: usize = 6;
 /// A TCP header of 60 bytes behind the extension headers must start within 512 bytes of the frame.
 const MAX_CHAIN: usize = 511 - 60;
@@ -17,6 +18,8 @@ const MAX_CHAIN: usize = 511 - 60;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
+const ETHERTYPE_MPLS: u16 = 0x8847;
+const ETHERTYPE_MPLS_UPSTREAM: u16 = 0x8848; // multicast before RFC 5332
 const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
@@ -68,8 +71,10 @@ pub enum Transport {
     ModelSegment(ModelSegment),
     /// Not TCP, or not known to be TCP.
     Other,
-    /// TCP, but the header is in another fragment or too far into the packet.
+    /// TCP, but the header is in another fragment.
     NoPorts,
+    /// TCP, or not known, behind more extension headers than are walked.
+    TooDeep,
     /// TCP, but the frame ends too early.
     Truncated,
     /// TCP, but the header contradicts itself.
@@ -90,7 +95,7 @@ pub struct ModelSegment {
     pub tsecr: u32,
 }
 
-/// Parses Ethernet, VLAN tags, PPPoE and IP.
+/// Parses Ethernet, VLAN tags, PPPoE or MPLS, and IP.
 pub fn network(frame: &[u8]) -> Result<Ip, FrameFault> {
     let mut at = 14;
     let mut ethertype = u16_at(frame, 12).ok_or(FrameFault::Truncated)?;
@@ -105,6 +110,7 @@ pub fn network(frame: &[u8]) -> Result<Ip, FrameFault> {
         ETHERTYPE_IPV4 => ipv4(frame, at),
         ETHERTYPE_IPV6 => ipv6(frame, at),
         ETHERTYPE_PPPOE_SESSION => pppoe(frame, at),
+        ETHERTYPE_MPLS | ETHERTYPE_MPLS_UPSTREAM => mpls(frame, at),
         _ => Err(FrameFault::NotIp),
     }
 }
@@ -123,6 +129,32 @@ fn pppoe(frame: &[u8], at: usize) -> Result<Ip, FrameFault> {
     match u16::from_be_bytes([header[6], header[7]]) {
         PPP_IPV4 => ipv4(frame, at + 8),
         PPP_IPV6 => ipv6(frame, at + 8),
+        _ => Err(FrameFault::NotIp),
+    }
+}
+
+/// Parses MPLS (RFC 3032): labels of four bytes up to the one with the S bit. The stack does not say what
+/// follows. IP does, by its version; a control word (RFC 4385) never has one of IP's two.
+fn mpls(frame: &[u8], at: usize) -> Result<Ip, FrameFault> {
+    let mut stack = frame.get(at..).unwrap_or_default().chunks(4).take(MAX_LABELS).zip(1..);
+    let bottom = stack.find_map(|(label, depth)| match *label {
+        [_, _, low, _] if low & 1 == 1 => Some(Ok(at + 4 * depth)),
+        [_, _, _, _] => None,
+        _ => Some(Err(FrameFault::Truncated)),
+    });
+    let start = match bottom {
+        Some(start) => start?,
+        None if frame.len() < at + 4 * MAX_LABELS => return Err(FrameFault::Truncated),
+        None => return Err(FrameFault::NotIp),
+    };
+    bare_ip(frame, start)
+}
+
+/// Parses a packet that begins with its IP header, which says its version.
+fn bare_ip(frame: &[u8], start: usize) -> Result<Ip, FrameFault> {
+    match frame.get(start).ok_or(FrameFault::Truncated)? >> 4 {
+        4 => ipv4(frame, start),
+        6 => ipv6(frame, start),
         _ => Err(FrameFault::NotIp),
     }
 }
@@ -179,10 +211,15 @@ pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
     let reached = if ip.is_ipv6 { extensions(frame, ip) } else { Some(ipv4_payload(ip)) };
     let Some(reached) = reached else { return Transport::Truncated };
     match reached {
-        Reached { protocol: TCP, header: Some(at) } => {
+        Reached { protocol: TCP, header: Header::At(at) } => {
             tcp(frame, ip, at).unwrap_or_else(|fault| fault)
         }
-        Reached { protocol: TCP, header: None } => Transport::NoPorts,
+        Reached { protocol: TCP, header: Header::InAnotherFragment } => Transport::NoPorts,
+        Reached { protocol, header: Header::TooDeep }
+            if protocol == TCP || is_extension(protocol) =>
+        {
+            Transport::TooDeep
+        }
         _ => Transport::Other,
     }
 }
@@ -190,16 +227,25 @@ pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
 /// The place where the walk over the network headers ended.
 struct Reached {
     protocol: u8,
-    /// The offset of the header of `protocol`, unless it is in another fragment or too far into the packet.
-    header: Option<usize>,
+    header: Header,
+}
+
+/// The place of the header of the protocol that was reached.
+enum Header {
+    /// At this offset of the frame.
+    At(usize),
+    InAnotherFragment,
+    /// The walk does not go that far.
+    TooDeep,
 }
 
 fn ipv4_payload(ip: &Ip) -> Reached {
-    Reached { protocol: ip.protocol, header: (!ip.later_fragment).then_some(ip.end) }
+    let header = if ip.later_fragment { Header::InAnotherFragment } else { Header::At(ip.end) };
+    Reached { protocol: ip.protocol, header }
 }
 
-/// Walks over IPv6 extension headers (RFC 8200, section 4). After six of them the walk ends, even at a
-/// seventh, which then counts as an unknown protocol. Returns `None` if the frame ends within a header.
+/// Walks over IPv6 extension headers (RFC 8200, section 4). The walk ends at a seventh, or when they take
+/// too many bytes. Returns `None` if the frame ends within a header.
 fn extensions(frame: &[u8], ip: &Ip) -> Option<Reached> {
     let (mut protocol, mut at) = (ip.protocol, ip.end);
     for _ in 0..MAX_EXTENSIONS {
@@ -207,12 +253,17 @@ fn extensions(frame: &[u8], ip: &Ip) -> Option<Reached> {
             break;
         }
         let extension = extension(frame, protocol, at)?;
-        if extension.is_later_fragment || extension.end > MAX_CHAIN {
-            return Some(Reached { protocol: extension.next, header: None });
+        let next = |header| Some(Reached { protocol: extension.next, header });
+        if extension.is_later_fragment {
+            return next(Header::InAnotherFragment);
+        }
+        if extension.end > MAX_CHAIN {
+            return next(Header::TooDeep);
         }
         (protocol, at) = (extension.next, extension.end);
     }
-    Some(Reached { protocol, header: Some(at) })
+    let header = if is_extension(protocol) { Header::TooDeep } else { Header::At(at) };
+    Some(Reached { protocol, header })
 }
 
 fn is_extension(protocol: u8) -> bool {

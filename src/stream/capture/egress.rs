@@ -9,8 +9,9 @@
 
 use crate::stream::capture::frame::CapturedFrame;
 
-/// Largest number of tags and PPPoE headers before the IP header, the same as in the programs.
+/// Largest number of tags, and of MPLS labels, before the IP header, the same as in the programs.
 const MAX_TAGS: usize = 4;
+const MAX_LABELS: usize = 4;
 
 /// Tells whether the packet leaves.
 pub fn is_egress(frame: &CapturedFrame) -> bool {
@@ -56,6 +57,7 @@ fn network(frame: &[u8]) -> Option<(u8, &[u8])> {
             0x86DD => return Some((6, payload)),
             0x8100 | 0x88A8 | 0x9100 => payload.get(2..)?,
             0x8864 => return ppp(payload.get(6..)?),
+            0x8847 | 0x8848 => return mpls(payload),
             _ => return None,
         };
     }
@@ -69,6 +71,17 @@ fn ppp(rest: &[u8]) -> Option<(u8, &[u8])> {
     match u16::from_be_bytes(*protocol) {
         0x0021 => Some((4, payload)),
         0x0057 => Some((6, payload)),
+        _ => None,
+    }
+}
+
+/// Does the same as [`network`], from the first MPLS label on (RFC 3032): IP's version follows the bottom
+/// of the stack.
+fn mpls(stack: &[u8]) -> Option<(u8, &[u8])> {
+    let bottom = stack.chunks_exact(4).take(MAX_LABELS).position(|label| label[2] & 1 == 1)?;
+    let packet = stack.get((bottom + 1) * 4..)?;
+    match packet.first()? >> 4 {
+        version @ (4 | 6) => Some((version, packet)),
         _ => None,
     }
 }
@@ -113,12 +126,15 @@ mod tests {
 
     #[test]
     fn directions_are_opposite_behind_every_header() {
-        let tags: [(&[u8], bool); 6] = [
+        let tags: [(&[u8], bool); 9] = [
             (&[0x08, 0], true),
             (&[0x81, 0, 0, 5, 0x08, 0], true),
             (&[0x88, 0xA8, 0, 1, 0x91, 0, 0, 2, 0x81, 0, 0, 3, 0x81, 0, 0, 4, 0x08, 0], true),
             (&[0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21], true),
             (&[0x81, 0, 0, 5, 0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21], true),
+            (&[0x88, 0x47, 0, 6, 0x41, 64], true),
+            (&[0x81, 0, 0, 5, 0x88, 0x48, 0, 6, 0x40, 64, 0, 7, 0x41, 64], true),
+            (&[0x88, 0x47, 0, 6, 0x41, 64, 0, 0, 0, 0], false),
             (&[0x08, 0x06], false),
         ];
         for (tags, known) in tags {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs, io};
 
-use model::frame::ExtensionHeader;
+use model::frame::{ExtensionHeader, Label};
 use model::{Frame, Generator, Step, World};
 
 const SEED: u64 = 1;
@@ -29,7 +29,8 @@ fn main() -> ExitCode {
 
 fn write_frames(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    for (number, frame) in frames().chain(long_chains()).chain(echoes()).enumerate() {
+    let odd = long_chains().chain(echoes()).chain(stacks());
+    for (number, frame) in frames().chain(odd).enumerate() {
         fs::write(folder.join(format!("{number:03}")), frame)?;
     }
     Ok(())
@@ -52,6 +53,15 @@ fn echoes() -> impl Iterator<Item = Vec<u8>> {
     let v6 = Frame::tcp6([0x20; 16], [0xfd; 16]).protocol(58);
     let types = [(v4.clone(), 8), (v4, 0), (v6.clone(), 128), (v6, 129)];
     types.into_iter().map(|(frame, kind)| frame.ports(kind << 8, 0).build())
+}
+
+/// Returns label stacks of every depth around that at which the parser stops.
+fn stacks() -> impl Iterator<Item = Vec<u8>> {
+    let v4 = Frame::tcp4([192, 0, 2, 1], [100, 64, 0, 2]).timestamps(1, 2);
+    let v6 = Frame::tcp6([0x20; 16], [0xfd; 16]).timestamps(1, 2).tags(&[0x8100]);
+    [v4, v6].into_iter().flat_map(|frame| {
+        (1..=5).map(move |depth| frame.clone().labels(&Label::stack(depth)).build())
+    })
 }
 
 fn frames() -> impl Iterator<Item = Vec<u8>> {

@@ -4,8 +4,8 @@
 use crate::packet::checksum::checksum;
 use crate::packet::ip::{Extension, IpHeader};
 use crate::packet::numbers::{
-    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_PPP_SES, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE,
-    IPPROTO_TCP, IPPROTO_UDP, PPP_IP, PPP_IPV6,
+    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_UC, ETH_P_PPP_SES, IPPROTO_ICMP, IPPROTO_ICMPV6,
+    IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP, PPP_IP, PPP_IPV6,
 };
 use crate::packet::tcp::Tcp;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,6 +16,7 @@ pub struct Packet {
     macs: [[u8; 6]; 2],
     tags: Vec<(u16, u16)>,
     pppoe: Option<Pppoe>,
+    labels: Vec<u32>,
     ethertype: Option<u16>,
     pub(super) network: NetworkHeader,
     pub(super) transport: TransportHeader,
@@ -95,6 +96,7 @@ impl Packet {
             macs: [[2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]],
             tags: Vec::new(),
             pppoe: None,
+            labels: Vec::new(),
             ethertype: None,
             network,
             transport: TransportHeader::None,
@@ -116,6 +118,12 @@ impl Packet {
     /// Puts the packet into a PPPoE frame of any code and PPP protocol (`None`: the right one).
     pub fn pppoe_as(mut self, code: u8, session: u16, protocol: Option<u16>) -> Self {
         self.pppoe = Some(Pppoe { code, session, protocol });
+        self
+    }
+
+    /// Puts the packet below a stack of MPLS labels, inside the tags: outermost first.
+    pub fn mpls(mut self, labels: &[u32]) -> Self {
+        self.labels = labels.to_vec();
         self
     }
 
@@ -220,7 +228,9 @@ impl Packet {
                 (*ethertype, content.clone(), PacketLayout::default())
             }
         };
+        let ethertype = if self.labels.is_empty() { ethertype } else { ETH_P_MPLS_UC };
         let mut frame = self.link(self.ethertype.unwrap_or(ethertype), network.len());
+        frame.extend(self.label_stack());
         let start = frame.len();
         frame.extend(network);
         let layout = PacketLayout {
@@ -252,6 +262,15 @@ impl Packet {
         out.extend((network_len as u16 + 2).to_be_bytes());
         out.extend(pppoe.protocol.unwrap_or(protocol).to_be_bytes());
         out
+    }
+
+    /// Returns the label stack: RFC 3032, 2.1.
+    fn label_stack(&self) -> Vec<u8> {
+        let bottom = self.labels.len().wrapping_sub(1);
+        let entry = |(n, label): (usize, &u32)| {
+            (label << 12 | u32::from(n == bottom) << 8 | 64).to_be_bytes()
+        };
+        self.labels.iter().enumerate().flat_map(entry).collect()
     }
 
     fn ip(&self, ip: &IpHeader) -> (u16, Vec<u8>, PacketLayout) {

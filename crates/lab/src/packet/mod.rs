@@ -22,7 +22,7 @@ mod tests;
 pub use builder::{Packet, PacketLayout};
 pub use ip::Extension;
 pub use numbers::{
-    ACK, ETH_P_8021AD, ETH_P_8021Q, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_PPP_SES, ETH_P_QINQ1,
-    FIN, PSH, RST, SYN,
+    ACK, ETH_P_8021AD, ETH_P_8021Q, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_MC, ETH_P_MPLS_UC,
+    ETH_P_PPP_SES, ETH_P_QINQ1, FIN, PSH, RST, SYN,
 };
 pub use tcp::{Tcp, TcpOption};

@@ -9,6 +9,10 @@ pub const ETH_P_ARP: u16 = 0x0806;
 pub const ETH_P_IPV6: u16 = 0x86dd;
 /// A PPPoE session.
 pub const ETH_P_PPP_SES: u16 = 0x8864;
+/// MPLS labels.
+pub const ETH_P_MPLS_UC: u16 = 0x8847;
+/// MPLS labels that the upstream router assigned (RFC 5332), formerly multicast.
+pub const ETH_P_MPLS_MC: u16 = 0x8848;
 /// A VLAN tag of 802.1Q.
 pub const ETH_P_8021Q: u16 = 0x8100;
 /// A VLAN tag of 802.1ad.

@@ -44,6 +44,11 @@ impl Connection {
         Connection { hosts: [host, other], hairpin, ports, clocks, sent: [Vec::new(), Vec::new()] }
     }
 
+    /// Returns the addresses of both ends.
+    pub(super) fn hosts(&self) -> [IpAddr; 2] {
+        self.hosts
+    }
+
     /// Whether both ends are subscribers: both ways leave by LAN.
     pub(super) fn is_hairpin(&self) -> bool {
         self.hairpin

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Changes to a segment that make it odd or wrong.
 
-use crate::frame::{ExtensionHeader, Frame, Length};
+use crate::frame::{ExtensionHeader, Frame, Label, Length};
 use crate::rng::Rng;
 
 /// Least length of a frame: BPF_PROG_TEST_RUN refuses frames that are not longer than an Ethernet header.
@@ -31,8 +31,19 @@ fn encapsulate(rng: &mut Rng, frame: &mut Frame) {
         frame.tags = (0..count).map(|_| rng.pick(&[0x8100, 0x88a8, 0x9100])).collect();
     }
     frame.pppoe = rng.per_mille(80);
+    if rng.per_mille(80) {
+        frame.labels = Label::stack(rng.pick(&[1, 1, 2, 2, 3, 4, 5, 6]));
+        if rng.per_mille(100) {
+            let last = rng.below(frame.labels.len() as u64) as usize;
+            frame.labels[last].bottom ^= true;
+        }
+        if rng.per_mille(200) {
+            frame.ethertype = Some(0x8848);
+        }
+    }
     if rng.per_mille(10) {
-        frame.ethertype = Some(rng.pick(&[0x0806, 0x8863, 0x8864, 0x0800, 0x86dd, 0x0100]));
+        let ethertypes = [0x0806, 0x8863, 0x8864, 0x0800, 0x86dd, 0x0100, 0x8847];
+        frame.ethertype = Some(rng.pick(&ethertypes));
     }
     if rng.per_mille(100) {
         frame.padding = rng.below(50) as usize;

@@ -62,10 +62,11 @@ pub(super) fn draw_maps(rng: &mut Rng, world: &World) -> InitialMaps {
     }
     for (n, host) in subscribers().into_iter().enumerate() {
         let cpu = match n {
-            0 => world.absent_cpu,
+            // What a foreign writer may have left there, too.
+            0 => rng.pick(&[world.absent_cpu, 0xffff, 0x1_0000, 0x1_0001, u32::MAX]),
             _ => rng.pick(&world.cpus),
         };
-        let handle = if n == 1 { 0 } else { (cpu + 1) << 16 | (0x10 + n as u32) };
+        let handle = if n == 1 { 0 } else { cpu.wrapping_add(1) << 16 | (0x10 + n as u32) };
         setup.mappings.push((AddressPrefix::v6(address(host), 128), cpu, handle));
     }
     // The last subscribers have no mapping of their own. A wider prefix or the default entry may cover

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 use super::*;
-use crate::frame::{timestamps_option, ExtensionHeader, Frame, Length, ACK, SYN};
+use crate::frame::{timestamps_option, ExtensionHeader, Frame, Label, Length, ACK, SYN};
 
 const CLIENT: [u8; 4] = [100, 64, 0, 2];
 const SERVER: [u8; 4] = [192, 0, 2, 1];
@@ -75,10 +75,40 @@ fn up_to_four_tags_and_pppoe_are_stepped_over() {
 }
 
 #[test]
+fn up_to_four_labels_are_stepped_over() {
+    for base in [tcp4(), tcp6()] {
+        for (depth, tags) in (1..=4).flat_map(|depth| (0..=4).map(move |tags| (depth, tags))) {
+            let frame = base.clone().tags(&[0x8100; 4][..tags]).labels(&Label::stack(depth));
+            assert!(is_segment(&frame.build()), "{depth} labels in {tags} tags");
+            let upstream = Frame { ethertype: Some(0x8848), ..frame };
+            assert!(is_segment(&upstream.build()), "{depth} labels in {tags} tags, 0x8848");
+        }
+        let five = base.clone().labels(&Label::stack(5)).build();
+        assert_eq!(network(&five), Err(FrameFault::NotIp), "five labels");
+        assert_eq!(network(&five[..30]), Err(FrameFault::NotIp), "the fifth is not looked at");
+        assert_eq!(network(&five[..29]), Err(FrameFault::Truncated));
+        let early = [Label { label: 1, bottom: true }, Label { label: 2, bottom: true }];
+        assert_eq!(network(&base.labels(&early).build()), Err(FrameFault::NotIp), "a bottom above");
+    }
+    let control_word = edit(&tcp4().labels(&Label::stack(2)), 22, 0x00);
+    let channel_header = edit(&tcp4().labels(&Label::stack(2)), 22, 0x10);
+    for frame in [control_word, channel_header] {
+        assert_eq!(network(&frame), Err(FrameFault::NotIp));
+        assert_eq!(network(&frame[..23]), Err(FrameFault::NotIp));
+        assert_eq!(network(&frame[..22]), Err(FrameFault::Truncated));
+    }
+}
+
+#[test]
 fn truncation_at_every_byte() {
     for base in [tcp4(), tcp6()] {
-        let encapsulations =
-            [base.clone(), base.clone().tags(&[0x88a8, 0x8100]), base.tags(&[0x8100]).pppoe()];
+        let encapsulations = [
+            base.clone(),
+            base.clone().tags(&[0x88a8, 0x8100]),
+            base.clone().tags(&[0x8100]).pppoe(),
+            base.clone().labels(&Label::stack(1)),
+            base.tags(&[0x88a8, 0x8100]).labels(&Label::stack(4)),
+        ];
         for frame in encapsulations.map(|frame| frame.build()) {
             let ip = network(&frame).unwrap();
             for length in 0..frame.len() {
@@ -218,7 +248,12 @@ fn six_extension_headers_are_followed_and_no_more() {
             tcp6().extensions(&options[..6]).protocol(17).build(),
             Ok(Transport::Other),
         ),
-        ("seven, then TCP", tcp6().extensions(&options).build(), Ok(Transport::Other)),
+        ("seven, then TCP", tcp6().extensions(&options).build(), Ok(Transport::TooDeep)),
+        (
+            "seven, then UDP",
+            tcp6().extensions(&options).protocol(17).build(),
+            Ok(Transport::TooDeep),
+        ),
     ]);
 }
 
@@ -243,9 +278,9 @@ fn a_chain_that_ends_too_far_out_is_not_followed() {
     assert!(is_segment(&tcp6().extensions(&[near]).build()));
     let frame = tcp6().extensions(&[far]).build();
     check(&[
-        ("TCP", frame.clone(), Ok(Transport::NoPorts)),
+        ("TCP", frame.clone(), Ok(Transport::TooDeep)),
         ("UDP", tcp6().extensions(&[far]).protocol(17).build(), Ok(Transport::Other)),
-        ("yet another", tcp6().extensions(&[far, options(0)]).build(), Ok(Transport::Other)),
+        ("yet another", tcp6().extensions(&[far, options(0)]).build(), Ok(Transport::TooDeep)),
         ("cut", frame[..453].to_vec(), Ok(Transport::Truncated)),
     ]);
 }
