@@ -16,7 +16,9 @@
 #include "abi.h"
 #include "ctx_tc.h"
 #include "cursor.h"
+#include "flow.h"
 #include "follow.h"
+#include "hash.h"
 #include "mapping.h"
 #include "maps.h"
 #include "packet.h"
@@ -38,6 +40,8 @@ struct egress {
 	struct stats *stats;
 	enum direction direction;
 	__u32 cpu;
+	struct translated other; /* the subscriber's end as XDP saw it, if it was another */
+	__u32 handed_handle;	 /* the class that XDP looked up for it */
 };
 
 /* Sets the queue of `cpu`. Returns the HTB major of that queue; 0: not configured. */
@@ -73,18 +77,36 @@ static __always_inline bool keep_minor(struct egress *egress, __u16 major)
 	return true;
 }
 
-/* Takes the mapping that XDP looked up, if the frame came in by the other side. A frame
- * between two subscribers leaves by the side it came from: XDP looked up the sender, but
- * the class is the receiver's. */
-static __always_inline bool mapping_handed_on(const struct egress *egress, struct mapping *mapping)
+/* Notes what XDP saw of a packet whose address NAT on this host has changed since. */
+static __always_inline void note_translated(struct egress *egress,
+					    const struct xdp_metadata *metadata)
 {
-	const struct xdp_metadata *metadata = tc_handed_on(egress->skb);
+	egress->other.is = true;
+	egress->other.fold = metadata->fold;
+	egress->other.port = metadata->port;
+	egress->handed_handle = metadata->tc_handle;
+	count(egress->stats, COUNT_tc_translated);
+}
 
-	if (!metadata || metadata->direction == egress->direction)
+/* Takes the mapping that XDP looked up, if it is that of the packet's own address. It is
+ * another's after NAT; and of a frame between two subscribers, which leaves by the side it
+ * came from, XDP looked up the sender, but the class is the receiver's. */
+static __always_inline bool mapping_handed_on(struct egress *egress, const struct ip_addr *own,
+					      struct mapping *mapping)
+{
+	struct xdp_metadata metadata;
+
+	if (!tc_handed_on(egress->skb, &metadata) || metadata.direction == egress->direction) {
+		count(egress->stats, COUNT_tc_looked_up);
 		return false;
-	mapping->tc_handle = metadata->tc_handle;
-	mapping->cpu = metadata->cpu;
-	mapping->state = MAPPING_AVAILABLE;
+	}
+	if (metadata.fold != addr_fold(own)) {
+		note_translated(egress, &metadata);
+		return false;
+	}
+	mapping->tc_handle = metadata.tc_handle;
+	mapping->cpu = metadata.cpu;
+	mapping->state = metadata.state;
 	return true;
 }
 
@@ -120,14 +142,11 @@ static __always_inline void count_unclassified(struct stats *stats, enum parse_r
 /* Classifies an IP packet that is not ours. Returns its tc handle; 0: no class. */
 static __always_inline __u32 classify_packet(struct egress *egress, const struct ip_packet *ip)
 {
+	struct ip_addr subscriber = subscriber_of(ip, egress->direction);
 	struct mapping mapping = {};
 
-	if (!mapping_handed_on(egress, &mapping)) {
-		struct ip_addr subscriber = subscriber_of(ip, egress->direction);
-
-		count(egress->stats, COUNT_tc_looked_up);
+	if (!mapping_handed_on(egress, &subscriber, &mapping))
 		mapping = mapping_of(&subscriber, egress->stats);
-	}
 	apply(egress, &mapping);
 	return mapping.tc_handle;
 }
@@ -191,13 +210,23 @@ static __always_inline void record_sample(const struct egress *egress, const str
 		count(egress->stats, COUNT_rtt_no_class);
 }
 
-/* Measures the RTT of a classified subscriber's packet, and hands it to the follower. */
+/* The class whose RTT a packet's is: the subscriber's, whose own address is that on the LAN
+ * side of a NAT on this host. */
+static __always_inline __u32 subscriber_handle(const struct egress *egress, __u32 tc_handle)
+{
+	if (egress->other.is && egress->direction == DIRECTION_WAN)
+		return egress->handed_handle;
+	return tc_handle;
+}
+
+/* Measures the RTT of a subscriber's packet, and hands it to the follower. */
 static __always_inline void measure(const struct egress *egress, const struct packet *packet,
 				    __u32 tc_handle)
 {
 	struct rtt_result result = {};
 	struct rtt_context at = {
 		.stats = egress->stats,
+		.other = egress->other,
 		.cpu = egress->cpu,
 		.owner = tc_handle,
 		.hook = egress->direction == DIRECTION_LAN ? 0 : 1,
@@ -241,6 +270,7 @@ static __always_inline void classify(struct __sk_buff *skb)
 		return;
 	}
 	tc_handle = classify_packet(&egress, &packet.ip);
+	tc_handle = subscriber_handle(&egress, tc_handle);
 	if (config.rtt && tc_handle && packet.transport != PARSE_OTHER)
 		measure(&egress, &packet, tc_handle);
 }

@@ -10,6 +10,7 @@
 #include "abi.h"
 #include "cursor.h"
 #include "maps.h"
+#include "verifier.h"
 
 /* More than any chain of headers that the parser follows usually takes. */
 #define TC_HEADERS_MAX 256
@@ -35,17 +36,30 @@ static __always_inline bool tc_pull_headers(struct __sk_buff *skb)
 	return bpf_skb_pull_data(skb, wanted) == 0;
 }
 
-/* Returns the metadata that our XDP program handed on with this packet. NULL: there is
- * none, or another program's. */
-static __always_inline const struct xdp_metadata *tc_handed_on(const struct __sk_buff *skb)
+/* A test run of TC has no metadata: skb->cb holds it there. Tests only. */
+static __always_inline bool test_handed_on(const struct __sk_buff *skb,
+					   struct xdp_metadata *content)
+{
+	const __u32 words[] = { skb->cb[0], skb->cb[1], skb->cb[2], skb->cb[3], skb->cb[4] };
+
+	_Static_assert(sizeof(words) == sizeof(*content), "skb->cb");
+	__builtin_memcpy(content, words, sizeof(*content));
+	keep_apart();
+	return content->cookie == config.meta_cookie;
+}
+
+/* Reads the metadata that our XDP program handed on with this packet. Returns false if
+ * there is none, or another program's. */
+static __always_inline bool tc_handed_on(const struct __sk_buff *skb, struct xdp_metadata *content)
 {
 	const struct xdp_metadata *metadata = (void *)(long)skb->data_meta;
 
+	if (config.test_clock)
+		return test_handed_on(skb, content);
 	if ((void *)(metadata + 1) > (void *)(long)skb->data)
-		return NULL;
-	if (metadata->cookie != config.meta_cookie)
-		return NULL;
-	return metadata;
+		return false;
+	*content = *metadata;
+	return content->cookie == config.meta_cookie;
 }
 
 #endif

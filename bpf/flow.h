@@ -4,12 +4,13 @@
  * lock (docs/decisions/0001). A flow is in one of the eight ways of its bucket. The
  * look-up begins at the flow's home way, so that a hit usually costs one cache line.
  *
- * Admission: a new flow takes a free way, else that of a flow that has ended, else
- * the longest idle one among the flows that have no live sample (idle) or that were never
- * seen established in both directions (half-open: a flood recycles its own entries). No
- * flow evicts another that is measured, because that would lose the long RTTs first,
- * except for fairness: when an owner has two ways more of the bucket than the new flow's
- * owner, it gives one up. A flow that finds no room is counted.
+ * Admission: a new flow takes a free way, else that of a flow that has ended, else that
+ * of the longest idle flow, which has no live sample, else that of a flow that was never seen
+ * established in both directions (half-open: a flood recycles its own entries). No flow evicts
+ * another that is measured, because that would lose the long RTTs first, except for
+ * fairness: an owner with two ways more of the bucket than the new flow's owner gives one
+ * up, so that one subscriber can fill the table while nobody else needs it, and no longer.
+ * A flow that finds no room is counted.
  *
  * A take-over changes the tag to BUSY and then to the new tag by compare-and-swap. A
  * CPU may still hold a pointer to the old flow: it reads the tag again after each
@@ -95,7 +96,7 @@ static __always_inline __u32 flow_lane(const struct ip_packet *ip, const struct 
 
 static __always_inline __u64 flow_tag(__u32 low, __u32 high)
 {
-	__u64 tag = (__u64)high << 32 | low;
+	__u64 tag = hash_spread((__u64)high << 32 | low);
 
 	return tag > FLOW_TAG_BUSY ? tag : tag + 2;
 }
@@ -144,7 +145,7 @@ static __always_inline struct flow_key translated_key_of(const struct ip_packet 
 	__u32 fold[2] = { towards ? other->fold : own, towards ? own : other->fold };
 	__u32 ports = towards ? (__u32)other->port << 16 | port : port << 16 | other->port;
 	__u32 kind = FLOW_KIND(ip->protocol, ip->is_ipv6, 1);
-	struct flow_key key = { .dir = towards };
+	struct flow_key key = { .dir = forget_value(towards) };
 
 	key.tag = flow_tag(translated_lane(&far, far_port, fold, ports, kind, 0),
 			   translated_lane(&far, far_port, fold, ports, kind, HASH_LANE_KEYS));
@@ -200,24 +201,56 @@ static __always_inline __s32 flow_unswept(const struct flow *flow, __u32 tick)
 	return tick - *(volatile __u32 *)&flow->swept;
 }
 
+/* Returns how many of the bucket's ways an owner has. */
+VERIFY_ONCE int flows_of(const struct flow_bucket *bucket, __u32 owner)
+{
+	int ways = 0;
+
+	if (!bucket)
+		return 0;
+	for (__u32 i = 0; i < FLOW_WAYS; i++)
+		ways += bucket->way[i].owner == owner;
+	return ways;
+}
+
+/* Claims on a way, the greater the better: nobody's, an ended flow's, an idle flow's. Then
+ * come half-open flows and those of owners who have two ways more than the newcomer's: those
+ * of the owner with the most ways first, then the longest idle. So a flood takes its own
+ * places before anybody else's, and whoever holds half a bucket gives before a newcomer that
+ * waits for its first answer does. */
 #define CLAIM_FREE  ~0U
 #define CLAIM_ENDED (~0U - 1)
+#define CLAIM_IDLE  (1U << 30)
+#define CLAIM_HALF_OPEN(ways, idle)                                                                \
+	((__u32)(ways) << 16 | ((idle) < 0 ? 1 : (idle) < 0xffff ? (idle) + 1 : 0xffff))
+#define CLAIM_SHARE(ways) ((ways) < FLOW_WAYS / 2 ? (__u32)(ways) : (__u32)(ways) << 16)
 
-/* Rates a way for a take-over: 0 never, else the more, the longer it was idle. */
-static __always_inline __u32 flow_claim(const struct flow *flow, __u32 tick)
+/* Rates the way at `index` for a take-over by an owner who has `own` ways; 0: never. Inline,
+ * its many ways through would cost the verifier 230000 instructions. */
+VERIFY_ONCE __u32 flow_claim(const struct flow_bucket *bucket, __u32 index, __u32 tick, int own)
 {
-	__s32 idle = flow_unswept(flow, tick);
-	__u64 tag = READ_U64(flow->tag);
+	const struct flow *flow;
+	__s32 idle;
+	__u64 tag;
+	int ways;
 
+	if (!bucket)
+		return 0;
+	flow = &bucket->way[bounded(index, FLOW_WAYS - 1)];
+	idle = flow_unswept(flow, tick);
+	tag = READ_U64(flow->tag);
 	if (tag == FLOW_TAG_FREE)
 		return CLAIM_FREE;
 	if (tag == FLOW_TAG_BUSY)
 		return 0;
 	if (flow_both(flow, FLOW_DIR_ENDED))
 		return CLAIM_ENDED;
-	if (idle > (__s32)config.idle_ticks || !flow_both(flow, FLOW_DIR_ESTABLISHED))
-		return idle > 0 ? idle + 1 : 1;
-	return 0;
+	if (idle > (__s32)config.idle_ticks)
+		return CLAIM_IDLE | (idle & (CLAIM_IDLE - 1));
+	ways = flows_of(bucket, flow->owner);
+	if (!flow_both(flow, FLOW_DIR_ESTABLISHED))
+		return CLAIM_HALF_OPEN(ways, idle);
+	return ways >= own + 2 ? CLAIM_SHARE(ways) : 0;
 }
 
 /* Frees a slot whose content is still `old`. Returns whether it was. */
@@ -259,57 +292,22 @@ static __always_inline bool flow_take(struct flow *flow, __u64 tag, __u32 tick, 
 	return true;
 }
 
-/* Returns how many of the bucket's ways an owner has. */
-VERIFY_ONCE int flows_of(const struct flow_bucket *bucket, __u32 owner)
-{
-	int ways = 0;
-
-	if (!bucket)
-		return 0;
-	for (__u32 i = 0; i < FLOW_WAYS; i++)
-		ways += bucket->way[i].owner == owner;
-	return ways;
-}
-
-/*
- * Returns the way that fairness takes for a new flow of `owner`, or -1: the first of the
- * owner who has the most ways, if those are two more than the new flow's owner has. So one
- * subscriber can fill the table while nobody else needs it, and no longer.
- */
-static __always_inline int flow_greediest(const struct flow_bucket *bucket, __u32 owner)
-{
-	int most = flows_of(bucket, owner) + 1, found = -1;
-
-	for (__u32 i = 0; i < FLOW_WAYS; i++) {
-		int ways = flows_of(bucket, bucket->way[i].owner);
-
-		if (ways > most) {
-			most = ways;
-			found = i;
-		}
-	}
-	return found;
-}
-
 /* Returns the best way for a new flow, counted from its home, or -1. */
 static __always_inline int flow_place(struct flow_bucket *bucket, __u64 tag, __u32 tick,
 				      __u32 owner)
 {
+	int own = flows_of(bucket, owner), way = -1;
 	__u32 best = 0;
-	int way = -1;
 
 	for (__u32 i = 0; i < FLOW_WAYS; i++) {
-		__u32 claim = flow_claim(flow_way(bucket, tag, i), tick);
+		__u32 claim = flow_claim(bucket, (tag >> 61) + i, tick, own);
 
 		if (claim > best) {
 			best = claim;
 			way = i;
 		}
 	}
-	if (way >= 0)
-		return way;
-	way = flow_greediest(bucket, owner);
-	return way < 0 ? -1 : (int)((way - (tag >> 61)) % FLOW_WAYS);
+	return way;
 }
 
 /* Another CPU may have entered the same flow at the same time. The way that look-ups find

@@ -28,6 +28,19 @@ static __always_inline __u64 hash_pair(__u32 keys, __u32 i, __u32 a, __u32 b)
 	return (config.hash_key[keys + i] + a) * (config.hash_key[keys + i + 1] + b);
 }
 
+/*
+ * Spreads 64 bits over each other without losing one (the finaliser of MurmurHash3). Two
+ * lanes collide for one pair in 2^64, but the sums of inputs in a row are nearly in a row,
+ * too: without this, a million addresses and ports that count up have four times the
+ * collisions in 32 bits that random ones have.
+ */
+static __always_inline __u64 hash_spread(__u64 hash)
+{
+	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdULL;
+	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ULL;
+	return hash ^ hash >> 33;
+}
+
 /* 32 bits that stand for an address. */
 static __always_inline __u32 addr_fold(const struct ip_addr *addr)
 {

@@ -18,7 +18,7 @@
 #include "stats.h"
 #include "verifier.h"
 
-/* The slot units of 2^-27 s, as a multiple of 2^-31: 2^58 / 125000000, rounded down. */
+/* Brings slot units to multiples of 2^-58 s: 2^58 / 125000000, rounded down. */
 #define HIST_SCALE 0x89705f41U
 
 /* floor(2^31 * 2^(k/8)): the end of part k of an octave, as a mantissa whose top bit is set. */

@@ -51,7 +51,7 @@ static __always_inline __u64 map_answer(const struct ip_addr *addr)
 	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
 	found = bpf_map_lookup_elem(&map_ip_hash, &key);
 	if (!found)
-		return CACHE_ANSWER(0, 0, MAPPING_UNMAPPED);
+		return CACHE_ANSWER(0, NO_SUCH_CPU, MAPPING_UNMAPPED);
 	cpu = found->cpu;
 	available = bpf_map_lookup_elem(&cpus_available, &cpu);
 	state = available && *available ? MAPPING_AVAILABLE : MAPPING_NO_CPU;

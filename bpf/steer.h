@@ -4,16 +4,24 @@
 #define CPP_STEER_H
 
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 #include "abi.h"
 #include "ctx_xdp.h"
 #include "cursor.h"
+#include "hash.h"
 #include "mapping.h"
 #include "maps.h"
 #include "parse.h"
 #include "shaper_maps.h"
 #include "stats.h"
+#include "verifier.h"
+
+struct tcp_ports { /* RFC 9293, 3.1 */
+	__be16 source;
+	__be16 dest;
+};
 
 static __always_inline void count_unsteered(struct stats *stats, enum parse_result why)
 {
@@ -25,32 +33,53 @@ static __always_inline void count_unsteered(struct stats *stats, enum parse_resu
 		count(stats, COUNT_xdp_not_ip);
 }
 
-static __always_inline void hand_on(struct xdp_md *ctx, const struct mapping *mapping,
-				    enum direction ingress, struct stats *stats)
+/* The subscriber's port, where it can be had for one load. */
+static __always_inline __be16 subscriber_port(struct cursor *cur, const struct ip_packet *ip,
+					      enum direction ingress)
 {
-	struct xdp_metadata metadata = {
-		.cookie = config.meta_cookie,
-		.tc_handle = mapping->tc_handle,
-		.cpu = mapping->cpu,
-		.direction = ingress,
-	};
+	struct tcp_ports *ports;
 
-	if (!xdp_hand_on(ctx, &metadata))
-		count(stats, COUNT_xdp_no_metadata);
+	if (ip->protocol != IPPROTO_TCP || !ip->has_ports)
+		return 0;
+	cursor_forget(cur);
+	ports = TAKE(cur, struct tcp_ports);
+	if (!ports)
+		return 0;
+	return ingress == DIRECTION_LAN ? ports->source : ports->dest;
 }
 
-static __always_inline int redirect(struct xdp_md *ctx, const struct mapping *mapping,
-				    enum direction ingress, struct stats *stats)
+/* What TC shall know of the frame. */
+static __always_inline struct xdp_metadata describe(struct cursor *cur, const struct ip_packet *ip,
+						    enum direction ingress, struct stats *stats)
 {
-	if (mapping->state == MAPPING_UNMAPPED) {
+	struct ip_addr subscriber = select_addr(ingress == DIRECTION_LAN, &ip->src, &ip->dst);
+	__be16 port = forget_value(subscriber_port(cur, ip, ingress));
+	struct mapping mapping = mapping_of(&subscriber, stats);
+	struct xdp_metadata metadata = {
+		.cookie = config.meta_cookie,
+		.tc_handle = mapping.tc_handle,
+		.cpu = mapping.cpu,
+		.direction = ingress,
+		.state = mapping.state,
+		.fold = addr_fold(&subscriber),
+		.port = port,
+	};
+
+	return metadata;
+}
+
+static __always_inline int redirect(struct xdp_md *ctx, const struct xdp_metadata *metadata,
+				    struct stats *stats)
+{
+	if (config.metadata && !xdp_hand_on(ctx, metadata))
+		count(stats, COUNT_xdp_no_metadata);
+	if (metadata->state == MAPPING_UNMAPPED) {
 		count(stats, COUNT_xdp_unmapped);
 		return XDP_PASS;
 	}
-	if (config.metadata)
-		hand_on(ctx, mapping, ingress, stats);
 	/* Without an entry in cpu_map the helper returns its flags: XDP_PASS. */
-	if (mapping->state != MAPPING_AVAILABLE ||
-	    bpf_redirect_map(&cpu_map, mapping->cpu, XDP_PASS) != XDP_REDIRECT) {
+	if (metadata->state != MAPPING_AVAILABLE ||
+	    bpf_redirect_map(&cpu_map, metadata->cpu, XDP_PASS) != XDP_REDIRECT) {
 		count(stats, COUNT_xdp_no_cpu);
 		return XDP_PASS;
 	}
@@ -60,13 +89,11 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct mapping *ma
 
 static __always_inline int steer(struct xdp_md *ctx)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
+	struct stats *stats = stats_of(bpf_get_smp_processor_id());
 	struct cursor cur = xdp_cursor(ctx);
-	struct stats *stats = stats_of(cpu);
+	struct xdp_metadata metadata;
 	enum direction ingress;
 	enum parse_result result;
-	struct ip_addr subscriber;
-	struct mapping mapping;
 	struct ip_packet ip;
 
 	if (!stats)
@@ -81,9 +108,8 @@ static __always_inline int steer(struct xdp_md *ctx)
 		count_unsteered(stats, result);
 		return XDP_PASS;
 	}
-	subscriber = select_addr(ingress == DIRECTION_LAN, &ip.src, &ip.dst);
-	mapping = mapping_of(&subscriber, stats);
-	return redirect(ctx, &mapping, ingress, stats);
+	metadata = describe(&cur, &ip, ingress, stats);
+	return redirect(ctx, &metadata, stats);
 }
 
 #endif

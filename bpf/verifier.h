@@ -74,6 +74,14 @@ static __always_inline bool never(bool condition)
 	return condition;
 }
 
+/*
+ * Ends a way on which words of the context were loaded. Without it, where the other way
+ * loads words of a packet, clang makes one load of both, and the verifier says:
+ *
+ *     dereference of modified ctx ptr R2 off=60 disallowed
+ */
+#define keep_apart() asm volatile("" ::: "memory")
+
 #define keep_loop(tries) asm volatile("" : "+r"(tries))
 
 /*

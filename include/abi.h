@@ -69,15 +69,18 @@ struct control {
 ASSERT_SIZE(control, 64);
 
 /* XDP hands this to TC in front of the frame. A multiple of 4 bytes; the same for all
- * packets of a subscriber's direction, so that GRO still merges them. */
+ * packets of a flow's direction, so that GRO still merges them. */
 struct xdp_metadata {
 	__u32 cookie; /* control.meta_cookie; else another program's metadata */
 	__u32 tc_handle;
-	__u16 cpu;
+	__u16 cpu;	/* or NO_SUCH_CPU */
 	__u8 direction; /* of the interface that the frame came in by */
-	__u8 reserved;
+	__u8 state;	/* enum mapping_state */
+	__u32 fold;	/* addr_fold() of the address that was looked up */
+	__be16 port;	/* the subscriber's TCP port; 0: another protocol, or not read */
+	__u16 reserved;
 };
-ASSERT_SIZE(xdp_metadata, 12);
+ASSERT_SIZE(xdp_metadata, 20);
 
 /* cpp_addr_cache: index = slot of the address. All CPUs read and write an entry, word by
  * word; one that was torn is nobody's (bpf/addr_cache.h). */

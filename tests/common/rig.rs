@@ -6,7 +6,9 @@
 use super::names::{
     __sk_buff, control, ip_mapping, limits, rtt_handle, txq_config, xdp_md, Counts,
 };
-use super::test_run::{as_bytes, parse_metadata, test_run, Metadata, TestRun, COOKIE, TC_ACT_OK};
+use super::test_run::{
+    as_bytes, parse_metadata, test_run, Metadata, TestRun, COOKIE, METADATA, TC_ACT_OK,
+};
 use cpumap_pping::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
 use cpumap_pping::kernel::load::hash_keys;
 use cpumap_pping::kernel::map::Map;
@@ -28,6 +30,8 @@ use std::time::Duration;
 pub struct XdpOutcome {
     pub verdict: u32,
     pub metadata: Option<Metadata>,
+    /// The bytes of the metadata, for [`SkbCtx::handed_on`].
+    pub handed_on: Option<[u8; METADATA]>,
     pub counters: Counts,
 }
 
@@ -57,6 +61,8 @@ pub struct SkbCtx {
     pub priority: u32,
     /// The number of segments that GRO merged into the packet, or that TSO makes of it; 0 or 1: not merged.
     pub segments: u32,
+    /// The metadata that XDP handed on. In test runs `skb->cb` holds it.
+    pub handed_on: Option<[u8; METADATA]>,
 }
 
 /// Sizes and switches with which the object is loaded.
@@ -119,7 +125,7 @@ pub struct Rig {
 
 /// Lines of recent samples a CPU.
 pub const RECENT_LINES: u32 = 256;
-const SEED: u64 = 0x0123_4567_89ab_cdef;
+pub const SEED: u64 = 0x0123_4567_89ab_cdef;
 
 /// Returns the number of CPUs that arrays have room for: at least four, so that a packet can be on a wrong CPU.
 pub fn cpus() -> u32 {
@@ -261,7 +267,8 @@ impl Rig {
         let (metadata, content) = run.split_metadata();
         assert_eq!(content, frame, "the frame was changed");
         let added = &metadata[..metadata.len() - foreign.len()];
-        XdpOutcome { verdict: run.verdict, metadata: parse_metadata(added), counters }
+        let metadata = parse_metadata(added);
+        XdpOutcome { verdict: run.verdict, metadata, handed_on: added.try_into().ok(), counters }
     }
 
     /// Runs XDP on a frame without checking the result. Returns the kernel's error: it does not run every frame.
@@ -311,6 +318,10 @@ impl Rig {
             (offset_of!(__sk_buff, gso_segs), skb.segments),
         ] {
             ctx[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        if let Some(handed_on) = skb.handed_on {
+            let at = offset_of!(__sk_buff, cb);
+            ctx[at..at + METADATA].copy_from_slice(&handed_on);
         }
         test_run(&self.tc, &ctx, packet, repeat)
     }

@@ -20,7 +20,14 @@ pub struct Metadata {
     pub tc_handle: u32,
     pub cpu: u16,
     pub direction: u8,
+    /// `enum mapping_state`.
+    pub state: u8,
+    /// In host byte order.
+    pub port: u16,
 }
+
+/// The size of the metadata.
+pub const METADATA: usize = 20;
 
 /// The result of BPF_PROG_TEST_RUN.
 pub struct TestRun {
@@ -83,13 +90,15 @@ pub fn parse_metadata(bytes: &[u8]) -> Option<Metadata> {
     if bytes.is_empty() {
         return None;
     }
-    assert_eq!(bytes.len(), 12, "struct xdp_metadata");
+    assert_eq!(bytes.len(), METADATA, "struct xdp_metadata");
     assert_eq!(word(bytes, 0), COOKIE);
-    assert_eq!(bytes[11], 0, "padding");
+    assert_eq!(bytes[18..], [0, 0], "padding");
     Some(Metadata {
         tc_handle: word(bytes, 4),
         cpu: u16::from_ne_bytes([bytes[8], bytes[9]]),
         direction: bytes[10],
+        state: bytes[11],
+        port: u16::from_be_bytes([bytes[16], bytes[17]]),
     })
 }
 

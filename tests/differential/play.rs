@@ -6,14 +6,14 @@ use crate::common::names::{counter, limits, rtt_handle, COUNTERS};
 use crate::common::rig::{cpus, jiffy_ns, SkbCtx};
 use crate::common::scene::run_on_cpu;
 use crate::common::test_run::{
-    parse_metadata, refused, Metadata, TestRun, TC_ACT_OK, XDP_PASS, XDP_REDIRECT,
+    parse_metadata, refused, Metadata, TestRun, METADATA, TC_ACT_OK, XDP_PASS, XDP_REDIRECT,
 };
 use crate::loaded::{CounterBlock, Loaded};
 use cpumap_pping::rtt::histogram::counter_in;
 use model::counter::{MODELLED, UNMODELLED};
 use model::{
-    InitialMaps, Model, ModelConfig, ReferenceHistogram, Sample, SampleSide, Skb, Step, Verdict,
-    World,
+    Assignment, HandedOn, InitialMaps, Model, ModelConfig, ReferenceHistogram, Sample, SampleSide,
+    Skb, Step, Verdict, World,
 };
 use nix::sched::sched_getaffinity;
 use nix::unistd::Pid;
@@ -98,6 +98,13 @@ impl SideBySide {
     }
 }
 
+/// What XDP hands to TC of one packet, on both stages.
+#[derive(Default)]
+struct Passed {
+    model: Option<HandedOn>,
+    bpf: Option<[u8; METADATA]>,
+}
+
 /// One sequence.
 struct Round<'a> {
     loaded: &'a Loaded,
@@ -122,8 +129,12 @@ impl<'a> Round<'a> {
     fn step(&mut self, now_ns: u64, step: &Step) -> Result<(), String> {
         self.loaded.set_now(now_ns);
         match step {
-            Step::Steer { frame, ifindex } => self.steer(now_ns, frame, *ifindex),
-            Step::Classify { frame, skb } => self.classify(now_ns, frame, *skb),
+            Step::Steer { frame, ifindex } => self.steer(now_ns, frame, *ifindex).map(|_| ()),
+            Step::Classify { frame, skb } => self.classify(now_ns, frame, *skb, &Passed::default()),
+            Step::Forward { arrived, frame, skb } => {
+                let passed = self.steer(now_ns, arrived, skb.ingress_ifindex)?;
+                self.classify(now_ns, frame, *skb, &passed)
+            }
             Step::Map { prefix, cpu, handle } => {
                 self.model.map(*prefix, *cpu, *handle);
                 self.loaded.map(*prefix, *cpu, *handle);
@@ -132,7 +143,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn steer(&mut self, now_ns: u64, frame: &[u8], ifindex: u32) -> Result<(), String> {
+    fn steer(&mut self, now_ns: u64, frame: &[u8], ifindex: u32) -> Result<Passed, String> {
         let expected = self.model.steer(frame, ifindex, now_ns);
         let run = self.loaded.rig.try_steer(&[], frame, ifindex);
         let run = run.map_err(|error| format!("XDP test run: {error}"))?;
@@ -143,21 +154,25 @@ impl<'a> Round<'a> {
         same("XDP verdict", verdict, run.verdict)?;
         let (metadata, content) = run.split_metadata();
         same("frame", frame, content)?;
-        let handed_on = expected.handed_on.map(|mapping| Metadata {
-            tc_handle: mapping.handle,
-            cpu: u16::try_from(mapping.cpu).unwrap_or(NO_SUCH_CPU),
-            direction: self.model.direction_of(ifindex) as u8,
-        });
-        same("metadata", handed_on, parse_metadata(metadata))?;
-        self.compare_counters(&[expected.counter])
+        let wanted = expected.handed_on.map(|found| metadata_of(found, expected.counter));
+        same("metadata", wanted, parse_metadata(metadata))?;
+        self.compare_counters(&[expected.counter])?;
+        Ok(Passed { model: expected.handed_on, bpf: metadata.try_into().ok() })
     }
 
-    fn classify(&mut self, now_ns: u64, packet: &[u8], skb: Skb) -> Result<(), String> {
+    fn classify(
+        &mut self,
+        now_ns: u64,
+        packet: &[u8],
+        skb: Skb,
+        passed: &Passed,
+    ) -> Result<(), String> {
         if self.cpu.replace(skb.cpu) != Some(skb.cpu) {
             run_on_cpu(skb.cpu as usize);
         }
         let Skb { ifindex, ingress_ifindex, priority, .. } = skb;
-        let ctx = SkbCtx { ifindex, ingress_ifindex, priority, ..SkbCtx::default() };
+        let handed_on = passed.bpf;
+        let ctx = SkbCtx { ifindex, ingress_ifindex, priority, handed_on, ..SkbCtx::default() };
         let run = match self.loaded.rig.try_classify(packet, ctx, 1) {
             Ok(run) => run,
             Err(_) if refused(packet) => {
@@ -166,7 +181,7 @@ impl<'a> Round<'a> {
             }
             Err(error) => return Err(format!("TC test run: {error}")),
         };
-        let expected = self.model.classify(packet, skb, now_ns);
+        let expected = self.model.classify_forwarded(packet, skb, passed.model, now_ns);
         same("TC verdict", TC_ACT_OK, run.verdict)?;
         same("packet", packet, &run.data)?;
         same("priority", expected.priority, TestRun::priority(&run))?;
@@ -263,6 +278,23 @@ impl<'a> Round<'a> {
                 .map_err(|difference| format!("{key:x?}: {difference}"))?;
         }
         Ok(())
+    }
+}
+
+/// Returns the metadata that XDP writes for a frame with this fate.
+fn metadata_of(found: HandedOn, fate: &str) -> Metadata {
+    let mapping = found.assignment.unwrap_or(Assignment { cpu: u32::MAX, handle: 0 });
+    Metadata {
+        tc_handle: mapping.handle,
+        cpu: u16::try_from(mapping.cpu).unwrap_or(NO_SUCH_CPU),
+        direction: found.direction as u8,
+        // enum mapping_state
+        state: match fate {
+            "xdp_unmapped" => 1,
+            "xdp_no_cpu" => 2,
+            _ => 3,
+        },
+        port: found.port,
     }
 }
 

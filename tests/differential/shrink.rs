@@ -68,6 +68,9 @@ fn described(step: &Step) -> String {
     match step {
         Step::Steer { frame, ifindex } => format!("in by {ifindex}: {}", hex(frame)),
         Step::Classify { frame, skb } => format!("{skb:x?}: {}", hex(frame)),
+        Step::Forward { arrived, frame, skb } => {
+            format!("in as {}\n  out as {skb:x?}: {}", hex(arrived), hex(frame))
+        }
         Step::Map { prefix, cpu, handle } => format!("map {prefix:x?} to CPU {cpu}, {handle:#x}"),
     }
 }

@@ -156,12 +156,12 @@ fn the_default_entry_is_looked_up_once() {
         let misses = |last: u8| {
             let frame = frame_of(Ipv4Addr::new(10, 0, 0, last).into());
             let outcome = scene.steer(&frame, scene.lan);
-            let class = outcome.metadata.map(|metadata| metadata.tc_handle);
+            let class = outcome.metadata.expect("metadata").tc_handle;
             (outcome.counters.of("cache_miss"), class)
         };
-        assert_eq!([misses(1), misses(2), misses(2)], [(2, None), (1, None), (0, None)]);
+        assert_eq!([misses(1), misses(2), misses(2)], [(2, 0), (1, 0), (0, 0)]);
         scene.map("255.255.255.255", 0, DEFAULT_CLASS);
-        let class = Some(DEFAULT_CLASS);
+        let class = DEFAULT_CLASS;
         assert_eq!([misses(1), misses(2), misses(2)], [(2, class), (1, class), (0, class)]);
     });
 }

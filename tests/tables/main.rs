@@ -6,14 +6,17 @@
 mod common;
 mod fixtures;
 mod flow_table;
+mod hash;
 
 mod addr_cache;
 mod classify;
+mod handed_on;
 mod mapping;
 mod parse;
 mod recent;
 mod rtt_record;
 mod rtt_rules;
 mod steer;
+mod table_share;
 mod truncation;
 mod two_cpus;

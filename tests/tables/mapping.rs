@@ -15,7 +15,11 @@ fn classes(scene: &Scene, subscriber: IpAddr) -> [Option<u32>; 4] {
     let server = if subscriber.is_ipv4() { SERVER } else { SERVER6 };
     let up = Packet::new(subscriber, server).udp(1, 2).payload(20);
     let (up, down) = (up.build(), up.reply().build());
-    let xdp = |frame: &[u8], from| scene.steer(frame, from).metadata.map(|meta| meta.tc_handle);
+    let xdp = |frame: &[u8], from| {
+        let outcome = scene.steer(frame, from);
+        let handle = outcome.metadata.map(|metadata| metadata.tc_handle);
+        handle.filter(|_| outcome.counters.fate() != "xdp_unmapped")
+    };
     let tc = |packet: &[u8], skb| {
         let outcome = scene.classify(packet, skb);
         (outcome.counters.fate() == "tc_classified").then_some(outcome.priority)

@@ -16,13 +16,17 @@ fn udp(source: IpAddr, destination: IpAddr) -> Vec<u8> {
     Packet::new(source, destination).udp(1000, 53).payload(20).build()
 }
 
+/// `MAPPING_AVAILABLE` of `enum mapping_state`.
+const AVAILABLE: u8 = 3;
+
 /// Asserts that XDP redirects the frame and hands this class on.
 fn assert_steered(scene: &Scene, description: &str, frame: &[u8], from: u32, tc_handle: u32) {
     let outcome = scene.steer(frame, from);
     assert_eq!(outcome.counters.fate(), "xdp_redirected", "{description}");
     assert_eq!(outcome.verdict, XDP_REDIRECT, "{description}");
     let direction = if from == scene.lan { Facing::Lan } else { Facing::Wan };
-    let expected = Metadata { tc_handle, cpu: 0, direction: direction as u8 };
+    let expected =
+        Metadata { tc_handle, cpu: 0, direction: direction as u8, state: AVAILABLE, port: 0 };
     assert_eq!(outcome.metadata, Some(expected), "{description}");
 }
 
@@ -192,8 +196,8 @@ fn the_cache_answers_for_the_address_and_no_other() {
 fn metadata_goes_where_there_is_room() {
     with_scene(|scene| {
         let frame = udp(ALICE, SERVER);
-        // A test run takes at most 216 bytes of metadata, so it cannot fill the headroom of 255 bytes.
-        for (foreign, room) in [(4, true), (32, true), (204, true)] {
+        // A headroom of 256 bytes holds struct xdp_frame (40 bytes), and metadata in the rest.
+        for (foreign, room) in [(4, true), (32, true), (196, true), (200, false), (204, false)] {
             let outcome = scene.steer_behind(&vec![0xee; foreign], &frame, scene.lan);
             assert_eq!(outcome.verdict, XDP_REDIRECT, "{foreign} bytes before ours");
             assert_eq!(outcome.metadata.is_some(), room, "{foreign} bytes before ours");

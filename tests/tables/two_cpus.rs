@@ -2,10 +2,12 @@
 
 //! Two CPUs at once on the same flows: a TSval gives one sample at most, and nothing is counted twice.
 
-use crate::common::names::Counts;
-use crate::common::rig::{Rig, SkbCtx};
+use crate::common::names::{flow_bucket, Counts};
+use crate::common::rig::{get, Rig, SkbCtx};
 use crate::common::scene::{spawn_in_scene, with_scene, Scene, ALICE_CLASS};
+use crate::common::test_run::from_bytes;
 use crate::fixtures::segment;
+use lab::packet::{hosts::*, Packet, Tcp, RST};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::Barrier;
 use std::time::Duration;
@@ -101,6 +103,50 @@ fn one_edge_one_slot() {
         assert_eq!(counts.of("rtt_unmatched"), 0, "a TSval stood in both slots: {counts:?}");
         assert_totals(scene, &counts);
     });
+}
+
+/// Both CPUs see the first packets of a flow at the same time, one direction each: the flow is in the table once, and its
+/// TSvals meet.
+#[test]
+fn a_flow_is_entered_once() {
+    let setup = crate::common::rig::LoadOptions { flow_buckets: 1, ..Default::default() };
+    crate::common::scene::with_scene_of(setup, |scene| {
+        lab::require_cpus(2);
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for cpu in 0..2 {
+                let barrier = &barrier;
+                spawn_in_scene(scope, cpu, move || {
+                    for port in 1..=ROUNDS as u16 {
+                        let first = segment(false, port, 100, 1).payload(10);
+                        let (packet, skb) = match cpu {
+                            0 => (first, scene.to_internet()),
+                            _ => (first.reply(), scene.to_subscriber()),
+                        };
+                        barrier.wait();
+                        send(scene, &packet.build(), skb);
+                        barrier.wait();
+                        if cpu == 0 {
+                            let tags = tags(scene);
+                            let once: std::collections::BTreeSet<_> = tags.iter().collect();
+                            assert_eq!(once.len(), tags.len(), "port {port}: {tags:x?}");
+                            // Its end makes room for the next.
+                            let end = Tcp::new(port, 443).flags(RST).timestamps(100, 1);
+                            let end = Packet::new(ALICE, SERVER).tcp(end);
+                            send(scene, &end.build(), scene.to_internet());
+                        }
+                    }
+                });
+            }
+        });
+    });
+}
+
+/// The tags in bucket 0.
+fn tags(scene: &Scene) -> Vec<u64> {
+    let bytes = get(&scene.cpp_flow, &0u32.to_ne_bytes()).expect("bucket 0");
+    let bucket: flow_bucket = from_bytes(&bytes);
+    bucket.way.iter().map(|way| way.tag).filter(|tag| *tag > 1).collect()
 }
 
 /// Each CPU sees one direction while the clock moves: no RTT is longer than the run or made up, and every TSval is

@@ -78,8 +78,20 @@ pub enum Verdict {
 pub struct Steered {
     pub verdict: Verdict,
     pub counter: &'static str,
-    /// The subscriber's assignment, which XDP hands to TC whether it redirects the frame or not.
-    pub handed_on: Option<Assignment>,
+    /// What XDP hands to TC, whether it redirects the frame or not.
+    pub handed_on: Option<HandedOn>,
+}
+
+/// What XDP found out about a frame. TC needs it only as long as the subscriber's address stays the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandedOn {
+    /// The subscriber's assignment, or none.
+    pub assignment: Option<Assignment>,
+    pub address: Address,
+    /// The subscriber's TCP port; 0 for another protocol, a later fragment, or behind IPv6 extension headers.
+    pub port: u16,
+    /// The side that the frame came in by.
+    pub direction: Facing,
 }
 
 /// The fields of a packet that TC reads besides its bytes.
@@ -123,11 +135,16 @@ pub struct Sample {
     pub rtt_ns: u64,
 }
 
-/// A connection: its two ends in ascending order, so that both ways have the same key.
+/// An end of a connection.
+type End = (Address, u16);
+
+/// A connection; both ways have the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct FlowKey {
-    is_ipv6: bool,
-    ends: [(Address, u16); 2],
+enum FlowKey {
+    /// Its ends in ascending order.
+    Plain { is_ipv6: bool, ends: [End; 2] },
+    /// Through NAT on this host: the far end, and the near end on the LAN side and on the WAN side.
+    Translated { is_ipv6: bool, far: End, near: [End; 2] },
 }
 
 /// The TX queue and HTB major of a CPU.
@@ -214,21 +231,27 @@ impl Model {
     /// Steers one frame that comes in. The result does not depend on the time, which is a parameter as in
     /// `classify`.
     pub fn steer(&self, frame: &[u8], ifindex: u32, _now_ns: u64) -> Steered {
-        let passed = |counter, handed_on| Steered { verdict: Verdict::Pass, counter, handed_on };
-        match self.subscriber_behind(frame, ifindex) {
-            Err(counter) => passed(counter, None),
-            Ok(mapping) if !self.cpus.get(&mapping.cpu).copied().unwrap_or(false) => {
-                passed("xdp_no_cpu", Some(mapping))
+        let (verdict, counter, handed_on) = match self.subscriber_behind(frame, ifindex) {
+            Err(counter) => (Verdict::Pass, counter, None),
+            Ok(found) => {
+                let (verdict, counter) = self.verdict_for(found.assignment);
+                (verdict, counter, Some(found))
             }
-            Ok(mapping) => Steered {
-                verdict: Verdict::Redirect { cpu: mapping.cpu },
-                counter: "xdp_redirected",
-                handed_on: Some(mapping),
-            },
+        };
+        Steered { verdict, counter, handed_on }
+    }
+
+    fn verdict_for(&self, assignment: Option<Assignment>) -> (Verdict, &'static str) {
+        match assignment {
+            None => (Verdict::Pass, "xdp_unmapped"),
+            Some(Assignment { cpu, .. }) if self.cpus.get(&cpu) == Some(&true) => {
+                (Verdict::Redirect { cpu }, "xdp_redirected")
+            }
+            Some(_) => (Verdict::Pass, "xdp_no_cpu"),
         }
     }
 
-    fn subscriber_behind(&self, frame: &[u8], ifindex: u32) -> Result<Assignment, &'static str> {
+    fn subscriber_behind(&self, frame: &[u8], ifindex: u32) -> Result<HandedOn, &'static str> {
         let direction = self.direction_of(ifindex);
         if direction == Facing::None {
             return Err("xdp_no_direction");
@@ -238,8 +261,12 @@ impl Model {
             FrameFault::Truncated => "xdp_truncated",
             FrameFault::Malformed => "xdp_malformed",
         })?;
-        let subscriber = if direction == Facing::Lan { ip.source } else { ip.destination };
-        self.mappings.lookup(&subscriber).ok_or("xdp_unmapped")
+        let ports = parse::tcp_ports(frame, &ip).unwrap_or_default();
+        let (address, port) = match direction {
+            Facing::Lan => (ip.source, ports.0),
+            _ => (ip.destination, ports.1),
+        };
+        Ok(HandedOn { assignment: self.mappings.lookup(&address), address, port, direction })
     }
 }
 
@@ -247,7 +274,18 @@ impl Model {
 impl Model {
     /// Classifies one packet that leaves, and measures it.
     pub fn classify(&mut self, frame: &[u8], skb: Skb, now_ns: u64) -> Classified {
-        let mut packet = Egress::new(skb);
+        self.classify_forwarded(frame, skb, None, now_ns)
+    }
+
+    /// Does the same for a packet of which XDP has handed something on.
+    pub fn classify_forwarded(
+        &mut self,
+        frame: &[u8],
+        skb: Skb,
+        handed_on: Option<HandedOn>,
+        now_ns: u64,
+    ) -> Classified {
+        let mut packet = Egress::new(skb, handed_on);
         self.decide(frame, skb, now_ns, &mut packet);
         Classified {
             priority: packet.priority,
@@ -267,24 +305,14 @@ impl Model {
             packet.counters.add("tc_priority_kept");
             return packet.set_major(major);
         }
-        match self.class_of(frame, skb, packet) {
-            Ok(subscriber) => {
-                packet.counters.add("tc_classified");
-                packet.priority = subscriber.handle;
-                if self.config.rtt {
-                    self.measure(frame, &subscriber, now_ns, packet);
-                }
-            }
+        match self.network(frame, skb) {
+            Ok((ip, leaves_by_lan)) => self.forward(frame, skb, ip, leaves_by_lan, now_ns, packet),
             Err(counter) => packet.counters.add(counter),
         }
     }
 
-    fn class_of(
-        &self,
-        frame: &[u8],
-        skb: Skb,
-        packet: &mut Egress,
-    ) -> Result<MeasuredPacket, &'static str> {
+    /// Reads the network header. Returns it, and whether the packet leaves by LAN.
+    fn network(&self, frame: &[u8], skb: Skb) -> Result<(Ip, bool), &'static str> {
         let direction = self.direction_of(skb.ifindex);
         if direction == Facing::None {
             return Err("tc_no_direction");
@@ -294,21 +322,59 @@ impl Model {
             FrameFault::Truncated => "tc_truncated",
             FrameFault::Malformed => "tc_malformed",
         })?;
-        let leaves_by_lan = direction == Facing::Lan;
+        Ok((ip, direction == Facing::Lan))
+    }
+
+    /// Classifies a packet of a subscriber, and measures it.
+    fn forward(
+        &mut self,
+        frame: &[u8],
+        skb: Skb,
+        ip: Ip,
+        leaves_by_lan: bool,
+        now_ns: u64,
+        packet: &mut Egress,
+    ) {
         let address = if leaves_by_lan { ip.destination } else { ip.source };
-        let Assignment { cpu, handle } = self.mappings.lookup(&address).ok_or("tc_unmapped")?;
-        if cpu != skb.cpu {
+        let translated = packet.translated(&address, self.direction_of(skb.ifindex));
+        if translated.is_some() {
+            packet.counters.add("tc_translated");
+        }
+        let class = self.class_of(&address, skb.cpu, packet);
+        packet.counters.add(class.err().unwrap_or("tc_classified"));
+        packet.priority = class.unwrap_or(packet.priority);
+        // The RTT is that of the subscriber, and his address is that on the LAN side of NAT.
+        let handle = match translated {
+            Some(seen) if !leaves_by_lan => seen.assignment.map_or(0, |own| own.handle),
+            _ => class.unwrap_or(0),
+        };
+        if !self.config.rtt || handle == 0 {
+            return;
+        }
+        let comes_from_lan = match self.direction_of(skb.ingress_ifindex) {
+            Facing::None => !leaves_by_lan,
+            ingress => ingress == Facing::Lan,
+        };
+        let measured = MeasuredPacket { ip, handle, leaves_by_lan, comes_from_lan, translated };
+        self.measure(frame, &measured, now_ns, packet);
+    }
+
+    /// Looks up the class of an address, and sets the queue.
+    fn class_of(
+        &self,
+        address: &Address,
+        on_cpu: u32,
+        packet: &mut Egress,
+    ) -> Result<u32, &'static str> {
+        let Assignment { cpu, handle } = self.mappings.lookup(address).ok_or("tc_unmapped")?;
+        if cpu != on_cpu {
             packet.counters.add("tc_wrong_cpu");
             packet.take_queue(self.txqs.get(&cpu));
         }
         if handle == 0 {
             return Err("tc_no_class");
         }
-        let comes_from_lan = match self.direction_of(skb.ingress_ifindex) {
-            Facing::None => !leaves_by_lan,
-            ingress => ingress == Facing::Lan,
-        };
-        Ok(MeasuredPacket { ip, handle, leaves_by_lan, comes_from_lan })
+        Ok(handle)
     }
 
     fn measure(&mut self, frame: &[u8], of: &MeasuredPacket, now_ns: u64, packet: &mut Egress) {
@@ -359,13 +425,24 @@ struct MeasuredPacket {
     leaves_by_lan: bool,
     /// Whether it came in by LAN. An interface without a direction counts as the opposite of where it leaves.
     comes_from_lan: bool,
+    /// What XDP saw of the subscriber's end, if it was another address: NAT on this host.
+    translated: Option<HandedOn>,
 }
 
 impl MeasuredPacket {
-    /// Returns its flow, and whose packet it is: 0 for the end that sorts first.
+    /// Returns its flow, and whose packet it is: 0 for the end that sorts first. The ends of a translated flow are
+    /// sorted by the side that the packet leaves by.
     fn flow(&self, segment: &ModelSegment) -> (FlowKey, usize) {
+        let is_ipv6 = self.ip.is_ipv6;
         let source = (self.ip.source, segment.source_port);
         let destination = (self.ip.destination, segment.destination_port);
+        if let Some(seen) = self.translated {
+            let other = (seen.address, seen.port);
+            let (near, far) =
+                if self.leaves_by_lan { (destination, source) } else { (source, destination) };
+            let near = if self.leaves_by_lan { [near, other] } else { [other, near] };
+            return (FlowKey::Translated { is_ipv6, far, near }, usize::from(!self.leaves_by_lan));
+        }
         let mut ends = [source, destination];
         ends.sort();
         // If both ends are the same, the way is that of the interface.
@@ -373,7 +450,7 @@ impl MeasuredPacket {
             true => usize::from(!self.leaves_by_lan),
             false => usize::from(ends[0] != source),
         };
-        (FlowKey { is_ipv6: self.ip.is_ipv6, ends }, way)
+        (FlowKey::Plain { is_ipv6, ends }, way)
     }
 }
 
@@ -381,18 +458,26 @@ impl MeasuredPacket {
 struct Egress {
     priority: u32,
     queue: Option<u16>,
+    handed_on: Option<HandedOn>,
     counters: RaisedCounters,
     sample: Option<Sample>,
 }
 
 impl Egress {
-    fn new(skb: Skb) -> Egress {
+    fn new(skb: Skb, handed_on: Option<HandedOn>) -> Egress {
         Egress {
             priority: skb.priority,
             queue: None,
+            handed_on,
             counters: RaisedCounters::default(),
             sample: None,
         }
+    }
+
+    /// Returns what XDP saw, if the subscriber's address has changed since: by NAT on this host. A packet that
+    /// leaves by the side it came from has another subscriber here, and nothing was changed.
+    fn translated(&self, address: &Address, egress: Facing) -> Option<HandedOn> {
+        self.handed_on.filter(|seen| seen.direction != egress && seen.address != *address)
     }
 
     /// Sets the queue to that of a CPU and returns the CPU's major. If the CPU has no queue, leaves the

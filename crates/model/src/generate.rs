@@ -15,6 +15,7 @@ mod mutate;
 mod world;
 
 use crate::classify::Skb;
+use crate::frame::Frame;
 use crate::generate::connection::Connection;
 use crate::generate::mutate::mutate;
 use crate::generate::world::draw_maps;
@@ -36,6 +37,12 @@ pub enum Step {
         ifindex: u32,
     },
     Classify {
+        frame: Vec<u8>,
+        skb: Skb,
+    },
+    /// A packet that comes in as one frame and leaves as another: NAT may have changed it in between.
+    Forward {
+        arrived: Vec<u8>,
         frame: Vec<u8>,
         skb: Skb,
     },
@@ -150,7 +157,9 @@ impl Generator {
             self.current = self.rng.below(CONNECTIONS as u64) as usize;
         }
         let way = self.rng.below(2) as usize;
-        let frame = self.connections[self.current].segment(way, &mut self.rng);
+        let segment = self.connections[self.current].segment(way, &mut self.rng);
+        let arrived = self.arrival(segment.clone(), way);
+        let frame = self.connections[self.current].leaving(segment, way);
         let frame = mutate(&mut self.rng, frame);
 
         let (rng, world) = (&mut self.rng, &self.world);
@@ -165,7 +174,7 @@ impl Generator {
         let odd = [world.lan, world.wan, world.elsewhere];
         if rng.per_mille(250) {
             let ifindex = if rng.per_mille(50) { rng.pick(&odd) } else { from };
-            return Step::Steer { frame, ifindex };
+            return Step::Steer { frame: arrived, ifindex };
         }
         let skb = Skb {
             ifindex: if rng.per_mille(30) { rng.pick(&odd) } else { to },
@@ -173,7 +182,19 @@ impl Generator {
             priority: if rng.per_mille(60) { priority(rng) } else { 0 },
             cpu: self.cpu,
         };
+        if rng.per_mille(600) {
+            return Step::Forward { arrived, frame, skb };
+        }
         Step::Classify { frame, skb }
+    }
+
+    /// Returns the frame as which a segment arrives. Its tags and options may be others than when it leaves.
+    fn arrival(&mut self, segment: Frame, way: usize) -> Vec<u8> {
+        let arriving = self.connections[self.current].arriving(segment, way);
+        if self.rng.per_mille(500) {
+            return mutate(&mut self.rng, arriving);
+        }
+        arriving.build()
     }
 }
 

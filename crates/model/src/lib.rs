@@ -33,7 +33,7 @@ pub mod rng;
 pub mod rtt;
 
 pub use classify::{
-    Classified, Facing, Model, ModelConfig, Sample, SampleSide, Skb, Steered, Verdict,
+    Classified, Facing, HandedOn, Model, ModelConfig, Sample, SampleSide, Skb, Steered, Verdict,
 };
 pub use frame::Frame;
 pub use generate::{Generator, InitialMaps, Step, World};

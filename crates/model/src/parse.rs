@@ -224,6 +224,13 @@ pub fn transport(frame: &[u8], ip: &Ip) -> Transport {
     }
 }
 
+/// Returns the TCP ports, source and destination, of a packet whose TCP header follows the IP header at once.
+pub fn tcp_ports(frame: &[u8], ip: &Ip) -> Option<(u16, u16)> {
+    let [s0, s1, d0, d1] = bytes(frame, ip.end)?;
+    let is_tcp = ip.protocol == TCP && !ip.later_fragment;
+    is_tcp.then_some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
+}
+
 /// The place where the walk over the network headers ended.
 struct Reached {
     protocol: u8,

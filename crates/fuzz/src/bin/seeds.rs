@@ -68,7 +68,9 @@ fn frames() -> impl Iterator<Item = Vec<u8>> {
     let world = World { lan: 1, wan: 2, elsewhere: 3, cpus: vec![0], absent_cpu: 1 };
     let steps = Generator::new(SEED, world).map(|(_, step)| step);
     let frames = steps.filter_map(|step| match step {
-        Step::Steer { frame, .. } | Step::Classify { frame, .. } => Some(frame),
+        Step::Steer { frame, .. } | Step::Classify { frame, .. } | Step::Forward { frame, .. } => {
+            Some(frame)
+        }
         Step::Map { .. } => None,
     });
     frames.filter(|frame| frame.len() <= LONGEST).take(FRAMES)

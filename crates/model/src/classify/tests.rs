@@ -46,7 +46,8 @@ fn forwarded(ifindex: u32, cpu: u32) -> Skb {
 /// Steers a frame. Returns the verdict, the counter and the tc handle that XDP hands to TC.
 fn steer(model: &Model, frame: &[u8], ifindex: u32) -> (Verdict, &'static str, Option<u32>) {
     let Steered { verdict, counter, handed_on } = model.steer(frame, ifindex, 0);
-    (verdict, counter, handed_on.map(|mapping| mapping.handle))
+    let handle = handed_on.and_then(|found| found.assignment).map(|mapping| mapping.handle);
+    (verdict, counter, handle)
 }
 
 fn passes(counter: &'static str) -> (Verdict, &'static str, Option<u32>) {

@@ -18,6 +18,8 @@ pub(super) struct Connection {
     /// Whether the other end is a subscriber, too.
     hairpin: bool,
     ports: [u16; 2],
+    /// What NAT on the shaper makes of either end, as the WAN side sees it.
+    public: [Option<(IpAddr, u16)>; 2],
     /// The TSval clocks of way 0 (leaves by LAN) and way 1 (leaves by WAN).
     clocks: [u32; 2],
     /// The last TSvals of each way, the latest first.
@@ -41,7 +43,39 @@ impl Connection {
             || if rng.per_mille(300) { 0u32.wrapping_sub(rng.u32() >> 24) } else { rng.u32() };
         let clocks = [clock(), clock()];
         let ports = [40_000 + rng.below(4) as u16, rng.pick(&[80, 443])];
-        Connection { hosts: [host, other], hairpin, ports, clocks, sent: [Vec::new(), Vec::new()] }
+        let hosts = [host, other];
+        let public = if hairpin { [None; 2] } else { translation(hosts, ports, rng) };
+        Connection { hosts, hairpin, ports, public, clocks, sent: [Vec::new(), Vec::new()] }
+    }
+
+    /// Returns a segment of a way as it comes in: way 0 by WAN.
+    pub(super) fn arriving(&self, segment: Frame, way: usize) -> Frame {
+        if way == 0 {
+            self.on_wan(segment, way)
+        } else {
+            segment
+        }
+    }
+
+    /// Returns a segment of a way as it leaves: way 1 by WAN.
+    pub(super) fn leaving(&self, segment: Frame, way: usize) -> Frame {
+        if way == 1 {
+            self.on_wan(segment, way)
+        } else {
+            segment
+        }
+    }
+
+    fn on_wan(&self, mut segment: Frame, way: usize) -> Frame {
+        let [near, far] = self.public;
+        let (source, destination) = if way == 0 { (far, near) } else { (near, far) };
+        if let Some((address, port)) = source {
+            (segment.source, segment.source_port) = (address, port);
+        }
+        if let Some((address, port)) = destination {
+            (segment.destination, segment.destination_port) = (address, port);
+        }
+        segment
     }
 
     /// Returns the addresses of both ends.
@@ -138,6 +172,24 @@ fn server(is_ipv6: bool, rng: &mut Rng) -> IpAddr {
         [0, 1 << 34, 1 << 63 | 1 << 31, 1 << 34 | 1 << 63 | 1 << 31, 1 << 98, 1 << 127 | 1 << 95];
     let bits = u128::from(base) ^ rng.pick(&flips);
     std::net::Ipv6Addr::from(bits + u128::from(last)).into()
+}
+
+/// Draws the ends of a connection as the WAN side sees them: many as they are, some behind NAT, DNAT, or
+/// with another port only. An address behind NAT may be that of another subscriber.
+fn translation(hosts: [IpAddr; 2], ports: [u16; 2], rng: &mut Rng) -> [Option<(IpAddr, u16)>; 2] {
+    let public: IpAddr = match (hosts[0].is_ipv6(), rng.below(3)) {
+        (false, 0) => [100, 64, 0, 4].into(),
+        (false, last) => [198, 51, 100, last as u8].into(),
+        (true, 0) => host_v6(4),
+        (true, last) => host_v6(100 + last as u8),
+    };
+    let port = rng.pick(&[ports[0], 50_000, 50_001]);
+    match rng.below(10) {
+        0..=2 => [Some((public, port)), None],
+        3 => [Some((hosts[0], 50_000)), None],
+        4 => [None, Some((server(hosts[1].is_ipv6(), rng), rng.pick(&[ports[1], 8080])))],
+        _ => [None, None],
+    }
 }
 
 /// Draws TCP options: as Linux sends them, in another order, or invalid.

@@ -2,11 +2,23 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::classify::{Model, ModelConfig, Verdict};
+use crate::classify::{HandedOn, Model, ModelConfig, Verdict};
 use crate::counter::MODELLED;
 
 fn world() -> World {
     World { lan: 2, wan: 3, elsewhere: 4, cpus: vec![0, 1], absent_cpu: 9 }
+}
+
+/// Returns the packet that leaves in a step, and what XDP hands on of it.
+fn leaving(model: &Model, step: Step, now_ns: u64) -> (Vec<u8>, Skb, Option<HandedOn>) {
+    match step {
+        Step::Classify { frame, skb } => (frame, skb, None),
+        Step::Forward { arrived, frame, skb } => {
+            let handed_on = model.steer(&arrived, skb.ingress_ifindex, now_ns).handed_on;
+            (frame, skb, handed_on)
+        }
+        other => panic!("{other:?} does not leave"),
+    }
 }
 
 /// Plays one sequence to a model and counts the counters.
@@ -22,8 +34,9 @@ fn play(seed: u64, steps: usize, counts: &mut BTreeMap<&'static str, u32>) -> Mo
                 assert_eq!(redirected, steered.counter == "xdp_redirected");
                 *counts.entry(steered.counter).or_default() += 1;
             }
-            Step::Classify { frame, skb } => {
-                let result = model.classify(&frame, skb, now_ns);
+            Step::Classify { .. } | Step::Forward { .. } => {
+                let (frame, skb, handed_on) = leaving(&model, step, now_ns);
+                let result = model.classify_forwarded(&frame, skb, handed_on, now_ns);
                 let measured = |name: &&str| ["rtt_subscriber", "rtt_internet"].contains(name);
                 assert_eq!(result.sample.is_some(), result.counters.iter().any(measured));
                 assert!(result.sample.is_none_or(|sample| sample.rtt_ns <= 10 * S));
@@ -73,7 +86,12 @@ fn histograms_hold_every_sample_and_flows_stay_few() {
 #[test]
 fn frames_are_long_enough_for_a_test_run() {
     for (_, step) in Generator::new(3, world()).take(5_000) {
-        if let Step::Steer { frame, .. } | Step::Classify { frame, .. } = step {
+        let frames = match step {
+            Step::Steer { frame, .. } | Step::Classify { frame, .. } => vec![frame],
+            Step::Forward { arrived, frame, .. } => vec![arrived, frame],
+            Step::Map { .. } => vec![],
+        };
+        for frame in frames {
             assert!((MIN_FRAME..3000).contains(&frame.len()), "{}", frame.len());
         }
     }
