@@ -48,6 +48,9 @@ static __always_inline bool is_measured(const struct packet *packet)
 	return stream_config.tcp;
 }
 
+/* The way through the RTT rules. */
+DEFINE_FORGET(forget_rules, struct rtt_result)
+
 /* Counts a measured packet in its flow, and reports what happened to that. */
 static __always_inline void watch_flow(const struct packet *packet, const struct watched *at,
 				       const struct rtt_result *result, __u64 now,
@@ -94,6 +97,8 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	if (measured)
 		rtt_packet(&packet->ip, &packet->segment, &context, &result);
 	else if (!stream_config.aggregate)
+		return;
+	if (!forget_rules(&result))
 		return;
 	now = result.now ?: now_ns(); /* rule 8: once, here or in rtt_packet() */
 	if (stream_config.aggregate)
