@@ -105,6 +105,10 @@ fn events_have_the_class_and_the_side() {
         let opened = of_kind(&events, "flow_event", "opening");
         let reasons: Vec<_> = opened.iter().map(|event| &event["reason"]).collect();
         assert_eq!(reasons, ["SYN", "SYN-ACK"], "{events:?}");
+        // Each opening has the time of its own packet, though the shaper's flow table takes no SYN.
+        let [syn, syn_ack] = [0, 1].map(|i| opened[i]["timestamp"].as_u64().unwrap());
+        let apart = (syn_ack - syn) as f64 / 1e6;
+        assert!((29.0..80.0).contains(&apart), "{apart} ms");
         assert!(!of_kind(&events, "flow_event", "closing").is_empty());
         eventually("the kernel empties the array", || followed(&lab) == 0);
     }
