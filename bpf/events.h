@@ -31,6 +31,7 @@ struct stream_packet {
 	struct stream_stats *stats;
 	__u64 tag;
 	__u64 now;
+	__u64 steady; /* clock.h: for time-outs */
 	__u64 rtt_ns; /* of the other end; 0: no sample */
 	__u32 flow;
 	__u32 tc_handle;
@@ -145,7 +146,7 @@ static __always_inline bool is_over(const struct stream_packet *at,
 
 	if (own->state == STREAM_STATE_WAIT_OPEN)
 		timeout = STREAM_UNANSWERED_TIMEOUT_NS;
-	return own->last_seen_ns && (__s64)(at->now - own->last_seen_ns) > (__s64)timeout;
+	return own->last_seen_ns && (__s64)(at->steady - own->last_seen_ns) > (__s64)timeout;
 }
 
 /* Whether a packet can open its flow. As in the eBPF pping, a pure ACK cannot. */
@@ -274,7 +275,7 @@ static __always_inline void syn_answered(const struct stream_packet *at,
 	    at->now - syn->time_ns <= STREAM_UNANSWERED_TIMEOUT_NS) {
 		__builtin_memset(other, 0, sizeof(*other));
 		other->packets = syn->packets;
-		other->last_seen_ns = syn->time_ns;
+		other->last_seen_ns = at->steady;
 		other->event_ns = syn->time_ns;
 		other->opening_reason = STREAM_REASON_SYN;
 		other->state = STREAM_STATE_WAIT_OPEN;
@@ -299,7 +300,7 @@ static __always_inline void stream_segment(const struct stream_packet *at, bool 
 		flow_sent(at, own);
 	__sync_fetch_and_add(&own->packets, at->packets);
 	__sync_fetch_and_add(&own->bytes, segment->payload);
-	own->last_seen_ns = at->now;
+	own->last_seen_ns = at->steady;
 	if (syn_apart && segment->starts && segment->accepts)
 		syn_answered(at, other);
 	flow_answered(at, other);

@@ -245,7 +245,9 @@ VERIFY_ONCE __u32 flow_claim(const struct flow_bucket *bucket, __u32 index, __u3
 		return 0;
 	if (flow_both(flow, FLOW_DIR_ENDED))
 		return CLAIM_ENDED;
-	if (idle > (__s32)config.idle_ticks)
+	/* One comparison for both: idle for long, or last seen in a time to come, because the
+	 * clock of a capture has stepped back. */
+	if ((__u32)idle + config.idle_ticks > 2 * config.idle_ticks)
 		return CLAIM_IDLE | (idle & (CLAIM_IDLE - 1));
 	ways = flows_of(bucket, flow->owner);
 	if (!flow_both(flow, FLOW_DIR_ESTABLISHED))
