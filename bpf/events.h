@@ -275,7 +275,7 @@ static __always_inline void syn_answered(const struct stream_packet *at,
 	    at->now - syn->time_ns <= STREAM_UNANSWERED_TIMEOUT_NS) {
 		__builtin_memset(other, 0, sizeof(*other));
 		other->packets = syn->packets;
-		other->last_seen_ns = syn->time_ns;
+		other->last_seen_ns = at->steady;
 		other->event_ns = syn->time_ns;
 		other->opening_reason = STREAM_REASON_SYN;
 		other->state = STREAM_STATE_WAIT_OPEN;

@@ -89,7 +89,7 @@ DEFINE_FORGET(forget_rules, struct rtt_result)
 
 /* Counts a measured packet in its flow, and reports what happened to that. */
 static __always_inline void watch_flow(const struct packet *packet, const struct watched *at,
-				       const struct rtt_result *result, __u64 now,
+				       const struct rtt_result *result, __u64 now, __u64 steady,
 				       struct stream_stats *stats)
 {
 	struct stream_packet stream = {
@@ -98,7 +98,7 @@ static __always_inline void watch_flow(const struct packet *packet, const struct
 		.stats = stats,
 		.tag = result->tag,
 		.now = now,
-		.steady = steady_ns(now),
+		.steady = steady,
 		.rtt_ns = (__u64)result->rtt << SLOT_UNIT_BITS,
 		.flow = result->flow,
 		.packets = at->packets,
@@ -128,26 +128,27 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 		.owner = addr_fold(&packet->ip.src),
 		.answers = stream_config.include_local || !at->local,
 	};
-	bool measured;
-	__u64 now;
+	__u64 now, steady;
+	bool usable;
 
 	if (!stream_stats || !stats)
 		return;
-	measured = is_usable(packet, stats, stream_stats);
-	if (measured)
+	usable = is_usable(packet, stats, stream_stats);
+	if (usable)
 		rtt_packet(&packet->ip, &packet->segment, &context, &result);
 	else if (!stream_config.aggregate)
 		return;
 	if (!forget_rules(&result))
 		return;
 	now = result.now ?: now_ns(); /* rule 8: once, here or in rtt_packet() */
+	steady = steady_ns(now);
 	if (stream_config.aggregate)
-		count_packet(packet, steady_ns(now), at->packets, at->bytes, at->cpu);
-	if (!measured)
+		count_packet(packet, steady, at->packets, at->bytes, at->cpu);
+	if (!usable)
 		return;
 	if (result.tag && packet->segment.alone && (packet->segment.asks || context.answers))
 		result.rtt = echo_segment(result.tag, result.dir, &packet->segment, now, stats);
-	watch_flow(packet, at, &result, now, stream_stats);
+	watch_flow(packet, at, &result, now, steady, stream_stats);
 }
 
 /* A capture may have lost the frame's length on the wire: then IP says it. */

@@ -17,6 +17,7 @@ pub mod map_set;
 pub mod memory;
 pub mod netlink;
 pub mod new_pins;
+pub mod open_files;
 pub mod pin;
 pub mod pping_filters;
 pub mod program;

@@ -184,8 +184,8 @@ fn payload_of_flows() {
     });
     let last = events.iter().rfind(|event| event["src_ip"] == "10.11.1.2").unwrap();
     let [sent, received] = ["sent_bytes", "rec_bytes"].map(|name| last[name].as_u64().unwrap());
-    // A few bytes say what the server shall do. An ACK of the last bytes may come without a sample.
-    assert!((BYTES - 500_000..=BYTES + 100).contains(&sent), "{last}");
+    // The last bytes may come after the last sample, and what is sent again counts again.
+    assert!((BYTES / 2..=2 * BYTES).contains(&sent), "{last}");
     assert!(received < 100 && last["rec_packets"].as_u64().unwrap() > 20, "{last}");
 }
 
