@@ -284,7 +284,7 @@ fn replay(
     request.apply(&mut stream);
     stream.include_local = 1;
     let programs = StreamPrograms::load(&StreamSetup {
-        programs: &[StreamProgram::Ingress],
+        programs: &[StreamProgram::Xdp],
         stream,
         handshake: request.include_syn,
         replay: true,

@@ -53,8 +53,6 @@ pub struct Replay {
     is_next_timed: bool,
     /// The time of the source's clock.
     now_ns: u64,
-    /// Number of packets that the kernel has refused to run.
-    refused: u64,
     show: Option<ShowPosition>,
 }
 
@@ -73,7 +71,7 @@ impl Replay {
         while ahead.read(None)? == Read::LeftOut {}
         let clock = ReplayClock::new(ahead.next().map_or(0, |frame| frame.time_ns));
         let now_ns = clock.steady_ns();
-        Ok(Self { programs, ahead, clock, is_next_timed: false, now_ns, refused: 0, show })
+        Ok(Self { programs, ahead, clock, is_next_timed: false, now_ns, show })
     }
 
     /// Moves the clock to the next packet and returns the clock's time; `None` if there is none.
@@ -92,9 +90,7 @@ impl Replay {
     fn run_next(&mut self) -> Result<()> {
         self.now_ns = self.now_ns.max(self.clock.steady_ns());
         if let Some(frame) = self.ahead.next() {
-            if !run(&self.programs, frame, self.now_ns)? {
-                self.refused += 1;
-            }
+            run(&self.programs, frame, self.now_ns)?;
         }
         self.ahead.pop();
         self.is_next_timed = false;
@@ -135,10 +131,10 @@ impl Replay {
     }
 }
 
-/// Runs a packet through the program. Returns false if the kernel refuses it.
-fn run(programs: &StreamPrograms, frame: &CapturedFrame, steady_ns: u64) -> Result<bool> {
+/// Runs a packet through the program.
+fn run(programs: &StreamPrograms, frame: &CapturedFrame, steady_ns: u64) -> Result<()> {
     programs.set_clock(frame.time_ns, steady_ns, frame.wire_len);
-    let Some(program) = programs.get(StreamProgram::Ingress) else { return Ok(false) };
+    let Some(program) = programs.get(StreamProgram::Xdp) else { return Ok(()) };
     let data = &frame.data[..frame.data.len().min(MAX_BYTES)];
     let mut opts = bpf_test_run_opts {
         sz: size_of::<bpf_test_run_opts>() as u64,
@@ -149,11 +145,9 @@ fn run(programs: &StreamPrograms, frame: &CapturedFrame, steady_ns: u64) -> Resu
     // SAFETY: the descriptor is an open program; `opts` holds its own size, and `data` outlives the
     // call.
     let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
-    match Errno::from_raw(-result) {
-        _ if result == 0 => Ok(true),
-        // The kernel makes no socket buffer of a packet that ends within its IP header.
-        Errno::EINVAL => Ok(false),
-        err => Err(Error::bpf_load("run a packet through the programs", err, "")),
+    match result {
+        0 => Ok(()),
+        _ => Err(Error::bpf_load("run a packet through the program", Errno::from_raw(-result), "")),
     }
 }
 
@@ -199,7 +193,6 @@ impl Source for Replay {
         Some(ReplaySummary {
             packets: capture.packets(),
             unreadable: capture.left_out().clone(),
-            refused: self.refused,
             counters: self.programs.counters(),
             missed: MISSED.map(|(name, _)| self.programs.rtt_counter(name)),
         })
