@@ -97,12 +97,24 @@ impl Replay {
         Ok(())
     }
 
+    /// Runs the packets that are read.
+    fn run_rest(&mut self) -> Result<()> {
+        while self.next_ns().is_some() {
+            self.run_next()?;
+        }
+        Ok(())
+    }
+
     /// Runs the packets before `until_ns`, about [`STRIDE`] at most.
     fn run_until(&mut self, until_ns: u64) -> Result<Progress> {
-        for _ in 0..STRIDE {
-            if until_ns <= self.now_ns {
-                break;
+        if until_ns <= self.now_ns {
+            // After a stop within a packet, those before it are still to run.
+            if self.ahead.is_done() {
+                self.run_rest()?;
             }
+            return Ok(Progress::More);
+        }
+        for _ in 0..STRIDE {
             match self.ahead.read(Some(PATIENCE))? {
                 Read::Frame => {}
                 Read::LeftOut => continue,
@@ -191,7 +203,7 @@ impl Source for Replay {
     fn summary(&self) -> Option<ReplaySummary> {
         let capture = self.ahead.capture();
         Some(ReplaySummary {
-            packets: capture.packets(),
+            packets: capture.packets() - self.ahead.count() as u64,
             unreadable: capture.left_out().clone(),
             counters: self.programs.counters(),
             missed: MISSED.map(|(name, _)| self.programs.rtt_counter(name)),
