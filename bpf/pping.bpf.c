@@ -62,6 +62,7 @@ int pping_follow(struct __sk_buff *skb)
 	struct packet packet = UNSET;
 	struct hook hook = {
 		.ctx = skb,
+		.no_link_header = followed.bare,
 		.forgets = true,
 		.frame_len = frame_len(skb->len),
 	};

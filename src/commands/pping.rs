@@ -295,14 +295,14 @@ fn replay(
 
 /// Loads the programs and attaches them to the interface.
 fn watch(request: &PpingRequest, dev: &IfName) -> Result<Live<Watching>> {
-    let bare = device::has_ethernet_header(dev) == Some(false);
+    device::ifindex(dev)?;
+    let bare = device::has_bare_ip(dev)?;
     let mut stream = StreamConfig { no_link_header: bare.into(), ..StreamConfig::default() };
     request.apply(&mut stream);
     let arriving = match request.ingress {
         Hook::Xdp => StreamProgram::Xdp,
         _ => StreamProgram::Ingress,
     };
-    device::ifindex(dev)?;
     let programs = StreamPrograms::load(&StreamSetup {
         programs: &[arriving, StreamProgram::Egress],
         stream,
