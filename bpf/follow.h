@@ -23,8 +23,9 @@ struct followed {
 	int receiver;	 /* enum side: the same as the sender's between two subscribers */
 };
 
-/* The number of a flow that is not in the table: only its SYN was seen. */
-#define FLOW_NONE (~0U >> 3)
+/* The number of a flow that is not in the table: only its SYN was seen. One less than the
+ * greatest, so that the word of skb->cb is not 0 either. */
+#define FLOW_NONE ((~0U >> 3) - 1)
 
 /* The words of skb->cb. */
 enum follow_word {

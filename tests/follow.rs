@@ -96,6 +96,10 @@ fn events_have_the_class_and_the_side() {
         let opened = of_kind(&events, "flow_event", "opening");
         let reasons: Vec<_> = opened.iter().map(|event| &event["reason"]).collect();
         assert_eq!(reasons, ["SYN", "SYN-ACK"], "{events:?}");
+        // Each opening has the time of its own packet, though the shaper's flow table takes no SYN.
+        let [syn, syn_ack] = [0, 1].map(|i| opened[i]["timestamp"].as_u64().unwrap());
+        let apart = (syn_ack - syn) as f64 / 1e6;
+        assert!((29.0..80.0).contains(&apart), "{apart} ms");
         assert!(!of_kind(&events, "flow_event", "closing").is_empty());
         eventually("the kernel empties the array", || followed(&lab) == 0);
     }
@@ -181,4 +185,54 @@ fn nothing_to_follow_is_one_line() {
     assert_eq!(said.code, 22);
     assert!(said.err.starts_with("ERR: ") && said.err.lines().count() == 1, "{said:?}");
     assert_eq!(said.out, "");
+}
+
+/// Of two followers that start at once, one is refused: none takes over what the other has entered.
+#[test]
+fn two_at_once() {
+    lab::require_root();
+    let sandbox = sandbox_with_devices(2);
+    sandbox.attach_both("lan", "wan");
+    for _ in 0..5 {
+        let start = || {
+            let mut command = sandbox.prepare("xdp_pping --follow --format json");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mut both = [start(), start()];
+        let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
+        eventually("one is refused", || both.iter_mut().any(ended));
+        let [mut first, second] = both;
+        let (refused, running) = if ended(&mut first) { (first, second) } else { (second, first) };
+        let refused = Said::from(refused.wait_with_output().unwrap());
+        let message = "ERR: --follow: the shaper has a follower already";
+        assert!(refused.code == 1 && refused.err.starts_with(message), "{refused:?}");
+        kill(Pid::from_raw(running.id() as i32), Signal::SIGTERM).unwrap();
+        let said = Said::from(running.wait_with_output().unwrap());
+        assert_eq!(said.parts(), (0, "[]\n", ""));
+    }
+}
+
+/// Every interface takes a file. The soft limit is raised to the hard one; a hard one that is too low is named.
+#[test]
+fn more_interfaces_than_files() {
+    lab::require_root();
+    const INTERFACES: usize = 40;
+    let sandbox = sandbox_with_devices(1);
+    for number in 0..INTERFACES {
+        let dev = format!("dev{number}");
+        sandbox.ok(&format!("ip link add {dev} type veth"));
+        sandbox.ok(&format!("tc_classify --dev-egress {dev}"));
+    }
+    let follow = |limit: &str| {
+        let pping = common::command::program("xdp_pping");
+        let line =
+            format!("ulimit {limit} && exec timeout -s INT 2 {pping} --follow --format json");
+        Said::by(sandbox.command("sh").args(["-c", &line]))
+    };
+    let hard = follow("-n 45");
+    let message = "ERR: --follow: each interface takes an open file, and the limit is 45; raise it: ulimit -n, or \
+                   LimitNOFILE= of the unit\n";
+    assert_eq!(hard.parts(), (1, "", message));
+    let soft = follow("-S -n 45");
+    assert_eq!((soft.out.as_str(), soft.err.as_str()), ("[]\n", ""));
 }

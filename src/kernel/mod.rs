@@ -14,6 +14,7 @@ pub mod machine;
 pub mod map;
 pub mod memory;
 pub mod netlink;
+pub mod open_files;
 pub mod pin;
 pub mod pping_filters;
 pub mod program;

@@ -16,7 +16,9 @@ use crate::abi::programs::FOLLOW_ARRAY;
 use crate::abi::{maps, FLOW_WAYS};
 use crate::domain::error::{Error, Result};
 use crate::domain::IfName;
+use crate::kernel::device;
 use crate::kernel::netlink;
+use crate::kernel::open_files;
 use crate::kernel::pin::PinDir;
 use crate::kernel::program_info::program_maps;
 use crate::kernel::tc::tc_program;
@@ -51,9 +53,10 @@ pub fn flow_places(dir: &PinDir) -> Result<u32> {
 /// The kernel does not list the interfaces or the classifiers' maps.
 pub fn followed(dir: &PinDir) -> Result<usize> {
     let mut count = 0;
-    for (_, program) in classifiers(dir)? {
-        count += usize::from(follow_array(&program)?.is_some_and(|array| is_taken(&array)));
-    }
+    for_each_classifier(dir, |_, program| {
+        count += usize::from(follow_array(program)?.is_some_and(|array| is_taken(&array)));
+        Ok(())
+    })?;
     Ok(count)
 }
 
@@ -68,6 +71,8 @@ impl Following {
     /// # Errors
     /// [`Error::Other`]: no interface has a classifier, or another follower is running.
     pub fn begin(dir: &PinDir, programs: &StreamPrograms) -> Result<Self> {
+        // One file for each classifier.
+        open_files::raise_limit();
         let mut following = Self { dir: dir.clone(), arrays: BTreeMap::new() };
         following.join(programs)?;
         if following.arrays.is_empty() {
@@ -81,16 +86,20 @@ impl Following {
     /// those that are gone.
     fn join(&mut self, programs: &StreamPrograms) -> Result<()> {
         let mut now = BTreeMap::new();
-        for (id, program) in classifiers(&self.dir)? {
-            let array = match self.arrays.remove(&id) {
-                Some(array) => array,
-                None => match stand_behind(&program, programs)? {
-                    Some(array) => array,
-                    None => continue,
-                },
-            };
-            now.insert(id, array);
-        }
+        let mut lock = None;
+        for_each_classifier(&self.dir, |id, program| {
+            if let Some(array) = self.arrays.remove(&id) {
+                now.insert(id, array);
+                return Ok(());
+            }
+            // A program array takes any program at any time: only the lock keeps another follower
+            // from entering between the look and the entry. A load holds it, too.
+            if lock.is_none() {
+                lock = Some(self.dir.lock()?);
+            }
+            now.extend(stand_behind(program, programs)?.map(|array| (id, array)));
+            Ok(())
+        })?;
         self.arrays = now;
         Ok(())
     }
@@ -115,17 +124,32 @@ pub fn stand_behind(classifier: &OwnedFd, programs: &StreamPrograms) -> Result<O
     Ok(array)
 }
 
-/// Returns id and program of the classifier of each interface that has one.
-fn classifiers(dir: &PinDir) -> Result<Vec<(u32, OwnedFd)>> {
-    let mut found = Vec::new();
+/// Calls `visit` with id and program of the classifier of each interface that has one. An interface
+/// that has gone is skipped.
+///
+/// # Errors
+/// The first error of `visit`, or of an interface that is there.
+fn for_each_classifier(
+    dir: &PinDir,
+    mut visit: impl FnMut(u32, &OwnedFd) -> Result<()>,
+) -> Result<()> {
     for link in netlink::links()? {
         let Ok(dev) = IfName::parse("interface", &link.name) else { continue };
-        // An error here means that the interface has gone since the dump: skip it.
-        if let Ok(Some(classifier)) = tc_program(dir, &dev) {
-            found.push(classifier);
-        }
+        // A reload may replace the classifier between the query and the opening: ask twice.
+        let classifier = tc_program(dir, &dev).or_else(|_| tc_program(dir, &dev));
+        let visited = match &classifier {
+            Ok(Some((id, program))) => visit(*id, program),
+            Err(_) if device::exists(link.ifindex) => classifier.map(drop),
+            _ => Ok(()),
+        };
+        visited.map_err(|err| open_files::exhausted_limit().map_or(err, too_many_files))?;
     }
-    Ok(found)
+    Ok(())
+}
+
+fn too_many_files(limit: u64) -> Error {
+    let why = format!("each interface takes an open file, and the limit is {limit}");
+    Error::other("--follow", why, "raise it: ulimit -n, or LimitNOFILE= of the unit")
 }
 
 /// Returns the program array of a classifier; `None` if the classifier is of a version without one.

@@ -224,6 +224,7 @@ fn size_maps(
     let follows = setup.programs == [StreamProgram::Follow];
     let flows = if follows { abi::FLOW_WAYS as u32 } else { setup.flows };
     let maps = &mut open.maps;
+    maps.stream_syn.set_autocreate(follows)?;
     for (map, entries) in [
         (&mut maps.cpp_flow, flows / abi::FLOW_WAYS as u32),
         (&mut maps.cpp_stats, cpus),
