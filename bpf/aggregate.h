@@ -20,7 +20,7 @@
 /* A packet as the counts see it. */
 struct counted {
 	struct stream_stats *stats;
-	__u64 now;
+	__u64 steady; /* clock.h: for time-outs */
 	__u32 packets;
 	__u32 bytes;
 };
@@ -106,7 +106,7 @@ static __always_inline void count_subnet(const struct counted *at, const struct 
 	count = sent ? &subnet->sent[class] : &subnet->received[class];
 	__sync_fetch_and_add(&count->packets, at->packets);
 	__sync_fetch_and_add(&count->bytes, at->bytes);
-	subnet->last_seen_ns = at->now;
+	subnet->last_seen_ns = at->steady;
 }
 
 static __always_inline void count_packet(const struct counted *at, const struct packet *packet)

@@ -161,6 +161,7 @@ static __always_inline void hand_to_follower(const struct egress *egress,
 		.rtt = result->rtt,
 		.tc_handle = tc_handle,
 		.dir = result->dir,
+		.bare = config.no_link_header,
 		.sender = sender,
 		.receiver = egress->direction == DIRECTION_LAN ? SIDE_SUBSCRIBER : SIDE_INTERNET,
 	};
@@ -249,7 +250,11 @@ static __always_inline void classify(struct __sk_buff *skb)
 {
 	struct egress egress = { .skb = skb, .cpu = bpf_get_smp_processor_id() };
 	struct packet packet = UNSET;
-	struct hook hook = { .ctx = skb, .frame_len = skb->len };
+	struct hook hook = {
+		.ctx = skb,
+		.no_link_header = config.no_link_header,
+		.frame_len = skb->len,
+	};
 	__u32 tc_handle;
 	__u16 major;
 

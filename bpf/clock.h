@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Two clocks: nanoseconds for RTTs, and jiffies for times that may be off by a tick. To
- * read jiffies is one load, not a helper call. Tests set both through cpp_control;
- * with config.test_clock off the verifier removes that code.
+ * read jiffies is one load, not a helper call. Tests and replays set both through
+ * cpp_control; with config.test_clock off the verifier removes that code.
+ *
+ * The clock of a capture may step back or run wild. In a replay, now_ns() is a packet's own
+ * time, whatever that is; time-outs that user space shares go by steady_ns().
  */
 #ifndef CPP_CLOCK_H
 #define CPP_CLOCK_H
@@ -25,6 +28,18 @@ static __always_inline __u64 now_ns(void)
 	if (config.test_clock)
 		return test_now_ns();
 	return bpf_ktime_get_ns();
+}
+
+/* The time for time-outs, at a packet whose own time is `now`. */
+static __always_inline __u64 steady_ns(__u64 now)
+{
+	__u32 zero = 0;
+	struct control *control;
+
+	if (!config.test_clock)
+		return now;
+	control = bpf_map_lookup_elem(&cpp_control, &zero);
+	return control && control->test_steady_ns ? control->test_steady_ns : now;
 }
 
 static __always_inline __u64 now_jiffies(void)

@@ -31,6 +31,7 @@ struct stream_packet {
 	struct stream_stats *stats;
 	__u64 tag;
 	__u64 now;
+	__u64 steady; /* clock.h: for time-outs */
 	__u64 rtt_ns; /* of the other end; 0: no sample */
 	__u32 flow;
 	__u32 tc_handle;
@@ -141,7 +142,7 @@ static __always_inline bool is_over(const struct stream_packet *at,
 	__u64 timeout =
 		at->ip->protocol == IPPROTO_TCP ? STREAM_TIMEOUT_NS : STREAM_ICMP_TIMEOUT_NS;
 
-	return own->last_seen_ns && (__s64)(at->now - own->last_seen_ns) > (__s64)timeout;
+	return own->last_seen_ns && (__s64)(at->steady - own->last_seen_ns) > (__s64)timeout;
 }
 
 /* The sender's flow begins to wait for an answer. A start after the end is that of
@@ -247,7 +248,7 @@ static __always_inline void stream_segment(const struct stream_packet *at)
 		flow_sent(at, own);
 	__sync_fetch_and_add(&own->packets, at->packets);
 	__sync_fetch_and_add(&own->bytes, at->bytes);
-	own->last_seen_ns = at->now;
+	own->last_seen_ns = at->steady;
 	flow_answered(at, other);
 	if (at->rtt_ns)
 		flow_rtt(at, own, other);

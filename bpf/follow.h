@@ -7,6 +7,7 @@
 #ifndef CPP_FOLLOW_H
 #define CPP_FOLLOW_H
 
+#include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/types.h>
 
@@ -17,6 +18,7 @@ struct followed {
 	__u32 rtt;	 /* of the other end, in slot units; 0: no sample */
 	__u32 tc_handle; /* of the subscriber */
 	int dir;	 /* 0 or 1: which end of the flow sends */
+	bool bare;	 /* the packet begins with the IP header */
 	int sender;	 /* enum side */
 	int receiver;	 /* enum side: the same as the sender's between two subscribers */
 };
@@ -26,7 +28,8 @@ struct followed {
 
 /* The words of skb->cb. */
 enum follow_word {
-	FOLLOW_FLOW = 0, /* (flow << 3 | receiver << 2 | sender << 1 | dir) + FOLLOW_FLOW_FIRST */
+	FOLLOW_FLOW =
+		0, /* (flow << 4 | bare << 3 | receiver << 2 | sender << 1 | dir) + FOLLOW_FLOW_FIRST */
 	FOLLOW_RTT = 1,
 	FOLLOW_TAG_LOW = 2,
 	FOLLOW_TAG_HIGH = 3,
@@ -37,7 +40,8 @@ enum follow_word {
 
 static __always_inline void follow_pack(struct __sk_buff *skb, const struct followed *followed)
 {
-	__u32 flow = followed->flow << 3 | followed->receiver << 2 | followed->sender << 1;
+	__u32 flow = followed->flow << 4 | followed->bare << 3 | followed->receiver << 2 |
+		     followed->sender << 1;
 
 	skb->cb[FOLLOW_FLOW] = (flow | followed->dir) + FOLLOW_FLOW_FIRST;
 	skb->cb[FOLLOW_RTT] = followed->rtt;
@@ -51,7 +55,8 @@ static __always_inline struct followed follow_unpack(const struct __sk_buff *skb
 	__u32 flow = skb->cb[FOLLOW_FLOW] - FOLLOW_FLOW_FIRST;
 	struct followed followed = {
 		.tag = (__u64)skb->cb[FOLLOW_TAG_HIGH] << 32 | skb->cb[FOLLOW_TAG_LOW],
-		.flow = flow >> 3,
+		.flow = flow >> 4,
+		.bare = flow >> 3 & 1,
 		.rtt = skb->cb[FOLLOW_RTT],
 		.tc_handle = skb->cb[FOLLOW_HANDLE],
 		.dir = flow & 1,

@@ -37,8 +37,9 @@ struct hook {
 	void *ctx; /* struct xdp_md or struct __sk_buff */
 	bool is_xdp;
 	bool no_link_header;
-	bool echoes;  /* ICMP echoes are measured, too */
-	bool forgets; /* forget_the_way() may have the packet's address: it stays on the stack */
+	bool echoes;	/* ICMP echoes are measured, too */
+	bool trusts_ip; /* the capture may have lost the frame's length: IP says it */
+	bool forgets;	/* forget_the_way() may have the packet's address: it stays on the stack */
 	__u32 frame_len;
 };
 
@@ -87,8 +88,12 @@ static __always_inline enum parse_result read_tcp(const struct hook *hook, struc
 						  const struct ip_packet *ip,
 						  struct segment *segment)
 {
-	__u32 options;
-	enum parse_result result = parse_tcp(cur, ip, hook->frame_len, segment, &options);
+	__u32 options, frame_len = hook->frame_len;
+	enum parse_result result;
+
+	if (hook->trusts_ip && ip->l3_len)
+		frame_len = ip->l3_offset + ip->l3_len;
+	result = parse_tcp(cur, ip, frame_len, segment, &options);
 
 	if (result != PARSE_OK || !options || mark_aligned(cur, options, segment))
 		return result;

@@ -58,9 +58,11 @@ int pping_follow(struct __sk_buff *skb)
 {
 	struct stream_stats *stats = stream_stats_of(bpf_get_smp_processor_id());
 	struct followed followed = follow_unpack(skb);
+	__u64 now = now_ns();
 	struct packet packet = UNSET;
 	struct hook hook = {
 		.ctx = skb,
+		.no_link_header = followed.bare,
 		.forgets = true,
 		.frame_len = frame_len(skb->len),
 	};
@@ -69,7 +71,8 @@ int pping_follow(struct __sk_buff *skb)
 		.segment = &packet.segment,
 		.stats = stats,
 		.tag = followed.tag,
-		.now = now_ns(),
+		.now = now,
+		.steady = now,
 		.rtt_ns = (__u64)followed.rtt << SLOT_UNIT_BITS,
 		.flow = followed.flow,
 		.tc_handle = followed.tc_handle,

@@ -103,7 +103,7 @@ static __always_inline int steer(struct xdp_md *ctx)
 		count(stats, COUNT_xdp_no_direction);
 		return XDP_PASS;
 	}
-	result = parse_ip(&cur, &ip);
+	result = config.no_link_header ? parse_bare_ip(&cur, &ip) : parse_ip(&cur, &ip);
 	if (result != PARSE_OK) {
 		count_unsteered(stats, result);
 		return XDP_PASS;

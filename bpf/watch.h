@@ -48,6 +48,42 @@ static __always_inline bool is_measured(const struct packet *packet)
 	return stream_config.tcp;
 }
 
+/* Returns STREAM_seen_* for a packet that the parser could not follow to its mark. */
+static __always_inline enum stream_counter seen_as(const struct packet *packet)
+{
+	enum parse_result why = packet->network != PARSE_OK ? packet->network : packet->transport;
+
+	if (packet->network == PARSE_OK && !is_measured(packet))
+		return STREAM_seen_other;
+	if (why == PARSE_TRUNCATED)
+		return STREAM_seen_truncated;
+	if (why == PARSE_MALFORMED)
+		return STREAM_seen_malformed;
+	if (why == PARSE_FRAGMENT)
+		return STREAM_seen_fragment;
+	if (why == PARSE_OK)
+		return STREAM_seen_no_mark;
+	return STREAM_seen_not_ip;
+}
+
+/* Counts a packet of a replay. */
+static __always_inline void count_seen(struct stream_stats *stats, enum stream_counter seen)
+{
+	if (!never(seen >= NR_STREAM_COUNTERS))
+		stream_count(stats, seen, 1);
+}
+
+/* Returns whether the packet can be measured; counts why if it cannot. */
+static __always_inline bool is_usable(const struct packet *packet, struct stats *stats,
+				      struct stream_stats *stream_stats)
+{
+	if (packet->network == PARSE_OK && is_measured(packet) && is_marked(packet, stats))
+		return true;
+	if (config.test_clock)
+		count_seen(stream_stats, seen_as(packet));
+	return false;
+}
+
 static __always_inline void watch_packet(const struct packet *packet, const struct watched *at)
 {
 	struct stream_stats *stream_stats = stream_stats_of(at->cpu);
@@ -66,14 +102,14 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 	if (stream_config.aggregate) {
 		struct counted counted = {
 			.stats = stream_stats,
-			.now = now_ns(),
+			.steady = steady_ns(now_ns()),
 			.packets = at->packets,
 			.bytes = at->bytes,
 		};
 
 		count_packet(&counted, packet);
 	}
-	if (packet->network != PARSE_OK || !is_measured(packet) || !is_marked(packet, stats))
+	if (!is_usable(packet, stats, stream_stats))
 		return;
 	rtt_packet(&packet->ip, &packet->segment, &context, &result);
 	if (result.tag && packet->segment.alone && context.answers) {
@@ -82,12 +118,14 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 			echo_segment(result.tag, result.dir, &packet->segment, result.now, stats);
 	}
 	if (result.tag) {
+		__u64 now = result.now ?: now_ns();
 		struct stream_packet stream = {
 			.ip = &packet->ip,
 			.segment = &packet->segment,
 			.stats = stream_stats,
 			.tag = result.tag,
-			.now = result.now ?: now_ns(),
+			.now = now,
+			.steady = steady_ns(now),
 			.rtt_ns = (__u64)result.rtt << SLOT_UNIT_BITS,
 			.flow = result.flow,
 			.packets = at->packets,
@@ -97,10 +135,23 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 			.on_egress = config.test_clock ? !result.dir : at->hook == WATCH_EGRESS,
 		};
 
+		if (config.test_clock)
+			count_seen(stream_stats, STREAM_seen_measured);
 		stream_segment(&stream);
 	} else {
 		stream_count(stream_stats, STREAM_flows_unfollowed, 1);
 	}
+}
+
+/* A capture may have lost the frame's length on the wire: then IP says it. */
+static __always_inline __u32 wire_bytes(const struct packet *packet, __u32 frame_len)
+{
+	__u32 said;
+
+	if (!config.test_clock || packet->network != PARSE_OK || !packet->ip.l3_len)
+		return frame_len;
+	said = packet->ip.l3_offset + packet->ip.l3_len;
+	return said > frame_len ? said : frame_len;
 }
 
 static __always_inline void watch_skb(struct __sk_buff *skb, int at_hook)
@@ -111,6 +162,7 @@ static __always_inline void watch_skb(struct __sk_buff *skb, int at_hook)
 		.forgets = true,
 		.no_link_header = stream_config.no_link_header,
 		.echoes = stream_config.icmp,
+		.trusts_ip = config.test_clock,
 		.frame_len = frame_len(skb->len),
 	};
 	struct watched at = {
@@ -122,8 +174,10 @@ static __always_inline void watch_skb(struct __sk_buff *skb, int at_hook)
 	};
 
 	read_packet(&hook, &packet);
-	if (forget_the_way(&packet))
-		watch_packet(&packet, &at);
+	if (!forget_the_way(&packet))
+		return;
+	at.bytes = wire_bytes(&packet, hook.frame_len);
+	watch_packet(&packet, &at);
 }
 
 static __always_inline void watch_frame(struct xdp_md *ctx)

@@ -62,9 +62,10 @@ struct control {
 	__u32 abi_version;
 	__u64 test_now_ns;    /* the clock when config.test_clock is set, else unused */
 	__u64 test_frame_len; /* frame lengths when config.test_clock is set; 0: the frame's own */
+	__u64 test_steady_ns; /* the clock of a replay's time-outs, which never steps back */
 	__u32 recent_lines;   /* lines a CPU of cpp_rtt_recent, a power of two */
 	__u32 reserved0;
-	__u64 reserved[2];
+	__u64 reserved[1];
 };
 ASSERT_SIZE(control, 64);
 

@@ -28,7 +28,8 @@ struct config {
 	__u8 metadata;		   /* XDP hands the mapping on to TC */
 	__u8 test_clock;	   /* time is control.test_now_ns: tests only */
 	__u8 enter_starts;	   /* a SYN enters its flow: pping, which reports openings */
-	__u8 reserved[3];
+	__u8 no_link_header;	   /* frames begin with the IP header: tun, ppp, wg */
+	__u8 reserved[2];
 };
 _Static_assert(sizeof(struct config) == 8 * HASH_KEYS + 48, "config");
 

@@ -3,6 +3,7 @@
 #ifndef FUZZ_ORACLE_H
 #define FUZZ_ORACLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ struct parsed {
 };
 _Static_assert(sizeof(struct parsed) == 92, "Parsed in src/lib.rs");
 
-void model_parse(const uint8_t *frame, size_t length, struct parsed *parsed);
+/* `bare`: the frame begins with its IP header. */
+void model_parse(const uint8_t *frame, size_t length, bool bare, struct parsed *parsed);
 
 #endif

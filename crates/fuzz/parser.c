@@ -10,7 +10,7 @@
  *  - with only the first bytes linear, as a driver may leave it, the parser must
  *    come to the same or say PARSE_TRUNCATED: read_packet() relies on that when
  *    it pulls the rest in and tries again;
- *  - without a link header it must be what it is behind an Ethernet header;
+ *  - without a link header the model must make the same of it, too;
  *  - an ICMP echo is a request or a reply, and never a TCP segment;
  *  - no cursor leaves the buffer, and no byte of the frame changes.
  */
@@ -144,16 +144,19 @@ static struct parsed parse(const uint8_t *frame, size_t length, size_t linear, b
 	return parsed;
 }
 
-static void compare_with_model(const uint8_t *frame, size_t length, const struct parsed *ours)
+static void compare_with_model(const uint8_t *frame, size_t length, bool bare,
+			       const struct parsed *ours)
 {
 	struct parsed model;
 
-	model_parse(frame, length, &model);
+	model_parse(frame, length, bare, &model);
 	if (!memcmp(ours, &model, sizeof(model)))
 		return;
 	show("bpf/parse.h", ours);
 	show("the model", &model);
-	fail("bpf/parse.h and the model differ", frame, length);
+	fail(bare ? "bpf/parse.h and the model differ without a link header" :
+		    "bpf/parse.h and the model differ",
+	     frame, length);
 }
 
 /* Which part of the frame is linear: anything, but the same each time. */
@@ -181,50 +184,20 @@ static void compare_with_part(const uint8_t *frame, size_t length, const struct 
 	fail("a part of the frame is taken for something else than the whole", frame, length);
 }
 
-#define LINK_HEADER ((size_t)ETH_HLEN)
-/* Where the link header's bytes would decide which extension header is too far out. */
-#define BARE_MAX (MAX_HEADERS - MAX_TCP_HEADER - LINK_HEADER)
-
-/* The model of a packet without a link header: the frame that it would be in. */
-static void model_bare(const uint8_t *packet, size_t length, struct parsed *model)
-{
-	static uint8_t frame[LINK_HEADER + BARE_MAX];
-	__u16 ethertype = packet[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6;
-
-	frame[12] = ethertype >> 8;
-	frame[13] = ethertype & 0xff;
-	memcpy(frame + LINK_HEADER, packet, length);
-	model_parse(frame, LINK_HEADER + length, model);
-	if (model->network == PARSE_OK) {
-		model->l3_offset -= LINK_HEADER;
-		model->l3_end -= LINK_HEADER;
-	}
-}
-
 static void compare_bare(const uint8_t *packet, size_t length)
 {
-	struct parsed ours = parse(packet, length, length, true), model = {};
+	struct parsed ours = parse(packet, length, length, true);
 
-	if (!length)
-		model.network = PARSE_TRUNCATED;
-	else if (packet[0] >> 4 != 4 && packet[0] >> 4 != 6)
-		model.network = PARSE_OTHER;
-	else if (length <= BARE_MAX)
-		model_bare(packet, length, &model);
-	else
-		return;
-	if (!memcmp(&ours, &model, sizeof(model)))
-		return;
-	show("bpf/parse.h", &ours);
-	show("the model", &model);
-	fail("bpf/parse.h and the model differ without a link header", packet, length);
+	compare_with_model(packet, length, true, &ours);
 }
+
+#define LINK_HEADER ((size_t)ETH_HLEN)
 
 int LLVMFuzzerTestOneInput(const uint8_t *frame, size_t length)
 {
 	struct parsed whole = parse(frame, length, length, false);
 
-	compare_with_model(frame, length, &whole);
+	compare_with_model(frame, length, false, &whole);
 	compare_with_part(frame, length, &whole);
 	compare_bare(frame, length);
 	/* What follows an Ethernet header is a packet more often. */

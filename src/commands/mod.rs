@@ -16,6 +16,7 @@ mod event_args;
 mod options;
 pub mod pping;
 mod print;
+mod replay_progress;
 mod rtt_args;
 pub mod tc_classify;
 pub mod xdp_iphash_to_cpu;

@@ -12,7 +12,8 @@ use crate::commands::event_args::EventArgs;
 use crate::commands::options::{
     exactly_one, format_of, one_of, parse_real, required, Choice, WEEK,
 };
-use crate::commands::print::warn;
+use crate::commands::print::{print_note, warn};
+use crate::commands::replay_progress::ReplayProgress;
 use crate::domain::error::{exit, Error, Result};
 use crate::domain::{IfName, Sides};
 use crate::format::stream_formats;
@@ -235,22 +236,33 @@ impl PpingRequest {
 /// See [`crate::domain::error::EXIT_CODES`].
 pub fn run(request: PpingRequest) -> Result<()> {
     let mut signals = ProcessSignals::block()?;
-    let (mut source, clock) = source(&request, &signals)?;
+    let progress = ReplayProgress::default();
+    let (mut source, clock) = source(&request, &signals, &progress)?;
     let stop = Some(signals.stop_fd());
     let output = Output::open(request.file.as_deref(), request.format, false, stop)?;
+    progress.begin(&output);
     let product = request.aggregate.map_or(Product::Events(Sides::Both), Product::Aggregates);
-    session::run(source.as_mut(), &mut signals, output, clock, product, &warn)
+    let ended = session::run(source.as_mut(), &mut signals, output, clock, product, &warn);
+    progress.end();
+    if let Some(summary) = source.summary() {
+        print_note(format_args!("{summary}"));
+    }
+    ended
 }
 
 /// Opens the source of the request, and its clock.
-fn source(request: &PpingRequest, signals: &ProcessSignals) -> Result<(Box<dyn Source>, Clock)> {
+fn source(
+    request: &PpingRequest,
+    signals: &ProcessSignals,
+    progress: &ReplayProgress,
+) -> Result<(Box<dyn Source>, Clock)> {
     let path = match &request.input {
         PacketSource::Interface(dev) => {
             return Ok((Box::new(watch(request, dev)?), Clock::live()?));
         }
         PacketSource::Capture(path) => path,
     };
-    let source: Box<dyn Source> = match replay(request, path, signals) {
+    let source: Box<dyn Source> = match replay(request, path, signals, progress) {
         Ok(replay) => Box::new(replay),
         // A stop ends the wait for a pipe that says nothing: that is no fault of the capture.
         Err(_) if signals.stop_waits() => Box::new(EndedSource),
@@ -261,31 +273,36 @@ fn source(request: &PpingRequest, signals: &ProcessSignals) -> Result<(Box<dyn S
 
 /// Loads the programs for a capture. A capture does not say which answers this host sent itself, so
 /// all answers give RTTs.
-fn replay(request: &PpingRequest, path: &Path, signals: &ProcessSignals) -> Result<Replay> {
+fn replay(
+    request: &PpingRequest,
+    path: &Path,
+    signals: &ProcessSignals,
+    progress: &ReplayProgress,
+) -> Result<Replay> {
     let capture = Capture::open(path, Some(signals.stop_fd()))?;
     let mut stream = StreamConfig::default();
     request.apply(&mut stream);
     stream.include_local = 1;
     let programs = StreamPrograms::load(&StreamSetup {
-        programs: &[StreamProgram::Ingress, StreamProgram::Egress],
+        programs: &[StreamProgram::Ingress],
         stream,
         handshake: request.include_syn,
         replay: true,
         flows: DEFAULT_FLOWS as u32,
     })?;
-    Replay::new(programs, capture)
+    Replay::new(programs, capture, progress.shower())
 }
 
 /// Loads the programs and attaches them to the interface.
 fn watch(request: &PpingRequest, dev: &IfName) -> Result<Live<Watching>> {
-    let bare = device::has_ethernet_header(dev) == Some(false);
+    device::ifindex(dev)?;
+    let bare = device::has_bare_ip(dev)?;
     let mut stream = StreamConfig { no_link_header: bare.into(), ..StreamConfig::default() };
     request.apply(&mut stream);
     let arriving = match request.ingress {
         Hook::Xdp => StreamProgram::Xdp,
         _ => StreamProgram::Ingress,
     };
-    device::ifindex(dev)?;
     let programs = StreamPrograms::load(&StreamSetup {
         programs: &[arriving, StreamProgram::Egress],
         stream,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Prints results to stdout and warnings to stderr.
+//! Prints results to stdout, and warnings and notes to stderr.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -47,6 +47,12 @@ pub fn print_unless_quiet(quiet: bool, line: fmt::Arguments<'_>) -> Result<()> {
         return Ok(());
     }
     print_line(line)
+}
+
+/// Prints a line to stderr that is neither a result nor a warning.
+pub fn print_note(line: fmt::Arguments<'_>) {
+    // A closed stderr is no reason to fail.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Prints a warning to stderr.

@@ -193,7 +193,7 @@ pub fn run(request: ClassifyRequest) -> Result<()> {
 /// Loads and attaches the classifier. Fills the queue table unless it is configured already.
 fn attach_to(dir: &PinDir, request: &ClassifyRequest, dev: &IfName) -> Result<()> {
     device::ifindex(dev)?;
-    load::load(dir, ShaperProgram::Classify, &request.rtt, |program| {
+    load::load(dir, ShaperProgram::Classify, dev, &request.rtt, |program| {
         let queues = QueueTable::open(dir)?;
         if queues.is_unset()? {
             queues.base_setup()?;

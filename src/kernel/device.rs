@@ -83,9 +83,41 @@ pub fn rx_vlan_offload(dev: &IfName) -> Option<bool> {
     (result == 0).then_some(value.data & ETH_FLAG_RXVLAN != 0)
 }
 
-/// Tells whether frames of the interface begin with an Ethernet header. Those of tun, ppp, wg and IP
-/// tunnels begin with the IP header.
-pub fn has_ethernet_header(dev: &IfName) -> Option<bool> {
+/// A modem of rmnet or qmi_wwan: include/uapi/linux/if_arp.h.
+const ARPHRD_RAWIP: u16 = 519;
+
+/// What the frames of an interface begin with, in both hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkHeader {
+    /// An Ethernet header.
+    Ethernet,
+    /// None: they begin with the IP header, as those of tun, ppp, wg and ipip.
+    None,
+    /// Something that the parser cannot read.
+    Unknown {
+        /// The hardware type, of include/uapi/linux/if_arp.h.
+        hardware: u16,
+    },
+}
+
+impl LinkHeader {
+    /// Returns what frames of a hardware type begin with. (sit and gre carry IP, too, but show XDP the outer
+    /// header.)
+    fn of(hardware: u16) -> Self {
+        match hardware {
+            libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Self::Ethernet,
+            libc::ARPHRD_NONE
+            | libc::ARPHRD_PPP
+            | ARPHRD_RAWIP
+            | libc::ARPHRD_TUNNEL
+            | libc::ARPHRD_TUNNEL6 => Self::None,
+            hardware => Self::Unknown { hardware },
+        }
+    }
+}
+
+/// Returns what frames of the interface begin with.
+pub fn link_header(dev: &IfName) -> Option<LinkHeader> {
     let socket = any_socket().ok()?;
     let mut request = request_for(dev);
     // SAFETY: the ifreq has a terminated name; the kernel fills it.
@@ -93,7 +125,25 @@ pub fn has_ethernet_header(dev: &IfName) -> Option<bool> {
     // SAFETY: sa_family is the first two bytes of the union. request_for() sets them to 0, and
     // SIOCGIFHWADDR fills them.
     let hardware = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
-    (result == 0).then_some([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&hardware))
+    (result == 0).then(|| LinkHeader::of(hardware))
+}
+
+/// Tells whether frames of the interface begin with the IP header.
+///
+/// # Errors
+/// [`Error::Other`] if they begin with something that the parser cannot read.
+pub fn has_bare_ip(dev: &IfName) -> Result<bool> {
+    match link_header(dev) {
+        Some(LinkHeader::None) => Ok(true),
+        Some(LinkHeader::Ethernet) | None => Ok(false),
+        Some(LinkHeader::Unknown { hardware }) => Err(Error::other(
+            format!("attach to {dev}"),
+            format!(
+                "its frames begin neither with Ethernet nor with IP (hardware type {hardware})"
+            ),
+            "attach to the Ethernet device beneath it",
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -107,5 +157,19 @@ mod tests {
         assert_eq!(err.exit_code(), exit::USAGE);
         assert!(err.to_string().starts_with("interface nosuchif0: ENODEV"), "{err}");
         assert_eq!(ifindex(&IfName::parse("--dev", "lo").unwrap()).unwrap(), 1);
+    }
+
+    #[test]
+    fn hardware_types_say_what_frames_begin_with() {
+        assert_eq!(LinkHeader::of(1), LinkHeader::Ethernet);
+        assert_eq!(LinkHeader::of(0xfffe), LinkHeader::None); // tun, wg
+        assert_eq!(LinkHeader::of(512), LinkHeader::None); // ppp
+        assert_eq!(LinkHeader::of(768), LinkHeader::None); // ipip
+        for hardware in [280, 776, 778, 803] {
+            assert_eq!(LinkHeader::of(hardware), LinkHeader::Unknown { hardware });
+        }
+        let lo = IfName::parse("--dev", "lo").unwrap();
+        assert_eq!(link_header(&lo), Some(LinkHeader::Ethernet));
+        assert!(!has_bare_ip(&lo).unwrap());
     }
 }

@@ -15,8 +15,10 @@ use crate::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel
 use crate::abi::skel::xdp_pass::XdpPassSkelBuilder;
 use crate::abi::{self, maps, Config, Control};
 use crate::domain::error::{Error, Result};
+use crate::domain::IfName;
 use crate::kernel::bpffs;
 use crate::kernel::capability::{require_capabilities, LOAD_CAPABILITIES};
+use crate::kernel::device;
 use crate::kernel::libbpf::Messages;
 use crate::kernel::machine;
 use crate::kernel::map::Map;
@@ -59,21 +61,24 @@ pub enum ShaperProgram {
     Classify,
 }
 
-/// Loads `program` over the pinned maps of `dir` and passes its descriptor to `attach`. If anything
-/// fails, `attach` included, removes the pins that it made.
+/// Loads `program` for the interface `dev` over the pinned maps of `dir` and passes its descriptor to
+/// `attach`. If anything fails, `attach` included, removes the pins that it made.
 ///
 /// Holds the directory's lock, so that no two loads run at once.
 ///
 /// # Errors
 /// [`Error::BpfLoad`]; [`Error::Map`] for a pinned map of another shape; [`Error::Bpffs`];
-/// [`Error::Capabilities`]; any error of `attach`.
+/// [`Error::Capabilities`]; [`Error::Other`] for an interface whose frames the parser cannot read; any
+/// error of `attach`.
 pub fn load<T>(
     dir: &PinDir,
     program: ShaperProgram,
+    dev: &IfName,
     rtt: &RttOptions,
     attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
     require_capabilities(&LOAD_CAPABILITIES)?;
+    let bare = device::has_bare_ip(dev)?;
     bpffs::ensure_mounted()?;
     dir.create()?;
     let _lock = dir.lock()?;
@@ -88,7 +93,7 @@ pub fn load<T>(
     let reused = reuse_pins(dir, &mut open, cpus, rtt, &messages)?;
     let mut control = control_of(&reused, &messages)?;
     size_recent(&mut open, &mut control, &reused, machine::online_cpus()?, &messages)?;
-    configure(&mut open, &control, rtt, &messages)?;
+    configure(&mut open, &control, rtt, bare, &messages)?;
 
     let skel = open.load().map_err(|err| messages.load_error(err))?;
     let mut pins = NewPins::new(dir);
@@ -296,6 +301,7 @@ fn configure(
     open: &mut OpenCpumapPpingSkel<'_>,
     control: &Control,
     rtt: &RttOptions,
+    bare: bool,
     messages: &Messages,
 ) -> Result<()> {
     let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
@@ -309,6 +315,7 @@ fn configure(
         rtt: rtt.enabled.into(),
         handshake: rtt.handshake.into(),
         metadata: 1,
+        no_link_header: bare.into(),
         ..flow
     };
     let rodata = open.maps.rodata_data.as_deref_mut();

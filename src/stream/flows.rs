@@ -31,6 +31,8 @@ struct FlowPlace {
 #[derive(Clone, Copy, Debug)]
 struct OpenFlow {
     opening: Event,
+    /// Time at which it opened, on the source's clock.
+    opened_ns: u64,
     /// Hash of the connection: tells whether the place still holds this flow.
     tag: u64,
     /// Time at which the flow ends unless the opener has sent a packet since.
@@ -41,15 +43,17 @@ struct OpenFlow {
 }
 
 impl OpenFlows {
-    /// Notes an event; call it in the order of the ring buffer. If the event opens a flow in the
-    /// place of another one that is still open, returns the closing event of that other flow.
-    pub fn follow(&mut self, record: &StreamEvent, event: &Event) -> Option<Event> {
+    /// Notes an event; call it in the order of the ring buffer. `now_ns` is the time of the source's
+    /// clock: an event of a capture can bear any time. If the event opens a flow in the place of
+    /// another one that is still open, returns the closing event of that other flow.
+    pub fn follow(&mut self, record: &StreamEvent, event: &Event, now_ns: u64) -> Option<Event> {
         let place = FlowPlace { index: record.flow, opener: record.opener != 0 };
         match event.kind {
             EventKind::Rtt(_) => None,
             EventKind::Opening(..) => {
-                let check_ns = event.time_ns.saturating_add(lifetime_ns(event));
-                let open = OpenFlow { opening: *event, tag: record.tag, check_ns, replaced: false };
+                let (tag, opened_ns) = (record.tag, event.time_ns.min(now_ns));
+                let check_ns = opened_ns.saturating_add(lifetime_ns(event));
+                let open = OpenFlow { opening: *event, opened_ns, tag, check_ns, replaced: false };
                 let earlier = self.open.insert(place, open)?;
                 (earlier.tag != record.tag).then(|| earlier.opening.timed_out(event.time_ns))
             }
@@ -100,7 +104,7 @@ impl OpenFlow {
         match flow(place.index).filter(|flow| flow.tag == self.tag) {
             Some(flow) => {
                 let seen_ns = flow.end[usize::from(place.opener)].last_seen_ns;
-                let seen_ns = seen_ns.max(self.opening.time_ns);
+                let seen_ns = seen_ns.max(self.opened_ns);
                 self.check_ns = seen_ns.saturating_add(lifetime_ns(&self.opening));
                 self.check_ns > now_ns
             }
@@ -146,7 +150,7 @@ mod tests {
     }
 
     fn follow(flows: &mut OpenFlows, record: &StreamEvent) -> Option<Event> {
-        flows.follow(record, &Event::from_abi(record).unwrap())
+        flows.follow(record, &Event::from_abi(record).unwrap(), u64::MAX)
     }
 
     fn seen(tag: u64, ends: [u64; 2]) -> Option<StreamFlow> {

@@ -121,8 +121,13 @@ impl Session<'_> {
         }
         if let ProductState::Aggregates { aggregator, .. } = &self.product {
             let content = Content::Metadata(aggregator.metadata());
-            self.output.record(self.clock.wall_ns(now_ns), content);
+            self.output.record(self.wall_ns(now_ns), content);
         }
+    }
+
+    /// Converts a time of the source's clock to the wall-clock time of a record.
+    fn wall_ns(&self, now_ns: u64) -> u64 {
+        self.clock.wall_ns(self.source.stamp_ns(now_ns))
     }
 
     /// Runs the loop until a signal stops it or the source ends.
@@ -178,6 +183,7 @@ impl Session<'_> {
 
     /// Adds events to the aggregates, or writes those of the chosen sides.
     fn take(&mut self, batch: &[StreamEvent]) -> Result<()> {
+        let now_ns = self.source.now_ns()?;
         for record in batch {
             // This never skips a record: programs and command come from one build.
             let Some(event) = Event::from_abi(record) else { continue };
@@ -185,7 +191,7 @@ impl Session<'_> {
                 ProductState::Aggregates { aggregator, .. } => aggregator.add(&event),
                 ProductState::Events { sides, .. } if !sides.include(event.side) => {}
                 ProductState::Events { flows, .. } => {
-                    let replaced = flows.follow(record, &event);
+                    let replaced = flows.follow(record, &event, now_ns);
                     self.write(replaced.into_iter().chain([event]))?;
                 }
             }
@@ -268,8 +274,9 @@ impl Session<'_> {
         self.losses(now_ns)?;
         let ProductState::Events { flows, .. } = &mut self.product else { return Ok(()) };
         let source = &*self.source;
+        let time_ns = source.stamp_ns(now_ns);
         let ended = flows.expired(now_ns, |index| source.flow(index));
-        self.write(ended)
+        self.write(ended.into_iter().map(|event| Event { time_ns, ..event }))
     }
 
     /// Writes how many events were lost since the last call, in the place where they are missing.
@@ -282,7 +289,8 @@ impl Session<'_> {
         if lost == 0 || matches!(self.product, ProductState::Aggregates { .. }) {
             return Ok(());
         }
-        if !self.output.record(self.clock.wall_ns(now_ns), Content::Lost(lost)) {
+        let wall_ns = self.wall_ns(now_ns);
+        if !self.output.record(wall_ns, Content::Lost(lost)) {
             (self.warn)(format_args!("{lost} events lost"));
         }
         Ok(())
@@ -293,7 +301,7 @@ impl Session<'_> {
         let ProductState::Aggregates { aggregator, .. } = &mut self.product else { return Ok(()) };
         let counts = self.source.subnets()?;
         let interval = aggregator.interval(now_ns, &counts, self.source.counters()?);
-        let wall_ns = self.clock.wall_ns(now_ns);
+        let wall_ns = self.wall_ns(now_ns);
         for record in interval.subnets {
             self.output.record(wall_ns, Content::Subnet(Box::new(record)));
         }
@@ -310,13 +318,11 @@ impl Session<'_> {
             let remedy = "raise --rate-limit, or write to a file";
             (self.warn)(format_args!("{lost} events were lost: the output is too slow; {remedy}"));
         }
-        if unfollowed > 0 {
+        // The summary of a capture has them, too.
+        if unfollowed > 0 && self.source.summary().is_none() {
             (self.warn)(format_args!(
                 "{unfollowed} TCP segments were not measured: the flow table had no room for them"
             ));
-        }
-        if let Some(left_out) = self.source.left_out() {
-            (self.warn)(format_args!("{left_out}"));
         }
         last.and(finished)
     }

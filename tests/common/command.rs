@@ -59,6 +59,19 @@ impl Said {
         Self::from(output)
     }
 
+    /// Takes the line that ends a replay off stderr; returns it, too.
+    pub fn of_replay(mut self) -> (Self, String) {
+        let is_summary = |line: &&str| line.contains(" read, ") && line.contains(" measured");
+        let summary = self.err.lines().find(is_summary).unwrap_or_default().to_owned();
+        self.err = self
+            .err
+            .lines()
+            .filter(|line| *line != summary)
+            .map(|line| line.to_owned() + "\n")
+            .collect();
+        (self, summary)
+    }
+
     /// Returns exit code, stdout and stderr, to compare all three at once.
     pub fn parts(&self) -> (i32, &str, &str) {
         (self.code, &self.out, &self.err)

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each suite uses its part")]
 
+pub mod capture_file;
 pub mod command;
 pub mod echo;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod listener;
 pub mod names;
 pub mod patience;
 pub mod recording;
+pub mod replayed;
 pub mod rig;
 pub mod scene;
 pub mod shaper;

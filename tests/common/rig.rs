@@ -79,6 +79,8 @@ pub struct LoadOptions {
     pub rtt: bool,
     pub handshake: bool,
     pub metadata: bool,
+    /// Frames begin with the IP header.
+    pub no_link_header: bool,
 }
 
 impl Default for LoadOptions {
@@ -99,6 +101,7 @@ impl LoadOptions {
             rtt: true,
             handshake: false,
             metadata: true,
+            no_link_header: false,
         }
     };
 }
@@ -388,6 +391,7 @@ fn configure(open: &mut OpenCpumapPpingSkel<'_>, options: &LoadOptions) {
     config.rtt = options.rtt.into();
     config.handshake = options.handshake.into();
     config.metadata = options.metadata.into();
+    config.no_link_header = options.no_link_header.into();
     config.test_clock = 1;
 }
 

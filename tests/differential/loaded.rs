@@ -9,7 +9,7 @@ use crate::common::test_run::as_bytes;
 use cpumap_pping::abi::RECENT_SAMPLES;
 use cpumap_pping::kernel::memory::WritableArray;
 use libbpf_rs::{MapCore as _, MapHandle};
-use model::AddressPrefix;
+use model::{AddressPrefix, ModelConfig};
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -30,12 +30,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    pub fn new(handshake: bool, rtt: bool) -> Self {
+    pub fn new(config: ModelConfig) -> Self {
         let rig = Rig::new(LoadOptions {
             flow_buckets: FLOW_BUCKETS,
             recent_samples: RECENT_SAMPLES as u32,
-            handshake,
-            rtt,
+            handshake: config.handshake,
+            rtt: config.rtt,
+            no_link_header: config.no_link_header,
             ..LoadOptions::default()
         });
         let mapped = |map| WritableArray::open(map).expect("mmap");

@@ -11,6 +11,7 @@ use crate::common::test_run::{
 use crate::loaded::{CounterBlock, Loaded};
 use cpumap_pping::rtt::histogram::counter_in;
 use model::counter::{MODELLED, UNMODELLED};
+use model::generate::MIN_FRAME;
 use model::{
     Assignment, HandedOn, InitialMaps, Model, ModelConfig, ReferenceHistogram, Sample, SampleSide,
     Skb, Step, Verdict, World,
@@ -36,9 +37,9 @@ pub struct Difference {
 /// The programs, loaded in each way, and the interfaces and CPUs of the sequences.
 pub struct SideBySide {
     pub world: World,
-    /// Loaded with RTT, with RTT of handshakes, and without RTT.
-    loaded: [Loaded; 3],
-    config: [ModelConfig; 3],
+    /// Loaded with RTT, with RTT of handshakes, without RTT, and for devices without a link header.
+    loaded: [Loaded; 4],
+    config: [ModelConfig; 4],
     /// The samples of all rounds.
     pub samples: u64,
     /// The packets that the kernel did not run.
@@ -53,19 +54,14 @@ impl SideBySide {
         let world =
             World { lan, wan, elsewhere, cpus: ours.take(2).collect(), absent_cpu: cpus() - 1 };
         let config = ModelConfig::new(1_000_000_000 / jiffy_ns());
-        let kinds = [(true, false), (true, true), (false, false)];
-        Self {
-            world,
-            loaded: kinds.map(|(rtt, handshake)| Loaded::new(handshake, rtt)),
-            config: kinds.map(|(rtt, handshake)| ModelConfig {
-                rtt,
-                handshake,
-                jiffy_ns: jiffy_ns(),
-                ..config
-            }),
-            samples: 0,
-            refused: 0,
-        }
+        let config = ModelConfig { jiffy_ns: jiffy_ns(), ..config };
+        let config = [
+            config,
+            ModelConfig { handshake: true, ..config },
+            ModelConfig { rtt: false, ..config },
+            ModelConfig { no_link_header: true, ..config },
+        ];
+        Self { world, loaded: config.map(Loaded::new), config, samples: 0, refused: 0 }
     }
 
     /// Plays a sequence from the beginning. The seed selects the way in which the programs are loaded.
@@ -75,7 +71,7 @@ impl SideBySide {
         setup: &InitialMaps,
         steps: &[(u64, Step)],
     ) -> Result<(), Difference> {
-        let kind = [0, 1, 0, 1, 0, 1, 2, 1][seed as usize % 8];
+        let kind = [0, 1, 0, 3, 0, 1, 2, 1][seed as usize % 8];
         let mut round = Round::new(&self.loaded[kind], self.config[kind], setup);
         let mut play = || {
             for (step, (now_ns, what)) in steps.iter().enumerate() {
@@ -111,6 +107,7 @@ struct Round<'a> {
     model: Model,
     counters: CounterBlock,
     cpu: Option<u32>,
+    no_link_header: bool,
     /// The model's samples by the epoch that they fall into.
     epochs: BTreeMap<(u32, SampleSide, u32), ReferenceHistogram>,
     samples: u64,
@@ -123,17 +120,39 @@ impl<'a> Round<'a> {
         setup.apply(&mut model);
         loaded.reset(setup);
         let counters = loaded.counters();
-        Self { loaded, model, counters, cpu: None, epochs: BTreeMap::new(), samples: 0, refused: 0 }
+        Self {
+            loaded,
+            model,
+            counters,
+            cpu: None,
+            no_link_header: config.no_link_header,
+            epochs: BTreeMap::new(),
+            samples: 0,
+            refused: 0,
+        }
+    }
+
+    /// Returns the frame as the device hands it over. Without a link header, it is what follows Ethernet, unless that is
+    /// too short for a test run.
+    fn on_device<'b>(&self, frame: &'b [u8]) -> &'b [u8] {
+        match frame.get(14..) {
+            Some(packet) if self.no_link_header && packet.len() >= MIN_FRAME => packet,
+            _ => frame,
+        }
     }
 
     fn step(&mut self, now_ns: u64, step: &Step) -> Result<(), String> {
         self.loaded.set_now(now_ns);
         match step {
-            Step::Steer { frame, ifindex } => self.steer(now_ns, frame, *ifindex).map(|_| ()),
-            Step::Classify { frame, skb } => self.classify(now_ns, frame, *skb, &Passed::default()),
+            Step::Steer { frame, ifindex } => {
+                self.steer(now_ns, self.on_device(frame), *ifindex).map(|_| ())
+            }
+            Step::Classify { frame, skb } => {
+                self.classify(now_ns, self.on_device(frame), *skb, &Passed::default())
+            }
             Step::Forward { arrived, frame, skb } => {
-                let passed = self.steer(now_ns, arrived, skb.ingress_ifindex)?;
-                self.classify(now_ns, frame, *skb, &passed)
+                let passed = self.steer(now_ns, self.on_device(arrived), skb.ingress_ifindex)?;
+                self.classify(now_ns, self.on_device(frame), *skb, &passed)
             }
             Step::Map { prefix, cpu, handle } => {
                 self.model.map(*prefix, *cpu, *handle);

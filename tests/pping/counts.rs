@@ -106,8 +106,9 @@ fn segments(netns: &Netns) -> u64 {
     let snmp = netns.run(read).unwrap();
     let mut tcp = snmp.lines().filter(|line| line.starts_with("Tcp:")).map(str::split_whitespace);
     let (names, values) = (tcp.next().unwrap(), tcp.next().unwrap());
-    let (_, sent) = names.zip(values).find(|(name, _)| *name == "OutSegs").unwrap();
-    sent.parse().unwrap()
+    // OutSegs leaves the segments that were sent again out (RFC 4022).
+    let sent = names.zip(values).filter(|(name, _)| ["OutSegs", "RetransSegs"].contains(name));
+    sent.map(|(_, count)| count.parse::<u64>().unwrap()).sum()
 }
 
 /// Makes a pair of hosts with all offloads on: GSO packets are on the wire.

@@ -58,7 +58,8 @@ fn a_new_file_is_closed_to_others() {
     let folder = TempDir::new().unwrap();
     for format in ["json", "jsonl", "standard", "ppviz"] {
         let file = folder.path().join(format);
-        assert_eq!(Said::by(&mut read_into(&file, format)).parts(), (0, "", ""));
+        let (said, _) = Said::by(&mut read_into(&file, format)).of_replay();
+        assert_eq!(said.parts(), (0, "", ""));
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
     }
 }
@@ -75,7 +76,8 @@ fn a_half_line_is_ended() {
         for (before, after) in [("", ""), ("whole\n", "whole\n"), ("a\n{\"ha", "a\n{\"ha\n")] {
             let file = folder.path().join(format);
             fs::write(&file, before).unwrap();
-            assert_eq!(Said::by(&mut read_into(&file, format)).parts(), (0, "", ""));
+            let (said, _) = Said::by(&mut read_into(&file, format)).of_replay();
+            assert_eq!(said.parts(), (0, "", ""));
             assert_eq!(fs::read_to_string(&file).unwrap(), format!("{after}{text}"), "{format}");
         }
     }
@@ -97,7 +99,7 @@ fn a_full_disk_leaves_whole_lines() {
         data("run.pcap").display(),
         file.display()
     );
-    let said = sandbox.call(&line);
+    let (said, _) = sandbox.call(&line).of_replay();
     refused(&said, 1, "No space left on device (os error 28); make room, then start again");
     let text = fs::read_to_string(data("run.jsonl")).unwrap();
     let whole = &text[..text[..8192].rfind('\n').unwrap() + 1];
@@ -105,6 +107,6 @@ fn a_full_disk_leaves_whole_lines() {
     assert!(whole.len() < 8192 && text.len() > 8192);
     assert_eq!(held(), whole);
     sandbox.ok(&format!("mount -o remount,size=1m {disk}"));
-    assert_eq!(sandbox.call(&line).parts(), (0, "", ""));
+    assert_eq!(sandbox.call(&line).of_replay().0.parts(), (0, "", ""));
     assert_eq!(held(), format!("{whole}{text}"));
 }

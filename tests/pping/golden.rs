@@ -24,8 +24,9 @@ use tempfile::TempDir;
 fn read(file: &Path, options: &str) -> String {
     let mut command = Command::new(program("pping"));
     command.env("TZ", "UTC").arg("--read").arg(file).args(options.split_whitespace());
-    let said = Said::by(&mut command);
+    let (said, summary) = Said::by(&mut command).of_replay();
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{options}: {said:?}");
+    assert!(!summary.is_empty());
     said.out
 }
 
@@ -80,11 +81,12 @@ fn every_container_says_the_same() {
         let mut command = Command::new(program("pping"));
         command.args(["--read", "-"]).args(options.split(' '));
         let stdin = fs::File::open(&zipped).unwrap();
-        assert_eq!(Said::by(command.stdin(Stdio::from(stdin))).parts(), (0, wanted.as_str(), ""));
+        let (said, _) = Said::by(command.stdin(Stdio::from(stdin))).of_replay();
+        assert_eq!(said.parts(), (0, wanted.as_str(), ""));
     }
 }
 
-/// A capture that ends within a packet gives the events before that, one line on stderr, and exit 1.
+/// A capture that ends within a packet gives the events before that, the summary, one error on stderr, and exit 1.
 #[test]
 fn a_capture_that_is_cut_short() {
     lab::require_root();
@@ -94,6 +96,8 @@ fn a_capture_that_is_cut_short() {
     fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
     let mut command = Command::new(program("pping"));
     let said = Said::by(command.arg("--read").arg(&cut).args(["-r", "0", "-F", "json"]));
+    let (said, summary) = said.of_replay();
+    assert!(summary.contains(" packets read, "), "{summary}");
     assert_eq!(said.code, 1, "{said:?}");
     let start = format!("ERR: read {}, packet ", cut.display());
     assert!(said.err.starts_with(&start) && said.err.lines().count() == 1, "{said:?}");

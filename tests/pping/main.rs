@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod captures;
+mod clocks;
 mod counts;
 mod files;
 mod filters;

@@ -107,7 +107,9 @@ fn while_a_pipe_is_silent() {
                 eventually("pping has read all", || pending(&writer) == 0);
                 waits(&child);
                 let (said, time) = end(child, signal);
+                let (said, summary) = said.of_replay();
                 assert_eq!(said.parts(), (0, "", ""));
+                assert!(!summary.is_empty());
                 assert_eq!(&array(&fs::read_to_string(&out).unwrap()), events);
                 in_time(time)
             });

@@ -2,8 +2,8 @@
 
 //! The parser in both hooks: the subscriber of a packet, and its timestamps.
 
-use crate::common::rig::Measured;
-use crate::common::scene::{with_scene, Scene, ALICE_CLASS, UNTOUCHED};
+use crate::common::rig::{LoadOptions, Measured};
+use crate::common::scene::{with_scene, with_scene_of, Scene, ALICE_CLASS, UNTOUCHED};
 use crate::common::test_run::{TC_ACT_OK, XDP_PASS, XDP_REDIRECT};
 use crate::fixtures::{in_link, links, segment};
 use lab::packet::{
@@ -78,6 +78,41 @@ fn every_depth_and_kind_of_tag_with_and_without_pppoe() {
                 assert_measured(scene, &description, dressed);
                 assert_alices(scene, &description, &dressed(1, 2), "");
             }
+        }
+    });
+}
+
+/// On a device without a link header, frames begin with the IP header; any other beginning is not IP.
+#[test]
+fn frames_without_a_link_header() {
+    let options = LoadOptions { no_link_header: true, ..LoadOptions::default() };
+    with_scene_of(options, |scene| {
+        for (ipv6, port) in [(false, 1000), (true, 1001)] {
+            let bare = |tsval, tsecr| {
+                let packet = segment(ipv6, port, tsval, tsecr).payload(10);
+                (packet.build()[14..].to_vec(), packet.reply().build()[14..].to_vec())
+            };
+            for tsval in [20, 21] {
+                let (up, _) = bare(tsval, 7);
+                let xdp = scene.steer(&up, scene.lan);
+                assert_eq!(xdp.counters.fate(), "xdp_redirected", "IPv6 {ipv6}");
+                let metadata = xdp.metadata.expect("metadata");
+                assert_eq!((metadata.tc_handle, metadata.port), (ALICE_CLASS, port));
+                let tc = scene.classify(&up, scene.to_internet());
+                assert_eq!((tc.counters.fate(), tc.priority), ("tc_classified", ALICE_CLASS));
+            }
+            scene.advance(Duration::from_millis(7));
+            let (_, down) = bare(9, 21);
+            let tc = scene.classify(&down, scene.to_subscriber());
+            assert_eq!((tc.counters.fate(), tc.priority), ("tc_classified", ALICE_CLASS));
+            let rtt = Duration::from_millis(7);
+            let expected = Measured { handle: ALICE_CLASS, side: SampleSide::Internet, rtt };
+            assert_eq!(tc.samples, [expected], "IPv6 {ipv6}");
+        }
+        let in_ethernet = segment(false, 1000, 20, 10).build();
+        let other_version = [&[0x50; 40][..], &[0; 20]].concat();
+        for (description, frame) in [("Ethernet", in_ethernet), ("version 5", other_version)] {
+            assert_nobodys(scene, description, &frame, "not_ip");
         }
     });
 }

@@ -2,7 +2,7 @@
 //! The reference model's result of parsing a frame, for crates/fuzz/parser.c, which compares it with the C
 //! parser's.
 
-use model::parse::{network, transport, FrameFault, Ip, ModelSegment, Transport};
+use model::parse::{bare_network, network, transport, FrameFault, Ip, ModelSegment, Transport};
 
 /// `enum parse_result` of bpf/cursor.h.
 mod result {
@@ -40,7 +40,16 @@ pub struct Parsed {
 
 /// Returns all fields that the TC program reads from a frame.
 pub fn parse(frame: &[u8]) -> Parsed {
-    match network(frame) {
+    parsed(frame, network(frame))
+}
+
+/// Returns the same from a packet without a link header.
+pub fn parse_bare(packet: &[u8]) -> Parsed {
+    parsed(packet, bare_network(packet))
+}
+
+fn parsed(frame: &[u8], network: Result<Ip, FrameFault>) -> Parsed {
+    match network {
         Ok(ip) => parse_ip(frame, &ip),
         Err(fault) => {
             let network = match fault {
@@ -90,21 +99,27 @@ fn with_segment(parsed: Parsed, segment: ModelSegment) -> Parsed {
     }
 }
 
-/// [`parse`] for C.
+/// [`parse`] for C; with `bare`, [`parse_bare`].
 ///
 /// # Safety
 ///
 /// `frame` must point to `length` readable bytes, `parsed` to room for a [`Parsed`].
 #[no_mangle]
-pub unsafe extern "C" fn model_parse(frame: *const u8, length: usize, parsed: *mut Parsed) {
+pub unsafe extern "C" fn model_parse(
+    frame: *const u8,
+    length: usize,
+    bare: bool,
+    parsed: *mut Parsed,
+) {
     let frame: &[u8] = if length == 0 {
         &[]
     } else {
         // SAFETY: the caller promises that `frame` points to `length` readable bytes.
         unsafe { std::slice::from_raw_parts(frame, length) }
     };
+    let result = if bare { parse_bare(frame) } else { parse(frame) };
     // SAFETY: the caller promises that `parsed` has room for a Parsed.
-    unsafe { parsed.write(parse(frame)) };
+    unsafe { parsed.write(result) };
 }
 
 #[cfg(test)]
@@ -138,10 +153,13 @@ mod tests {
         let frame = Frame::tcp6([0x20; 16], [0xfd; 16]).timestamps(1, 2).build();
         let mut parsed = Parsed::default();
         // SAFETY: pointer and length are those of the frame; `parsed` is a Parsed.
-        unsafe { model_parse(frame.as_ptr(), frame.len(), &mut parsed) };
+        unsafe { model_parse(frame.as_ptr(), frame.len(), false, &mut parsed) };
         assert_eq!(parsed, parse(&frame));
+        // SAFETY: the same for the packet in the frame.
+        unsafe { model_parse(frame[14..].as_ptr(), frame.len() - 14, true, &mut parsed) };
+        assert_eq!((parsed, parsed.l3_offset), (parse_bare(&frame[14..]), 0));
         // SAFETY: with length 0 no byte is read.
-        unsafe { model_parse(std::ptr::null(), 0, &mut parsed) };
+        unsafe { model_parse(std::ptr::null(), 0, false, &mut parsed) };
         assert_eq!(parsed, parse(&[]));
     }
 }

@@ -63,4 +63,4 @@ pub use qdisc::{htb_class_stats, mq_htb, ClassStats, HtbClass};
 pub use sandbox::{private_bpffs, Sandbox};
 pub use topology::{Lab, LAN, WAN, WAN_GATEWAY};
 pub use traffic::{Amount, Flow, Pattern, Server, TcpInfo, TransferReport, UdpReceiver};
-pub use tun::{TunLine, TUN};
+pub use tun::{tun_of_type, TunLine, TUN};

@@ -69,11 +69,28 @@ impl Drop for TunLine {
 
 /// Opens [`TUN`] in a namespace; opening makes the device.
 fn open(netns: &Netns) -> io::Result<File> {
+    open_named(netns, TUN)
+}
+
+/// Makes a TUN device that says it is of this hardware type (include/uapi/linux/if_arp.h). It lasts as long
+/// as the result.
+pub fn tun_of_type(netns: &Netns, name: &str, hardware: u16) -> io::Result<File> {
+    /// include/uapi/linux/if_tun.h
+    const TUNSETLINK: nix::libc::Ioctl = 0x4004_54cd;
+    let device = open_named(netns, name)?;
+    // SAFETY: TUNSETLINK takes the number itself.
+    match unsafe { libc::ioctl(device.as_raw_fd(), TUNSETLINK, libc::c_int::from(hardware)) } {
+        0 => Ok(device),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn open_named(netns: &Netns, name: &str) -> io::Result<File> {
     netns.run(|| {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
         // SAFETY: ifreq is plain data; all zeroes is a valid value.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(TUN.bytes()) {
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
             *to = from as libc::c_char;
         }
         request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;

@@ -22,6 +22,8 @@ pub struct ModelConfig {
     pub rtt: bool,
     /// Let SYN and SYN-ACK open samples, too.
     pub handshake: bool,
+    /// Frames begin with the IP header.
+    pub no_link_header: bool,
     /// Nanoseconds of a jiffy: 1e9 / HZ.
     pub jiffy_ns: u64,
     /// Ticks of 64 jiffies after which a flow's old slots are swept.
@@ -40,10 +42,18 @@ impl ModelConfig {
         ModelConfig {
             rtt: true,
             handshake: false,
+            no_link_header: false,
             jiffy_ns,
             sweep_ticks: ticks(4_000_000_000),
             idle_ticks: ticks(16_000_000_000),
             resync_ticks: ticks(1_000_000_000),
+        }
+    }
+
+    fn network(&self, frame: &[u8]) -> Result<Ip, FrameFault> {
+        match self.no_link_header {
+            true => parse::bare_network(frame),
+            false => parse::network(frame),
         }
     }
 
@@ -256,7 +266,7 @@ impl Model {
         if direction == Facing::None {
             return Err("xdp_no_direction");
         }
-        let ip = parse::network(frame).map_err(|fault| match fault {
+        let ip = self.config.network(frame).map_err(|fault| match fault {
             FrameFault::NotIp => "xdp_not_ip",
             FrameFault::Truncated => "xdp_truncated",
             FrameFault::Malformed => "xdp_malformed",
@@ -317,7 +327,7 @@ impl Model {
         if direction == Facing::None {
             return Err("tc_no_direction");
         }
-        let ip = parse::network(frame).map_err(|fault| match fault {
+        let ip = self.config.network(frame).map_err(|fault| match fault {
             FrameFault::NotIp => "tc_not_ip",
             FrameFault::Truncated => "tc_truncated",
             FrameFault::Malformed => "tc_malformed",

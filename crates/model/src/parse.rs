@@ -115,6 +115,11 @@ pub fn network(frame: &[u8]) -> Result<Ip, FrameFault> {
     }
 }
 
+/// Parses IP of a device whose frames have no link header.
+pub fn bare_network(packet: &[u8]) -> Result<Ip, FrameFault> {
+    bare_ip(packet, 0)
+}
+
 fn is_tag(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }

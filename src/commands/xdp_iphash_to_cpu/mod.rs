@@ -157,7 +157,7 @@ fn attach_to(dir: &PinDir, request: &SteerRequest, attach: &SteerAttach) -> Resu
     let dev = &request.dev;
     let ifindex = device::ifindex(dev)?;
     let owner = attach.owner.as_deref().map(resolve_owner).transpose()?;
-    let outcome = load::load(dir, ShaperProgram::Steer, &attach.rtt, |program| {
+    let outcome = load::load(dir, ShaperProgram::Steer, dev, &attach.rtt, |program| {
         fill_cpus(dir, attach)?;
         with_direction(dir, dev, ifindex, attach.direction, || {
             xdp_attach(dir, dev, program, request.mode, false)

@@ -10,6 +10,4 @@ pub struct CapturedFrame {
     pub wire_len: u32,
     /// The bytes that the capture holds, as an Ethernet frame of at least 14 bytes.
     pub data: Vec<u8>,
-    /// Whether the packet left the capturing machine; `None` if the capture does not say.
-    pub outgoing: Option<bool>,
 }

@@ -2,14 +2,17 @@
 //! Reads the packets of a capture, pcap or pcapng, plain or gzipped, of any link layer with IP, as
 //! Ethernet frames.
 //!
-//! A capture that is truncated or malformed yields the packets before the fault, then an error that
-//! names the packet. The two formats are read by hand, not by the `pcap` crate, which needs libpcap
+//! A packet that cannot be read is left out and counted by its reason ([`LeftOut`]). A capture that
+//! is truncated or malformed yields the packets before the fault, then an error that names the
+//! packet. The two formats are read by hand, not by the `pcap` crate, which needs libpcap
 //! as a shared library, nor by a parser crate: each is a page of code, checks every length where it
 //! uses it, and names the packet in each error.
 
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
@@ -21,14 +24,16 @@ use crate::stream::capture::pcapng::PcapNg;
 use crate::stream::capture::waiting::{Arrival, WaitingFile};
 
 pub use crate::stream::capture::frame::CapturedFrame;
+pub use crate::stream::capture::left_out::{LeftOut, LeftOutCounts};
 
-pub mod egress;
 mod frame;
 mod input;
+mod left_out;
 mod link_layer;
 mod pcap;
 mod pcapng;
 mod waiting;
+mod wifi;
 
 /// The first bytes of a gzipped file (RFC 1952).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
@@ -40,10 +45,40 @@ pub struct Capture {
     container: Container,
     /// Bytes of the current packet, with the header of its link layer.
     packet: Vec<u8>,
-    /// Number of packets read.
+    /// Number of packets read, also of those that were left out.
     packets: u64,
+    left_out: LeftOutCounts,
+    /// Number of bytes taken from the file, gzipped or not.
+    position: Arc<AtomicU64>,
+    /// Size of the file in bytes; `None` for a pipe.
+    size: Option<u64>,
     /// Tells whether the next bytes are there; `None` if reading never waits.
     arrival: Option<Arrival>,
+}
+
+/// The next packet of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It is in the caller's frame.
+    Frame,
+    /// It cannot be read, and is counted.
+    LeftOut,
+    /// The file has ended.
+    End,
+}
+
+/// Counts the bytes that are read.
+struct Counted<R> {
+    inner: R,
+    position: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.position.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
 }
 
 /// The file format of a capture.
@@ -63,10 +98,11 @@ impl Capture {
             true => ("standard input".to_owned(), WaitingFile::stdin(stop)),
             false => (path.display().to_string(), WaitingFile::open(path, stop)),
         };
-        let opened = opened.and_then(|file| Ok((file.arrival()?, file)));
-        let (arrival, file) =
+        let opened = opened.and_then(|file| Ok((file.arrival()?, file.size(), file)));
+        let (arrival, size, file) =
             opened.map_err(|err| Error::other(format!("open {name}"), err, ""))?;
-        Self::begin(&name, Box::new(file), arrival)
+        let capture = Self::begin(&name, Box::new(file), arrival)?;
+        Ok(Self { size, ..capture })
     }
 
     /// Reads a capture from `input`. `name` names it in messages.
@@ -83,6 +119,8 @@ impl Capture {
         mut arrival: Option<Arrival>,
     ) -> Result<Self> {
         let what = format!("read {name}");
+        let position = Arc::new(AtomicU64::new(0));
+        let input = Box::new(Counted { inner: input, position: Arc::clone(&position) });
         let (mut magic, mut input) = peek(input).map_err(|err| Error::other(&what, err, ""))?;
         if magic.starts_with(&GZIP) {
             let plain = Box::new(MultiGzDecoder::new(input));
@@ -99,8 +137,17 @@ impl Capture {
             let remedy = "give what tcpdump -w writes";
             return Err(Error::other(what, "neither pcap nor pcapng", remedy));
         };
-        let name = name.to_owned();
-        Ok(Self { name, input, container, packet: Vec::new(), packets: 0, arrival })
+        Ok(Self {
+            name: name.to_owned(),
+            input,
+            container,
+            packet: Vec::new(),
+            packets: 0,
+            left_out: LeftOutCounts::default(),
+            position,
+            size: None,
+            arrival,
+        })
     }
 
     /// Waits for the beginning of the next packet, or the end of the file. Returns false if neither
@@ -110,25 +157,55 @@ impl Capture {
         read_ahead || self.arrival.as_ref().is_none_or(|arrival| arrival.within(patience))
     }
 
-    /// Reads the next packet into `frame`. Returns false at the end of the file.
+    /// Reads the next packet into `frame`.
     ///
     /// # Errors
-    /// [`Error::Other`]: the file cannot be read, or the packet is truncated or malformed.
-    pub fn next(&mut self, frame: &mut CapturedFrame) -> Result<bool> {
+    /// [`Error::Other`]: the file cannot be read, or ends within the packet, or the place where the
+    /// next packet begins cannot be found.
+    pub fn next(&mut self, frame: &mut CapturedFrame) -> Result<Next> {
         let found = match &mut self.container {
-            Container::Pcap(pcap) => pcap.next(&mut self.input, &mut self.packet),
+            Container::Pcap(pcap) => {
+                pcap.next(&mut self.input, &mut self.packet).map(|found| found.map(Ok))
+            }
             Container::PcapNg(pcapng) => pcapng.next(&mut self.input, &mut self.packet),
         };
-        let Some(packet) = found.map_err(|fault| self.error(fault))? else { return Ok(false) };
+        let Some(found) = found.map_err(|fault| self.error(fault))? else { return Ok(Next::End) };
         self.packets += 1;
-        frame.time_ns = packet.time_ns;
-        packet.link.to_ethernet(&self.packet, &packet, frame);
-        Ok(true)
+        match found {
+            Ok(packet) => {
+                frame.time_ns = packet.time_ns;
+                match packet.link.to_ethernet(&self.packet, &packet, frame) {
+                    true => Ok(Next::Frame),
+                    false => Ok(self.leave_out(LeftOut::CutShort)),
+                }
+            }
+            Err(reason) => Ok(self.leave_out(reason)),
+        }
     }
 
-    /// Returns the number of packets read.
+    fn leave_out(&mut self, reason: LeftOut) -> Next {
+        self.left_out.add(reason);
+        Next::LeftOut
+    }
+
+    /// Returns the number of packets read, also of those that were left out.
     pub fn packets(&self) -> u64 {
         self.packets
+    }
+
+    /// Returns the numbers of packets that were left out.
+    pub fn left_out(&self) -> &LeftOutCounts {
+        &self.left_out
+    }
+
+    /// Returns the number of bytes that have been taken from the file.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Returns the size of the file in bytes; `None` for a pipe.
+    pub fn size(&self) -> Option<u64> {
+        self.size
     }
 
     fn error(&self, fault: Fault) -> Error {
@@ -196,20 +273,37 @@ mod tests {
         }
     }
 
-    pub(super) fn frames(bytes: &[u8]) -> (Vec<CapturedFrame>, Result<()>) {
+    /// Reads a whole capture; returns the packets that were left out, too.
+    fn read_counted(bytes: &[u8]) -> (Vec<CapturedFrame>, LeftOutCounts, Result<()>) {
         let mut frames = Vec::new();
         let mut capture = match Capture::read("it", Box::new(Cursor::new(bytes.to_vec()))) {
             Ok(capture) => capture,
-            Err(err) => return (frames, Err(err)),
+            Err(err) => return (frames, LeftOutCounts::default(), Err(err)),
         };
         let mut frame = CapturedFrame::default();
-        loop {
+        let result = loop {
             match capture.next(&mut frame) {
-                Ok(true) => frames.push(frame.clone()),
-                Ok(false) => return (frames, Ok(())),
-                Err(err) => return (frames, Err(err)),
+                Ok(Next::Frame) => frames.push(frame.clone()),
+                Ok(Next::LeftOut) => {}
+                Ok(Next::End) => break Ok(()),
+                Err(err) => break Err(err),
             }
-        }
+        };
+        let left_out: u64 = capture.left_out().iter().map(|(_, count)| count).sum();
+        assert_eq!(capture.packets(), frames.len() as u64 + left_out);
+        (frames, capture.left_out().clone(), result)
+    }
+
+    pub(super) fn frames(bytes: &[u8]) -> (Vec<CapturedFrame>, Result<()>) {
+        let (frames, _, result) = read_counted(bytes);
+        (frames, result)
+    }
+
+    /// Reads a capture without a fault.
+    pub(super) fn read_all(bytes: &[u8]) -> (Vec<CapturedFrame>, LeftOutCounts) {
+        let (frames, left_out, result) = read_counted(bytes);
+        result.unwrap();
+        (frames, left_out)
     }
 
     pub(super) fn message(bytes: &[u8]) -> String {
@@ -217,7 +311,7 @@ mod tests {
     }
 
     fn pcap() -> Vec<u8> {
-        super::pcap::tests::file(false, false, 1)
+        super::pcap::tests::file(false, 0xA1B2_C3D4, 1)
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -260,6 +354,9 @@ mod tests {
                 assert_eq!(some, all[..some.len()]);
                 // A truncated file can be a whole capture of fewer packets.
                 assert!(result.is_err() || some.len() < all.len(), "{length}");
+                if let Err(err) = result {
+                    assert!(err.to_string().contains("end") || length < 24, "{err}");
+                }
             }
         }
         let cut = gzip(&pcap());

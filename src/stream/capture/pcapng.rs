@@ -3,6 +3,7 @@
 //! type and a length. Interfaces have a block each, with a link layer and a clock of their own.
 
 use crate::stream::capture::input::{body, header, u16_at, u32_at, Fault, Input};
+use crate::stream::capture::left_out::LeftOut;
 use crate::stream::capture::link_layer::{LinkLayer, PacketHeader};
 
 /// Types of blocks. Other blocks hold no packets and are skipped.
@@ -19,11 +20,6 @@ const BYTE_ORDER: u32 = 0x1A2B_3C4D;
 /// (if_tsoffset).
 const TSRESOL: u16 = 9;
 const TSOFFSET: u16 = 14;
-/// Option of a packet (epb_flags): the lowest two bits are its direction, one of the next two.
-const FLAGS: u16 = 2;
-const INBOUND: u32 = 1;
-const OUTBOUND: u32 = 2;
-
 /// Length in bytes of the fields of a packet block before the packet.
 const PACKET_HEADER: usize = 20;
 /// Length in bytes of a block's type and its two lengths.
@@ -43,8 +39,8 @@ pub struct PcapNg {
 
 #[derive(Clone, Debug)]
 struct CaptureInterface {
-    /// The link layer, or the reason why packets of this interface cannot be read.
-    link: Result<LinkLayer, String>,
+    /// The link layer, or the number of a link type that is not read.
+    link: Result<LinkLayer, u16>,
     /// Ticks of its clock in a second. 0: the resolution is out of range, so times cannot be
     /// converted.
     ticks: u128,
@@ -52,30 +48,26 @@ struct CaptureInterface {
     offset_s: i64,
 }
 
+/// A packet block: the packet's header, or the reason why the packet cannot be read.
+pub(super) type PacketBlock = Result<PacketHeader, LeftOut>;
+
 impl PcapNg {
     /// Reads the next packet: its bytes into `data`. Returns `None` at the end of the file.
     pub fn next(
         &mut self,
         input: &mut Input,
         data: &mut Vec<u8>,
-    ) -> Result<Option<PacketHeader>, Fault> {
+    ) -> Result<Option<PacketBlock>, Fault> {
         while let Some(kind) = self.block(input, data)? {
-            let packet = match kind {
-                SECTION => {
-                    self.interfaces.clear();
-                    None
-                }
+            match kind {
+                SECTION => self.interfaces.clear(),
                 INTERFACE => {
                     let interface = CaptureInterface::new(data, self.big_endian);
                     self.interfaces.push(interface);
-                    None
                 }
-                ENHANCED_PACKET | OBSOLETE_PACKET => Some(self.packet(kind, data)?),
-                SIMPLE_PACKET => return Err(bad("it has no timestamp (a simple packet block)")),
-                _ => None,
-            };
-            if packet.is_some() {
-                return Ok(packet);
+                ENHANCED_PACKET | OBSOLETE_PACKET => return Ok(Some(self.packet(kind, data))),
+                SIMPLE_PACKET => return Ok(Some(Err(LeftOut::NoTime))),
+                _ => {}
             }
         }
         Ok(None)
@@ -111,48 +103,38 @@ impl PcapNg {
     }
 
     /// Decodes a packet block from its body in `data`, and leaves only the packet in `data`.
-    fn packet(&self, kind: u32, data: &mut Vec<u8>) -> Result<PacketHeader, Fault> {
+    fn packet(&self, kind: u32, data: &mut Vec<u8>) -> PacketBlock {
         let field = |index: usize| u32_at(data, index * 4, self.big_endian);
         let id = match kind {
             OBSOLETE_PACKET => u32::from(u16_at(data, 0, self.big_endian)),
             _ => field(0),
         };
-        let Some(interface) = self.interfaces.get(id as usize) else {
-            return Err(bad("malformed: its interface is not described"));
-        };
-        let link = interface.link.clone().map_err(Fault::Bad)?;
+        let interface = self.interfaces.get(id as usize).ok_or(LeftOut::UnknownInterface)?;
+        let link = interface.link.map_err(LeftOut::LinkType)?;
         let ticks = u64::from(field(1)) << 32 | u64::from(field(2));
-        let time_ns =
-            interface.time_ns(ticks).ok_or_else(|| bad("its time cannot be expressed"))?;
-        let (captured, wire_len) = (field(3) as usize, field(4));
-        let end = PACKET_HEADER.saturating_add(captured);
+        let time_ns = interface.time_ns(ticks).ok_or(LeftOut::TimeOutOfRange)?;
+        let (captured, wire_len) = (field(3), field(4));
+        let end = PACKET_HEADER.saturating_add(captured as usize);
         if data.len() < end {
-            return Err(bad("malformed: it is longer than its block"));
+            return Err(LeftOut::MalformedBlock);
         }
-        let flags =
-            option(&data[end.next_multiple_of(4).min(data.len())..], FLAGS, self.big_endian)
-                .map(|value| u32_at(value, 0, self.big_endian) & 3);
-        let outgoing = match flags {
-            Some(INBOUND) => Some(false),
-            Some(OUTBOUND) => Some(true),
-            _ => None,
-        };
         data.truncate(end);
         data.drain(..PACKET_HEADER);
-        Ok(PacketHeader { time_ns, wire_len: wire_len.max(captured as u32), link, outgoing })
+        Ok(PacketHeader { time_ns, wire_len: wire_len.max(captured), link })
     }
 }
 
 impl CaptureInterface {
     /// Decodes the body of an interface block.
     fn new(data: &[u8], big_endian: bool) -> Self {
+        let number = u16_at(data, 0, big_endian);
         let options = data.get(8..).unwrap_or_default();
         let resolution = option(options, TSRESOL, big_endian).and_then(|value| value.first());
         let offset = option(options, TSOFFSET, big_endian);
         let offset = offset.and_then(|value| value.first_chunk().copied());
         let to_seconds = if big_endian { i64::from_be_bytes } else { i64::from_le_bytes };
         Self {
-            link: LinkLayer::new(u16_at(data, 0, big_endian)),
+            link: LinkLayer::new(number).ok_or(number),
             ticks: ticks_per_second(resolution.copied().unwrap_or(6)).unwrap_or(0),
             offset_s: offset.map_or(0, to_seconds),
         }
@@ -198,7 +180,7 @@ fn bad(why: &str) -> Fault {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::stream::capture::tests::{frames, message, Bytes};
+    use crate::stream::capture::tests::{frames, message, read_all, Bytes};
 
     fn block(big: bool, kind: u32, body: Bytes) -> Vec<u8> {
         let length = (body.bytes.len() + FRAMING) as u32;
@@ -214,15 +196,12 @@ pub(super) mod tests {
     }
 
     /// Makes a packet block: 21 bytes of a packet that had 100 on the wire.
-    fn packet(big: bool, interface: u32, ticks: u64, flags: Option<u32>) -> Vec<u8> {
+    fn packet(big: bool, interface: u32, ticks: u64) -> Vec<u8> {
         let head = Bytes::new(big).u32(interface).u32((ticks >> 32) as u32).u32(ticks as u32);
         let body = head.u32(21).u32(100).raw(&[7; 21]).raw(&[0; 3]);
-        let body = match flags {
-            // A comment precedes the flags.
-            Some(flags) => body.u16(1).u16(2).raw(b"ab\0\0").u16(FLAGS).u16(4).u32(flags).u32(0),
-            None => body,
-        };
-        block(big, ENHANCED_PACKET, body)
+        // Options: a comment, the direction, an end.
+        let options = body.u16(1).u16(2).raw(b"ab\0\0").u16(2).u16(4).u32(1).u32(0);
+        block(big, ENHANCED_PACKET, options)
     }
 
     pub(in crate::stream::capture) fn file(big: bool) -> Vec<u8> {
@@ -231,23 +210,21 @@ pub(super) mod tests {
             section(big),
             interface(big, 1, &[]),
             interface(big, 1, &nanoseconds),
-            packet(big, 0, 1_600_000_000_000_005, None),
+            packet(big, 0, 1_600_000_000_000_005),
             block(big, 5, Bytes::new(big).u32(1)),
-            packet(big, 1, 1_600_000_000_000_000_007, Some(INBOUND)),
-            packet(big, 1, 1_600_000_000_000_000_008, Some(OUTBOUND)),
+            packet(big, 1, 1_600_000_000_000_000_007),
+            packet(big, 1, 1_600_000_000_000_000_008),
         ];
         parts.concat()
     }
 
     #[test]
-    fn interfaces_have_clocks_and_packets_directions() {
+    fn interfaces_have_clocks() {
         for big in [false, true] {
             let (frames, result) = frames(&file(big));
             result.unwrap();
             let times: Vec<_> = frames.iter().map(|frame| frame.time_ns % 1_000_000_000).collect();
             assert_eq!(times, [5000, 7, 8]);
-            let outgoing: Vec<_> = frames.iter().map(|frame| frame.outgoing).collect();
-            assert_eq!(outgoing, [None, Some(false), Some(true)]);
             for frame in &frames {
                 assert_eq!((frame.wire_len, &frame.data), (100, &vec![7; 21]));
             }
@@ -274,7 +251,7 @@ pub(super) mod tests {
     fn times_are_converted_by_resolution_and_offset() {
         let with = |resolution, offset_s| {
             let ticks = ticks_per_second(resolution).unwrap_or(0);
-            CaptureInterface { link: LinkLayer::new(1), ticks, offset_s }
+            CaptureInterface { link: LinkLayer::new(1).ok_or(1), ticks, offset_s }
         };
         let table = [
             (6, 0, 1_500_000, Some(1_500_000_000)),
@@ -295,30 +272,60 @@ pub(super) mod tests {
 
     #[test]
     fn faults_name_the_packet() {
-        let fine = [section(false), interface(false, 1, &[]), packet(false, 0, 1, None)].concat();
+        let fine = [section(false), interface(false, 1, &[]), packet(false, 0, 1)].concat();
         let with = |more: Vec<u8>| message(&[fine.clone(), more].concat());
-        let mut lengths = packet(false, 0, 1, None);
+        let mut lengths = packet(false, 0, 1);
         *lengths.last_mut().unwrap() = 1;
-        let mut long = packet(false, 0, 1, None);
-        long[8 + 12] = 25;
         let odd = Bytes::new(false).u32(6).u32(13).bytes;
         let table = [
-            (packet(false, 3, 1, None), "malformed: its interface is not described"),
             (lengths, "malformed: its block has two different lengths"),
-            (long, "malformed: it is longer than its block"),
             (odd, "malformed: its block has an impossible length"),
             (Bytes::new(false).u32(6).u32(8).bytes, "malformed: its block has an impossible"),
             (Bytes::new(false).u32(6).u32(1 << 30).bytes, "malformed: it claims to have"),
             (Bytes::new(false).u32(SECTION).u32(28).u32(7).bytes, "malformed: its section"),
-            (block(false, SIMPLE_PACKET, Bytes::new(false).u32(0)), "it has no timestamp"),
-            (packet(false, 0, 1, None)[..9].to_vec(), "the file ends within it"),
+            (packet(false, 0, 1)[..9].to_vec(), "the file ends within it"),
         ];
         for (more, why) in table {
             let text = with(more);
             assert!(text.starts_with(&format!("read it, packet 2: {why}")), "{text}");
         }
-        let usb = [section(false), interface(false, 189, &[]), packet(false, 0, 1, None)].concat();
-        let text = message(&usb);
-        assert!(text.starts_with("read it, packet 1: link type 189 (USB_LINUX)"), "{text}");
+    }
+
+    /// Packets that cannot be read are left out, by reason, and the rest is read.
+    #[test]
+    fn packets_that_cannot_be_read() {
+        let fine = packet(false, 0, 1);
+        let mut long = packet(false, 0, 1);
+        long[8 + 12] = 250;
+        let unknown_blocks = [4, 5, 9, 0xBAD, 0x4000_0BAD, 0x8000_0001]
+            .map(|kind| block(false, kind, Bytes::new(false).u32(7)))
+            .concat();
+        let seconds = Bytes::new(false).u16(TSRESOL).u16(1).raw(&[0, 0, 0, 0]).u32(0).bytes;
+        let parts = [
+            section(false),
+            interface(false, 1, &[]),
+            interface(false, 227, &[]),
+            interface(false, 1, &seconds),
+            packet(false, 1, 1),
+            fine.clone(),
+            block(false, SIMPLE_PACKET, Bytes::new(false).u32(16).raw(&[9; 16])),
+            unknown_blocks,
+            packet(false, 3, 1),
+            packet(false, 1, 2),
+            packet(false, 2, u64::MAX),
+            long,
+            block(false, ENHANCED_PACKET, Bytes::new(false).u32(0)),
+            fine,
+        ];
+        let (frames, counts) = read_all(&parts.concat());
+        assert_eq!(frames.len(), 2);
+        let expected = [
+            (LeftOut::LinkType(227), 2),
+            (LeftOut::NoTime, 1),
+            (LeftOut::TimeOutOfRange, 1),
+            (LeftOut::UnknownInterface, 1),
+            (LeftOut::MalformedBlock, 2),
+        ];
+        assert_eq!(counts.iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -53,6 +53,11 @@ impl WaitingFile {
         }
     }
 
+    /// Returns the size of a regular file in bytes; `None` for other inputs.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.file.metadata().ok().filter(|_| self.regular).map(|metadata| metadata.len())
+    }
+
     /// Waits for bytes or the end of the input. Returns false if a stop waits and there is neither.
     fn wait(&self) -> io::Result<bool> {
         let mut fds = vec![PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];

@@ -5,10 +5,14 @@
 use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
 use crate::domain::error::Result;
 use crate::stream::counters::StreamCounters;
+use crate::stream::source::replay_summary::ReplaySummary;
 
 pub mod following;
 pub mod live;
+mod read_ahead;
 pub mod replay;
+pub mod replay_clock;
+pub mod replay_summary;
 pub mod stream_programs;
 pub mod watching;
 
@@ -100,9 +104,14 @@ pub trait Source {
     /// The map cannot be written.
     fn forget_subnets(&mut self, keys: &[StreamSubnetKey]) -> Result<()>;
 
-    /// Returns a warning about packets that the source left out, once it has ended; `None` if there
-    /// are none.
-    fn left_out(&self) -> Option<String> {
+    /// Converts a time of the source's clock to the time that its events bear. Both are the same,
+    /// except in a capture whose clock has stepped back.
+    fn stamp_ns(&self, now_ns: u64) -> u64 {
+        now_ns
+    }
+
+    /// Returns what a capture held, measured or not; `None` for a source that is no capture.
+    fn summary(&self) -> Option<ReplaySummary> {
         None
     }
 }

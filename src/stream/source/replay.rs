@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The source that runs the packets of a capture through the programs (`BPF_PROG_TEST_RUN`), on the
+//! The source that runs the packets of a capture through a program (`BPF_PROG_TEST_RUN`), on the
 //! capture's clock.
 
 use std::os::fd::AsRawFd;
@@ -10,9 +10,11 @@ use nix::errno::Errno;
 
 use crate::abi::{StreamEvent, StreamFlow, StreamSubnet, StreamSubnetKey};
 use crate::domain::error::{Error, Result};
-use crate::stream::capture::egress::is_egress;
 use crate::stream::capture::{Capture, CapturedFrame};
 use crate::stream::counters::StreamCounters;
+use crate::stream::source::read_ahead::{Read, ReadAhead};
+use crate::stream::source::replay_clock::ReplayClock;
+use crate::stream::source::replay_summary::{ReplaySummary, MISSED};
 use crate::stream::source::stream_programs::{StreamProgram, StreamPrograms};
 use crate::stream::source::{Progress, Source, BATCH};
 
@@ -26,108 +28,154 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Number of packets between two readings of the ring buffer, which holds 120 000 events.
 const STRIDE: usize = 1024;
 
-/// A capture and the programs that its packets run through.
+/// How far a replay has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayPosition {
+    /// Number of packets read.
+    pub packets: u64,
+    /// Number of bytes read of the file, gzipped or not.
+    pub bytes: u64,
+    /// Size of the file in bytes; `None` for a pipe.
+    pub size: Option<u64>,
+}
+
+/// A function that shows how far a replay has come. It is called after about 1000 packets or less.
+pub type ShowPosition = Box<dyn FnMut(ReplayPosition)>;
+
+/// A capture and the program that its packets run through. The program tells the two directions of
+/// a connection apart by the addresses, so it needs no flags of the capture.
 pub struct Replay {
     programs: StreamPrograms,
-    capture: Capture,
-    /// The next packet; `None` after the last one.
-    next: Option<CapturedFrame>,
-    /// Whether `next` has run already, and the packet after it must be read.
-    unread: bool,
-    /// The clock.
+    ahead: ReadAhead,
+    /// The clock after the next packet, if that is read, else after the last one.
+    clock: ReplayClock,
+    /// Whether `clock` has been moved to the next packet.
+    is_next_timed: bool,
+    /// The time of the source's clock.
     now_ns: u64,
     /// Number of packets that the kernel has refused to run.
     refused: u64,
+    show: Option<ShowPosition>,
 }
 
 impl Replay {
-    /// Reads the first packet and sets the clock to its time.
+    /// Reads the first packet and sets the clock to its time. `show` is called as the replay goes
+    /// on.
     ///
     /// # Errors
     /// Those of [`Capture::next`].
-    pub fn new(programs: StreamPrograms, capture: Capture) -> Result<Self> {
-        let next = Some(CapturedFrame::default());
-        let mut replay = Self { programs, capture, next, unread: true, now_ns: 0, refused: 0 };
-        replay.advance()?;
-        replay.now_ns = replay.next.as_ref().map_or(0, |frame| frame.time_ns);
-        Ok(replay)
+    pub fn new(
+        programs: StreamPrograms,
+        capture: Capture,
+        show: Option<ShowPosition>,
+    ) -> Result<Self> {
+        let mut ahead = ReadAhead::new(capture);
+        while ahead.read(None)? == Read::LeftOut {}
+        let clock = ReplayClock::new(ahead.next().map_or(0, |frame| frame.time_ns));
+        let now_ns = clock.steady_ns();
+        Ok(Self { programs, ahead, clock, is_next_timed: false, now_ns, refused: 0, show })
     }
 
-    /// Reads the next packet.
-    fn advance(&mut self) -> Result<()> {
-        self.unread = false;
-        let Some(mut frame) = self.next.take() else { return Ok(()) };
-        if self.capture.next(&mut frame)? {
-            self.next = Some(frame);
+    /// Moves the clock to the next packet and returns the clock's time; `None` if there is none.
+    fn next_ns(&mut self) -> Option<u64> {
+        let packet_ns = self.ahead.next()?.time_ns;
+        if !self.is_next_timed {
+            let jump = self.clock.is_jump(packet_ns);
+            let after_ns = if jump { self.ahead.time_after_next() } else { None };
+            self.clock.advance(packet_ns, after_ns);
+            self.is_next_timed = true;
         }
+        Some(self.clock.steady_ns())
+    }
+
+    /// Runs the next packet and removes it.
+    fn run_next(&mut self) -> Result<()> {
+        self.now_ns = self.now_ns.max(self.clock.steady_ns());
+        if let Some(frame) = self.ahead.next() {
+            if !run(&self.programs, frame, self.now_ns)? {
+                self.refused += 1;
+            }
+        }
+        self.ahead.pop();
+        self.is_next_timed = false;
         Ok(())
     }
 
-    /// Runs one packet. Times of a capture can go back; then the clock stays.
-    fn run(&mut self, frame: &CapturedFrame) -> Result<()> {
-        self.now_ns = self.now_ns.max(frame.time_ns);
-        self.programs.set_clock(self.now_ns, frame.wire_len);
-        let which = if is_egress(frame) { StreamProgram::Egress } else { StreamProgram::Ingress };
-        let Some(program) = self.programs.get(which) else { return Ok(()) };
-        let data = &frame.data[..frame.data.len().min(MAX_BYTES)];
-        let mut opts = bpf_test_run_opts {
-            sz: size_of::<bpf_test_run_opts>() as u64,
-            data_in: data.as_ptr().cast(),
-            data_size_in: data.len() as u32,
-            ..Default::default()
-        };
-        // SAFETY: the descriptor is an open program; `opts` holds its own size, and `data` outlives
-        // the call.
-        let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
-        match Errno::from_raw(-result) {
-            _ if result == 0 => Ok(()),
-            // The kernel makes no socket buffer of a packet that ends within its IP header.
-            Errno::EINVAL => {
-                self.refused += 1;
-                Ok(())
+    /// Runs the packets before `until_ns`, about [`STRIDE`] at most.
+    fn run_until(&mut self, until_ns: u64) -> Result<Progress> {
+        for _ in 0..STRIDE {
+            if until_ns <= self.now_ns {
+                break;
             }
-            err => Err(Error::bpf_load("run a packet through the programs", err, "")),
+            match self.ahead.read(Some(PATIENCE))? {
+                Read::Frame => {}
+                Read::LeftOut => continue,
+                Read::Silent => break,
+                Read::End => return Ok(Progress::End),
+            }
+            match self.next_ns() {
+                Some(next_ns) if next_ns >= until_ns => {
+                    let pause = next_ns - until_ns > LONG_NS;
+                    self.now_ns = if pause { next_ns } else { until_ns };
+                    break;
+                }
+                _ => self.run_next()?,
+            }
         }
+        Ok(Progress::More)
+    }
+
+    fn position(&self) -> ReplayPosition {
+        let capture = self.ahead.capture();
+        ReplayPosition {
+            packets: capture.packets(),
+            bytes: capture.position(),
+            size: capture.size(),
+        }
+    }
+}
+
+/// Runs a packet through the program. Returns false if the kernel refuses it.
+fn run(programs: &StreamPrograms, frame: &CapturedFrame, steady_ns: u64) -> Result<bool> {
+    programs.set_clock(frame.time_ns, steady_ns, frame.wire_len);
+    let Some(program) = programs.get(StreamProgram::Ingress) else { return Ok(false) };
+    let data = &frame.data[..frame.data.len().min(MAX_BYTES)];
+    let mut opts = bpf_test_run_opts {
+        sz: size_of::<bpf_test_run_opts>() as u64,
+        data_in: data.as_ptr().cast(),
+        data_size_in: data.len() as u32,
+        ..Default::default()
+    };
+    // SAFETY: the descriptor is an open program; `opts` holds its own size, and `data` outlives the
+    // call.
+    let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
+    match Errno::from_raw(-result) {
+        _ if result == 0 => Ok(true),
+        // The kernel makes no socket buffer of a packet that ends within its IP header.
+        Errno::EINVAL => Ok(false),
+        err => Err(Error::bpf_load("run a packet through the programs", err, "")),
     }
 }
 
 impl Source for Replay {
     fn poll(&mut self, batch: &mut Vec<StreamEvent>, until_ns: u64) -> Result<Progress> {
-        for _ in 0..STRIDE {
-            if self.unread {
-                if until_ns <= self.now_ns || !self.capture.is_ready(PATIENCE) {
-                    break;
-                }
-                if let Err(err) = self.advance() {
-                    // Append the events of the packets before the fault.
-                    self.programs.drain(batch, BATCH)?;
-                    return Err(err);
-                }
-            }
-            match self.next.take() {
-                None => {
-                    self.programs.drain(batch, usize::MAX)?;
-                    return Ok(Progress::End);
-                }
-                Some(frame) if frame.time_ns.max(self.now_ns) >= until_ns => {
-                    let pause = frame.time_ns.saturating_sub(until_ns) > LONG_NS;
-                    self.now_ns = if pause { frame.time_ns } else { until_ns.max(self.now_ns) };
-                    self.next = Some(frame);
-                    break;
-                }
-                Some(frame) => {
-                    self.run(&frame)?;
-                    self.next = Some(frame);
-                    self.unread = true;
-                }
-            }
+        let ran = self.run_until(until_ns);
+        // Append the events of the packets before a fault, too.
+        let limit = if ran.is_ok() { usize::MAX } else { BATCH };
+        self.programs.drain(batch, limit)?;
+        let position = self.position();
+        if let Some(show) = &mut self.show {
+            show(position);
         }
-        self.programs.drain(batch, usize::MAX)?;
-        Ok(Progress::More)
+        ran
     }
 
     fn now_ns(&mut self) -> Result<u64> {
         Ok(self.now_ns)
+    }
+
+    fn stamp_ns(&self, now_ns: u64) -> u64 {
+        self.clock.stamp_ns(now_ns)
     }
 
     fn counters(&mut self) -> Result<StreamCounters> {
@@ -146,12 +194,14 @@ impl Source for Replay {
         self.programs.forget_subnets(keys)
     }
 
-    fn left_out(&self) -> Option<String> {
-        let refused = self.refused;
-        (refused > 0).then(|| {
-            format!(
-                "{refused} packets were not run: the kernel takes none that end within the IP header"
-            )
+    fn summary(&self) -> Option<ReplaySummary> {
+        let capture = self.ahead.capture();
+        Some(ReplaySummary {
+            packets: capture.packets(),
+            unreadable: capture.left_out().clone(),
+            refused: self.refused,
+            counters: self.programs.counters(),
+            missed: MISSED.map(|(name, _)| self.programs.rtt_counter(name)),
         })
     }
 }

@@ -69,7 +69,9 @@ pub struct StreamPrograms {
     control: WritableArray,
     flows: MappedArray,
     stats: MappedArray,
-    /// Number of possible CPUs, which is the length of `stats`.
+    /// The counters of the RTT rules.
+    rtt_stats: MappedArray,
+    /// Number of possible CPUs, which is the length of `stats` and `rtt_stats`.
     cpus: usize,
     subnets: Map<StreamSubnetKey, StreamSubnet>,
     /// Whether the programs count by subnet.
@@ -117,6 +119,7 @@ impl StreamPrograms {
             control: WritableArray::open(&handle(&skel.maps.cpp_control)?)?,
             flows: MappedArray::open(&handle(&skel.maps.stream_flow)?)?,
             stats: MappedArray::open(&handle(&skel.maps.stream_stats)?)?,
+            rtt_stats: MappedArray::open(&handle(&skel.maps.cpp_stats)?)?,
             cpus: cpus as usize,
             subnets: Map::new("stream_subnet", handle(&skel.maps.stream_subnet)?),
             aggregate: setup.stream.aggregate != 0,
@@ -154,9 +157,9 @@ impl StreamPrograms {
         self.drain(batch, BATCH).map(drop)
     }
 
-    /// Sets the clock of a replay, and the length in bytes that the next frame had on the wire,
-    /// which can be more than the capture holds.
-    pub fn set_clock(&self, now_ns: u64, frame_len: u32) {
+    /// Sets the clocks of a replay: the next packet's own time, and the time for time-outs. Sets the
+    /// length in bytes that its frame had on the wire, too: the capture may hold less.
+    pub fn set_clock(&self, packet_ns: u64, steady_ns: u64, frame_len: u32) {
         use std::mem::offset_of;
         use std::sync::atomic::Ordering::Relaxed;
         let set = |offset: usize, value| {
@@ -164,7 +167,8 @@ impl StreamPrograms {
                 word.store(value, Relaxed);
             }
         };
-        set(offset_of!(Control, test_now_ns), now_ns);
+        set(offset_of!(Control, test_now_ns), packet_ns);
+        set(offset_of!(Control, test_steady_ns), steady_ns);
         set(offset_of!(Control, test_frame_len), u64::from(frame_len));
     }
 
@@ -173,6 +177,16 @@ impl StreamPrograms {
         let stats: Vec<StreamStats> =
             (0..self.cpus).filter_map(|cpu| self.stats.read(cpu)).collect();
         StreamCounters::sum(&stats)
+    }
+
+    /// Returns the counter of that name in include/counters.def, summed over the CPUs; 0 if there is
+    /// none.
+    pub fn rtt_counter(&self, name: &str) -> u64 {
+        let Some(index) = abi::COUNTERS.iter().position(|(other, _)| *other == name) else {
+            return 0;
+        };
+        let word = |cpu| cpu * abi::STATS_SIZE / size_of::<u64>() + index;
+        (0..self.cpus).filter_map(|cpu| self.rtt_stats.load(word(cpu))).sum()
     }
 
     /// Returns the entry at an index of the flow table; `None` beyond its end.

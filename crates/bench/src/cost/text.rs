@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
+use cpumap_pping::abi::FLOW_IDLE_NS;
 
 use crate::cost::comparison::Comparison;
 use crate::cost::memory::MapMemory;
@@ -204,7 +205,7 @@ fn flows(rows: &[FlowRow]) -> String {
         let bias = long.zip(short).map_or(f64::NAN, |(long, short)| long.share / short.share);
         table.row([
             grouped(row.flows.into()),
-            row.cycle_ms.to_string(),
+            cycle(row),
             grouped(row.places.into()),
             grouped(row.taken),
             of(short),
@@ -218,8 +219,18 @@ fn flows(rows: &[FlowRow]) -> String {
     format!(
         "flows: samples kept of a number of flows, half of them with an RTT of {short}, half of {long}; the flows send in \
          turn\nThe reference is a table with room for all flows: it loses no sample for want of room. If long/short is \
-         below 1, samples\nof long RTTs are lost more often than those of short ones.\n\n{table}"
+         below 1, samples\nof long RTTs are lost more often than those of short ones. `idle`: a flow is silent for \
+         longer than {} s between two\nsegments, so that the table counts it as idle and gives its place away.\n\n{table}",
+        FLOW_IDLE_NS / 1_000_000_000
     )
+}
+
+/// Returns the time between two segments of a flow, and whether its place is given away meanwhile.
+fn cycle(row: &FlowRow) -> String {
+    match u64::from(row.cycle_ms) * 1_000_000 > FLOW_IDLE_NS {
+        true => format!("idle {}", row.cycle_ms),
+        false => row.cycle_ms.to_string(),
+    }
 }
 
 fn bulk(rows: &[BulkRow]) -> String {

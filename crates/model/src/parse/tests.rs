@@ -100,6 +100,23 @@ fn up_to_four_labels_are_stepped_over() {
 }
 
 #[test]
+fn without_a_link_header_the_version_decides() {
+    for frame in [tcp4(), tcp6()] {
+        let (frame, packet) = (frame.build(), &frame.build()[14..]);
+        let (framed, bare) = (network(&frame).unwrap(), bare_network(packet).unwrap());
+        assert_eq!((bare.source, bare.destination), (framed.source, framed.destination));
+        assert_eq!((bare.start, bare.end), (0, framed.end - 14));
+        assert_eq!(transport(packet, &bare), transport(&frame, &framed));
+        for length in 0..bare.end {
+            assert_eq!(bare_network(&packet[..length]), Err(FrameFault::Truncated), "{length}");
+        }
+    }
+    for first in [0x00, 0x10, 0x50, 0x70, 0xf0] {
+        assert_eq!(bare_network(&[first; 60]), Err(FrameFault::NotIp), "{first:#x}");
+    }
+}
+
+#[test]
 fn truncation_at_every_byte() {
     for base in [tcp4(), tcp6()] {
         let encapsulations = [
