@@ -20,6 +20,7 @@ use std::time::Duration;
 /// Makes a shaper without a fault: `lan` and `wan` with two queues each, mq, an HTB per queue, everything loaded.
 fn ready() -> Sandbox {
     let shaper = sandbox_with_devices(2);
+    shaper.netns().sysctl("net.ipv4.ip_forward", "0").unwrap();
     shaper.attach_both("lan", "wan");
     ["lan", "wan"].into_iter().for_each(|dev| shape(&shaper, dev));
     map(&shaper, "100.64.0.2", 0, "1:5");
@@ -212,7 +213,7 @@ fn faults_of_the_mapping() {
     lab::require_root();
     let shaper = ready();
     let unmap_again: fn(&Sandbox) = |s| unmap(s, "100.64.0.3");
-    let faults: [Fault; 6] = [
+    let faults: [Fault; 7] = [
         (
             |s| unmap(s, "255.255.255.255"),
             "WARN  map_ip_hash: no default entry",
@@ -239,6 +240,12 @@ fn faults_of_the_mapping() {
             |s| map(s, "100.64.0.3", 0, "1:1"),
             "ERROR wan: 1 of the 3 mapped classes are not leaf classes",
             unmap_again,
+        ),
+        (
+            |s| s.netns().sysctl("net.ipv4.ip_forward", "1").unwrap(),
+            "WARN  packets: the kernel sets their minor from their type of service when it routes them, so any sender \
+             can pick a mapped class: 1:5; sysctl net.ipv4.ip_forward_update_priority=0",
+            |s| s.netns().sysctl("net.ipv4.ip_forward_update_priority", "0").unwrap(),
         ),
         (
             |s| {

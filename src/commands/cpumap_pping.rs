@@ -14,7 +14,8 @@ use crate::domain::error::{exit, Error, Result};
 use crate::format::status_formats;
 use crate::kernel::capability::{missing_capabilities, LOAD_CAPABILITIES};
 use crate::kernel::pin::PinDir;
-use crate::kernel::{libbpf, netlink};
+use crate::kernel::{device, libbpf, netlink};
+use crate::shaper::counters::Counters;
 use crate::shaper::doctor::{diagnose, Facts, Severity};
 use crate::shaper::inventory::{self, Inventory};
 use crate::shaper::queueing::Device;
@@ -129,7 +130,7 @@ pub fn run(request: CpumapPpingRequest) -> Result<ExitCode> {
     let inventory = Inventory::read(&dir).map_err(|err| explain_missing_maps(&dir, err));
     match request {
         CpumapPpingRequest::Status(how) => show(&dir, &how, inventory),
-        CpumapPpingRequest::Check => check(&inventory?),
+        CpumapPpingRequest::Check => check(&dir, &inventory?),
     }
 }
 
@@ -163,10 +164,12 @@ fn show(dir: &PinDir, how: &StatusRequest, inventory: Result<Inventory>) -> Resu
 }
 
 /// Finds and prints faults. Returns the failure code if one of them is an error.
-fn check(inventory: &Inventory) -> Result<ExitCode> {
+fn check(dir: &PinDir, inventory: &Inventory) -> Result<ExitCode> {
     let findings = diagnose(&Facts {
         inventory,
         devices: devices(inventory)?,
+        counters: Counters::read(dir)?,
+        forward_sets_priority: device::forward_sets_priority(),
         missing_capabilities: missing_capabilities(&LOAD_CAPABILITIES),
     });
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();

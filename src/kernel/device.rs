@@ -46,6 +46,20 @@ pub fn xps_is_on(dev: &IfName) -> Option<bool> {
     Some(masks.into_iter().any(|mask| mask.chars().any(|c| c.is_ascii_hexdigit() && c != '0')))
 }
 
+/// Tells whether the kernel routes IPv4 packets that come in by the interface: forwarding is on, and the
+/// interface is no port of a bridge.
+pub fn routes(dev: &IfName) -> bool {
+    let forwarding = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{dev}/forwarding"));
+    let bridged = fs::exists(format!("/sys/class/net/{dev}/brport")).unwrap_or(false);
+    forwarding.is_ok_and(|on| on.trim() == "1") && !bridged
+}
+
+/// Tells whether the kernel sets the priority of the IPv4 packets that it routes from their type of service.
+pub fn forward_sets_priority() -> bool {
+    let setting = fs::read_to_string("/proc/sys/net/ipv4/ip_forward_update_priority");
+    setting.is_ok_and(|on| on.trim() == "1")
+}
+
 // From include/uapi/linux/ethtool.h.
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;

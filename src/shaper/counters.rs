@@ -27,6 +27,19 @@ impl Counters {
         Ok(Self((0..handle.max_entries() as usize).map(row).collect()))
     }
 
+    /// Returns the sum over all CPUs of the counter with this name; `None` if there is none.
+    pub fn of(&self, name: &str) -> Option<u64> {
+        let index = abi::COUNTERS.iter().position(|(known, _)| *known == name)?;
+        Some(self.total(index))
+    }
+
+    /// Makes the counters of one CPU from names and counts; the others are 0.
+    #[cfg(test)]
+    pub fn from_counts(counts: &[(&str, u64)]) -> Self {
+        let count = |name| counts.iter().find(|(known, _)| *known == name).map_or(0, |(_, n)| *n);
+        Self(vec![abi::COUNTERS.iter().map(|(name, _)| count(*name)).collect()])
+    }
+
     /// Returns the sum over all CPUs of the counter with this index in [`abi::COUNTERS`].
     pub fn total(&self, counter: usize) -> u64 {
         self.0.iter().filter_map(|row| row.get(counter)).sum()

@@ -17,6 +17,8 @@ pub struct Device {
     pub xps: Option<bool>,
     /// Whether the NIC removes VLAN tags from received frames; `None` if that is unknown.
     pub rx_vlan_offload: Option<bool>,
+    /// Whether the kernel routes IPv4 packets that come in by it.
+    pub routes: bool,
     /// Kind of the root qdisc; `None` if there is none.
     pub root: Option<String>,
     /// The shapers: the major number of each, and the queue of the root qdisc below which it is, from 1.
@@ -39,6 +41,7 @@ impl Device {
         own.tx_queues = device::tx_queues(name);
         own.xps = device::xps_is_on(name);
         own.rx_vlan_offload = device::rx_vlan_offload(name);
+        own.routes = device::routes(name);
         if !own.shapers.is_empty() {
             own.leaves = leaves(&netlink::classes(ifindex)?);
         }

@@ -16,6 +16,7 @@ mod parse;
 mod recent;
 mod rtt_record;
 mod rtt_rules;
+mod stalls;
 mod steer;
 mod table_share;
 mod truncation;

@@ -91,12 +91,15 @@ fn spoofed(round: u32, n: u32) -> IpAddr {
     )
 }
 
+/// What somebody else does before a round of the others.
+type Disturbance = fn(&Scene, u32);
+
 #[test]
 fn nobody_captures_the_table() {
     let quiet = share_kept(|_, _| ());
     assert_eq!(quiet, 1.0, "quiet");
-    let rows: [(&str, &(dyn Fn(&Scene, u32) + Sync)); 5] = [
-        ("a flood of SYNs", &|scene, round| {
+    let rows: [(&str, Disturbance); 5] = [
+        ("a flood of SYNs", |scene, round| {
             for n in 0..DISTURBANCE {
                 send(
                     scene,
@@ -108,18 +111,18 @@ fn nobody_captures_the_table() {
                 );
             }
         }),
-        ("a flood of answers to SYNs", &|scene, round| {
+        ("a flood of answers to SYNs", |scene, round| {
             for n in 0..DISTURBANCE {
                 let tcp = |tcp: Tcp| tcp.flags(SYN | ACK).timestamps(n, 1);
                 send(scene, spoofed(round, n), port(n), true, tcp, 0);
             }
         }),
-        ("a flood of data", &|scene, round| {
+        ("a flood of data", |scene, round| {
             for n in 0..DISTURBANCE {
                 send(scene, spoofed(round, n), port(n), false, |tcp| tcp.timestamps(n, 1), 10);
             }
         }),
-        ("connections that come and go", &|scene, round| {
+        ("connections that come and go", |scene, round| {
             for n in 0..DISTURBANCE / 4 {
                 let (host, port) = (spoofed(round, n), port(n));
                 send(scene, host, port, false, |tcp| tcp.timestamps(5, 1), 10);
@@ -129,7 +132,7 @@ fn nobody_captures_the_table() {
                 send(scene, host, port, true, |tcp| tcp.flags(last).timestamps(10, 6), 0);
             }
         }),
-        ("one host with as many live flows as it can have", &|scene, round| {
+        ("one host with as many live flows as it can have", |scene, round| {
             for n in 0..DISTURBANCE / 2 {
                 send(scene, GREEDY, port(n), false, |tcp| tcp.timestamps(5 + round, 1), 10);
                 send(scene, GREEDY, port(n), true, |tcp| tcp.timestamps(9 + round, 5), 10);

@@ -9,12 +9,14 @@ mod classes;
 mod cpus;
 mod finding;
 mod interfaces;
+mod packets;
 
 use classes::Targets;
 use finding::Findings;
 
 pub use finding::{Finding, Severity};
 
+use crate::shaper::counters::Counters;
 use crate::shaper::inventory::Inventory;
 use crate::shaper::queueing::Device;
 
@@ -24,6 +26,10 @@ pub struct Facts<'a> {
     pub inventory: &'a Inventory,
     /// The queues and classes of each device, with its ifindex.
     pub devices: Vec<(u32, Device)>,
+    /// The counters since the maps were made.
+    pub counters: Counters,
+    /// Whether the kernel sets the priority of packets that it routes from their type of service.
+    pub forward_sets_priority: bool,
     /// Names of the capabilities for loading that this process lacks.
     pub missing_capabilities: Vec<String>,
 }
@@ -53,6 +59,9 @@ pub fn diagnose(facts: &Facts<'_>) -> Vec<Finding> {
     }
     cpus::check_mappings(&mut found, inventory);
     cpus::check_cpus(&mut found, inventory, facts.all_at_the_root());
+    packets::check_handed_on(&mut found, &facts.counters);
+    let sets_priority = facts.forward_sets_priority;
+    packets::check_priorities(&mut found, inventory, &facts.devices, sets_priority);
     check_rights(&mut found, &facts.missing_capabilities);
     found.into_list()
 }
@@ -108,8 +117,17 @@ mod tests {
     }
 
     fn lines(inventory: &Inventory, devices: Vec<(u32, Device)>) -> Vec<String> {
-        let facts = Facts { inventory, devices, missing_capabilities: Vec::new() };
-        let lines = diagnose(&facts).iter().map(ToString::to_string).collect::<Vec<_>>();
+        lines_of(&Facts {
+            inventory,
+            devices,
+            counters: Counters::default(),
+            forward_sets_priority: true,
+            missing_capabilities: Vec::new(),
+        })
+    }
+
+    fn lines_of(facts: &Facts<'_>) -> Vec<String> {
+        let lines = diagnose(facts).iter().map(ToString::to_string).collect::<Vec<_>>();
         // The first finding of every set-up without interfaces.
         assert!(lines[0].starts_with("WARN  interfaces: no interface has a direction"));
         lines[1..].to_vec()
@@ -137,6 +155,54 @@ mod tests {
         let shapers = BTreeMap::from([(2, None)]);
         let device = Device { shapers, root: Some("htb".to_owned()), ..Device::default() };
         assert_eq!(lines(&inventory(1), vec![(7, device)]), [""; 0]);
+    }
+
+    /// Returns the findings after packets with these counts, in a set-up that has no other fault.
+    fn lines_after(counted: &[(&str, u64)]) -> Vec<String> {
+        let shapers = BTreeMap::from([(2, None)]);
+        let device = Device { shapers, root: Some("htb".to_owned()), ..Device::default() };
+        lines_of(&Facts {
+            inventory: &inventory(1),
+            devices: vec![(7, device)],
+            counters: Counters::from_counts(counted),
+            forward_sets_priority: false,
+            missing_capabilities: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn packets_that_are_looked_up_again_are_noticed_if_they_are_most() {
+        let many = ("tc_classified", 20_000);
+        assert_eq!(lines_after(&[many, ("tc_looked_up", 10_000)]), [""; 0]);
+        let found = lines_after(&[many, ("tc_looked_up", 15_000)]);
+        assert!(
+            found[0].starts_with("WARN  packets: 75 % of them reached TC without"),
+            "{found:?}"
+        );
+        let found = lines_after(&[many, ("tc_unmapped", 20_000), ("tc_translated", 30_000)]);
+        let what = "WARN  packets: NAT on this host has changed the addresses of 75 % of them";
+        assert!(found[0].starts_with(what), "{found:?}");
+        assert_eq!(found.len(), 1);
+        assert_eq!(lines_after(&[("tc_classified", 900), ("tc_looked_up", 900)]), [""; 0], "few");
+    }
+
+    #[test]
+    fn minors_that_the_kernel_sets_are_a_warning_where_it_routes() {
+        let mut inventory = inventory(1);
+        let shapers = BTreeMap::from([(2, None)]);
+        let root = Some("htb".to_owned());
+        let routing = Device { shapers, root, routes: true, ..Device::default() };
+        let bridging = Device { routes: false, ..routing.clone() };
+        let found = lines(&inventory, vec![(7, routing.clone())]);
+        let what = "WARN  packets: the kernel sets their minor from their type of service";
+        assert!(found[0].starts_with(what), "{found:?}");
+        assert!(found[0].contains("a mapped class: 2:3, 2:4, 2:5; sysctl"), "{found:?}");
+        assert_eq!(found.len(), 1);
+        assert_eq!(lines(&inventory, vec![(7, bridging)]), [""; 0]);
+        for mapping in &mut inventory.mappings {
+            mapping.tc_handle = TcHandle::new(2, mapping.tc_handle.minor() + 9);
+        }
+        assert_eq!(lines(&inventory, vec![(7, routing)]), [""; 0]);
     }
 
     #[test]

@@ -56,11 +56,12 @@ pub fn ours(testbed: &Testbed, wanted: &Ours<'_>) -> Result<System> {
         let dir = PinDir::default();
         let mut programs = Vec::new();
         for device in [LAN, WAN] {
+            let dev = IfName::parse("interface", device)?;
             for (hook, program) in [
                 (AttachPoint::Xdp, ShaperProgram::Steer),
                 (AttachPoint::Tc, ShaperProgram::Classify),
             ] {
-                let fd = load::load(&dir, program, &wanted.rtt, |fd| {
+                let fd = load::load(&dir, program, &dev, &wanted.rtt, |fd| {
                     fd.try_clone_to_owned().map_err(|err| Error::other("keep a program", err, ""))
                 })?;
                 programs.push(Placed { hook, device, program: fd });
