@@ -32,7 +32,7 @@ RUST    := $(shell sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
 # Debian packages: to compile, to run, to check (each tool that a test runs), to package.
 DEPS := clang libclang-rt-dev llvm gcc libc6-dev linux-libc-dev make pkg-config libelf-dev zlib1g-dev ca-certificates \
 	iproute2 ethtool procps kmod util-linux \
-	clang-format shellcheck jq bpftool iputils-ping tcpdump tshark tcptrace
+	clang-format shellcheck jq bpftool nftables iputils-ping tcpdump tshark tcptrace
 DEB_DEPS := dpkg-dev fakeroot lintian debootstrap
 
 # $(call step,NAME): prints the name of a step.

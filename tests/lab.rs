@@ -8,6 +8,7 @@
 mod common;
 
 use common::command::{eventually, MS};
+use common::lab_facts::{carried, forget_rtts, no_trouble};
 use common::names::Counts;
 use common::patience::{agree, ms, patiently};
 use common::shaper::Shaper;
@@ -21,12 +22,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 static TURN: Mutex<()> = Mutex::new(());
-
-/// Returns how many frames the delay line carried to a host and from it.
-fn carried(lab: &Lab, host: &str) -> [u64; 2] {
-    let link = lab.subscriber(host).link();
-    [link.from_shaper.counters().forwarded, link.to_shaper.counters().forwarded]
-}
 
 /// A shaper at work: alice on CPU 0 in class 1:5, bob on CPU 1 in class 2:6.
 struct ShapedLab {
@@ -69,7 +64,8 @@ impl ShapedLab {
             }
         }
         let server = Server::start(lab.internet().netns(), 0).unwrap();
-        let carried_before = ["alice", "bob"].map(|host| (host, carried(&lab, host))).into();
+        let carried_before =
+            ["alice", "bob"].map(|host| (host, carried(lab.subscriber(host)))).into();
         let counters_before = lab.shaper().counters();
         Self { server, lab, carried_before, counters_before, _turn: turn }
     }
@@ -89,7 +85,7 @@ impl ShapedLab {
 
     /// Returns how many frames the delay line carried to a host and from it since then.
     fn carried(&self, host: &str) -> [u64; 2] {
-        let [before, after] = [self.carried_before[host], carried(&self.lab, host)];
+        let [before, after] = [self.carried_before[host], carried(self.lab.subscriber(host))];
         [after[0] - before[0], after[1] - before[1]]
     }
 
@@ -124,20 +120,7 @@ impl ShapedLab {
 
     /// Clears every RTT, so that the window holds those of the next traffic only.
     fn forget(&self) {
-        use libbpf_rs::{MapCore, MapFlags};
-
-        let rtts = self.lab.shaper().map("cpp_rtt");
-        let keys: Vec<_> = rtts.keys().collect();
-        for key in keys {
-            // A new handle starts with a record of zeroes.
-            rtts.update(&key, &vec![0; rtts.value_size() as usize], MapFlags::EXIST).unwrap();
-        }
-        // Clear the samples that have not reached the records, too.
-        let recent = self.lab.shaper().map("cpp_rtt_recent");
-        let lines = cpumap_pping::kernel::memory::WritableArray::open(&recent).unwrap();
-        for index in 0..(recent.max_entries() * recent.value_size() / 8) as usize {
-            lines.word(index).unwrap().store(0, std::sync::atomic::Ordering::SeqCst);
-        }
+        forget_rtts(self.lab.shaper());
     }
 
     fn classes(&self, dev: &str) -> HashMap<(u16, u16), ClassStats> {
@@ -217,28 +200,6 @@ fn check_everybody(
     Ok(())
 }
 
-/// Counters that stay 0 whatever the traffic is.
-const NEVER: [&str; 18] = [
-    "tc_wrong_cpu",
-    "tc_unmapped",
-    "tc_no_class",
-    "tc_truncated",
-    "tc_malformed",
-    "tc_no_queue",
-    "tc_no_direction",
-    "tc_not_ip",
-    "xdp_no_cpu",
-    "xdp_unmapped",
-    "xdp_truncated",
-    "xdp_malformed",
-    "rtt_flow_full",
-    "rtt_tcp_truncated",
-    "rtt_tcp_malformed",
-    "rtt_evicted",
-    "rtt_raced",
-    "rtt_handle_full",
-];
-
 /// Asserts that every frame that the delay lines carried for a host since the first connection was steered, classified
 /// and sent in the host's class, and none in a default class.
 fn check_classes(shaped: &ShapedLab) {
@@ -266,9 +227,8 @@ fn check_classes(shaped: &ShapedLab) {
         "{in_default} packets in the default classes, {own} the shaper's own"
     );
     let counts = shaped.counters();
-    for never in NEVER {
-        assert_eq!(counts.of(never), 0, "{never}: {counts:?}");
-    }
+    assert_eq!(counts.of("tc_wrong_cpu"), 0, "{counts:?}");
+    no_trouble(&counts);
     // A reset carries no timestamps, and a connection that ends late may send one.
     let (bare, all) = (counts.of("rtt_no_timestamps"), counts.of("tc_classified"));
     assert!(bare * 100 <= all, "{bare} of {all} without timestamps");

@@ -6,6 +6,7 @@
 //! Unit tests (`#[cfg(test)]`) may look up: they try a floor with what stands on it.
 
 mod cycles;
+mod faults;
 mod imports;
 mod table;
 

@@ -10,6 +10,7 @@ pub mod command;
 pub mod echo;
 pub mod events;
 pub mod foreign;
+pub mod lab_facts;
 pub mod listener;
 pub mod names;
 pub mod patience;

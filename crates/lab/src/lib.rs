@@ -61,6 +61,6 @@ pub use privilege::{is_root, require_cpus, require_root, require_tool};
 pub use programs::Programs;
 pub use qdisc::{htb_class_stats, mq_htb, ClassStats, HtbClass};
 pub use sandbox::{private_bpffs, Sandbox};
-pub use topology::{Lab, LAN, WAN};
+pub use topology::{Lab, LAN, WAN, WAN_GATEWAY};
 pub use traffic::{Amount, Flow, Pattern, Server, TcpInfo, TransferReport, UdpReceiver};
 pub use tun::{tun_of_type, TunLine, TUN};

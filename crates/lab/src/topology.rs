@@ -23,7 +23,8 @@ const WAN_MAC: Mac = [2, 0, 0, 0, 0, 2];
 const INTERNET_MAC: Mac = [2, 0, 0, 0, 0, 3];
 /// Next hops. Hosts have permanent neighbour entries for them, so that no host sends ARP requests.
 const LAN_GATEWAY: &str = "169.254.1.1";
-const WAN_GATEWAY: &str = "169.254.2.1";
+/// The shaper's IPv4 address on [`WAN`] in a routed lab.
+pub const WAN_GATEWAY: &str = "169.254.2.1";
 
 /// A running lab. Dropping it removes its namespaces and devices.
 #[derive(Debug)]
