@@ -336,14 +336,10 @@ fn check_flows(dir: &PinDir, pinned: &MapSet, rtt: &RttOptions) -> Result<()> {
     ))
 }
 
-/// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
-/// CPU.
-type Shares = [u64; 3];
-const RECENT: Shares = [abi::RECENT_LINES, abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST];
-
-/// Returns the number of entries that each CPU gets, a power of two.
-fn share(cpus: u32, [total, least, most]: Shares) -> u32 {
-    1 << (total / u64::from(cpus.max(1))).clamp(least, most).ilog2()
+/// Returns the number of lines that each of the online CPUs gets in `cpp_rtt_recent`, a power of two.
+pub fn recent_lines(online: u32) -> u32 {
+    let share = abi::RECENT_LINES / u64::from(online.max(1));
+    1 << share.clamp(abi::RECENT_LINES_LEAST, abi::RECENT_LINES_MOST).ilog2()
 }
 
 /// Draws the record that all programs of a new set of maps share, for this number of online CPUs.
@@ -352,7 +348,7 @@ fn new_control(online: u32) -> Result<Control> {
         hash_seed: machine::random()?,
         meta_cookie: cookie_of(machine::random()?),
         abi_version: abi::ABI_VERSION as u32,
-        recent_lines: share(online, RECENT),
+        recent_lines: recent_lines(online),
         ..Control::default()
     })
 }
@@ -411,7 +407,7 @@ mod tests {
     #[test]
     fn shares_are_powers_of_two_between_the_least_and_the_most() {
         for (cpus, lines) in [(1, 32768), (2, 32768), (6, 16384), (64, 4096)] {
-            assert_eq!(share(cpus, RECENT), lines, "{cpus}");
+            assert_eq!(recent_lines(cpus), lines, "{cpus}");
         }
     }
 

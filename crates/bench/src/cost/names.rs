@@ -7,6 +7,10 @@ pub const OURS: &str = "ours";
 pub const RTT_OFF: &str = "ours, RTT off";
 /// Our programs under the live mix, in the same rounds as another load.
 pub const OURS_LIVE_MIX: &str = "ours, live mix";
+/// Our programs with the sizes that a machine of [`MANY_CPUS`] CPUs gets for each of its CPUs.
+pub const OURS_MANY: &str = "ours, sizes of 64 CPUs";
+/// See [`OURS_MANY`].
+pub const MANY_CPUS: u32 = 64;
 /// The part `live-mix`.
 pub const LIVE_MIX: &str = "live-mix";
 /// The part `cold`.

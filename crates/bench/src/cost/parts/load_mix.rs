@@ -62,6 +62,9 @@ pub fn measure(part: ReportPart, options: &BenchOptions, line: &StatusLine) -> R
         loads.push(Load::live_mix());
         let warm = Ours { name: names::OURS_LIVE_MIX, ..Ours::new(&loads[1]) };
         systems.push(ours(&testbed, &warm)?.under(1));
+        let sized_for = Some(names::MANY_CPUS);
+        systems
+            .push(ours(&testbed, &Ours { name: names::OURS_MANY, sized_for, ..Ours::new(&load) })?);
     }
     let mut each_flow = None;
     if part == ReportPart::LiveMix {
@@ -89,11 +92,12 @@ pub fn measure(part: ReportPart, options: &BenchOptions, line: &StatusLine) -> R
 }
 
 /// The ratios that the report shows if both systems were measured.
-const PAIRS: [(&str, &str); 4] = [
+const PAIRS: [(&str, &str); 5] = [
     (names::OURS, "textbook"),
     (names::OURS, "predecessor-shaped"),
     (names::OURS, names::RTT_OFF),
     (names::OURS, names::OURS_LIVE_MIX),
+    (names::OURS_MANY, names::OURS),
 ];
 
 fn systems_for(

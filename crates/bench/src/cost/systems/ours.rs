@@ -5,14 +5,14 @@ use std::os::fd::AsFd;
 
 use cpumap_pping::abi::maps;
 use cpumap_pping::abi::skel::cpumap_pping::CpumapPpingSkelBuilder;
-use cpumap_pping::abi::Config;
+use cpumap_pping::abi::{Config, Control};
 use cpumap_pping::domain::error::Error;
 use cpumap_pping::domain::Direction;
 use cpumap_pping::domain::{IfName, Mapping, Prefix, TcHandle};
 use cpumap_pping::kernel::device::ifindex;
 use cpumap_pping::kernel::load::RttOptions;
 use cpumap_pping::kernel::load::{self, ShaperProgram};
-use cpumap_pping::kernel::machine::possible_cpus;
+use cpumap_pping::kernel::machine::{online_cpus, possible_cpus};
 use cpumap_pping::kernel::map::Map;
 use cpumap_pping::kernel::pin::PinDir;
 use cpumap_pping::shaper::changes::Changes;
@@ -20,7 +20,8 @@ use cpumap_pping::shaper::mapping::Mappings;
 use cpumap_pping::shaper::queues::QueueTable;
 use lab::{LAN, WAN};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapHandle, ObjectBuilder};
+use libbpf_rs::{MapCore, MapHandle, MapType, ObjectBuilder};
+use libbpf_sys::{bpf_map_create_opts, BPF_F_MMAPABLE};
 
 use crate::cost::names;
 use crate::cost::program_stats::rodata;
@@ -41,12 +42,14 @@ pub struct Ours<'a> {
     pub mappings: u32,
     /// Options of the RTT measurement.
     pub rtt: RttOptions,
+    /// Number of CPUs of the machine whose sizes the maps get; `None`: this one's.
+    pub sized_for: Option<u32>,
 }
 
 impl<'a> Ours<'a> {
     /// Makes the default: everything on.
     pub fn new(load: &'a Load) -> Self {
-        Self { name: names::OURS, load, mappings: 0, rtt: RttOptions::default() }
+        Self { name: names::OURS, load, mappings: 0, rtt: RttOptions::default(), sized_for: None }
     }
 }
 
@@ -55,6 +58,9 @@ pub fn ours(testbed: &Testbed, wanted: &Ours<'_>) -> Result<System> {
     with_own_pins(&testbed.shaper, || {
         let dir = PinDir::default();
         let mut programs = Vec::new();
+        if let Some(cpus) = wanted.sized_for {
+            resize(&dir, wanted, cpus)?;
+        }
         for device in [LAN, WAN] {
             let dev = IfName::parse("interface", device)?;
             for (hook, program) in [
@@ -80,6 +86,30 @@ pub fn ours(testbed: &Testbed, wanted: &Ours<'_>) -> Result<System> {
         };
         Ok(System { name: wanted.name.to_owned(), load: 0, programs, maps: pinned, samples })
     })
+}
+
+/// Makes the maps, and gives those whose size depends on the number of CPUs the sizes of another machine. These
+/// are the lines of recent samples: all CPUs share the address cache, and its size is fixed.
+fn resize(dir: &PinDir, wanted: &Ours<'_>, cpus: u32) -> Result<()> {
+    let dev = IfName::parse("interface", LAN)?;
+    load::load(dir, ShaperProgram::Classify, &dev, &wanted.rtt, |_| Ok(()))?;
+    let lines = load::recent_lines(cpus);
+    let old = dir.try_open(maps::RTT_RECENT)?.ok_or("no cpp_rtt_recent")?;
+    let options = bpf_map_create_opts {
+        sz: size_of::<bpf_map_create_opts>() as _,
+        map_flags: BPF_F_MMAPABLE,
+        ..Default::default()
+    };
+    let (key, value) = (old.key_size(), old.value_size());
+    let (name, entries) = (Some(maps::RTT_RECENT), online_cpus()? * lines);
+    let mut new = MapHandle::create(MapType::Array, name, key, value, entries, &options)?;
+    let path = dir.path_of(maps::RTT_RECENT);
+    std::fs::remove_file(&path)?;
+    new.pin(&path)?;
+    let control: Map<u32, Control> = dir.open(maps::CONTROL)?;
+    let own = control.get(&0)?.ok_or("no entry in cpp_control")?;
+    control.set(&0, &Control { recent_lines: lines, ..own })?;
+    Ok(())
 }
 
 fn our_samples(own: &[(String, MapHandle)]) -> Result<SampleCount> {
