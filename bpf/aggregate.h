@@ -109,7 +109,7 @@ static __always_inline void count_subnet(const struct counted *at, const struct 
 	subnet->last_seen_ns = at->steady;
 }
 
-static __always_inline void count_packet(const struct counted *at, const struct packet *packet)
+static __always_inline void count_parsed(const struct counted *at, const struct packet *packet)
 {
 	enum stream_class class;
 
@@ -126,6 +126,22 @@ static __always_inline void count_packet(const struct counted *at, const struct 
 	stream_count(at->stats, ecn_counter(packet->ip.ecn), at->packets);
 	count_subnet(at, &packet->ip.src, packet->ip.is_ipv6, true, class);
 	count_subnet(at, &packet->ip.dst, packet->ip.is_ipv6, false, class);
+}
+
+/* Counts a packet. Returns 0. */
+VERIFY_ONCE int count_packet(const struct packet *packet, __u64 steady, __u32 packets, __u32 bytes,
+			     __u32 cpu)
+{
+	struct counted counted = {
+		.stats = stream_stats_of(cpu),
+		.steady = steady,
+		.packets = packets,
+		.bytes = bytes,
+	};
+
+	if (packet && counted.stats)
+		count_parsed(&counted, packet);
+	return 0;
 }
 
 #endif

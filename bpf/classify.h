@@ -175,7 +175,7 @@ static __always_inline void hand_to_follower(const struct egress *egress,
 	};
 
 	follow_pack(egress->skb, &followed);
-	bpf_tail_call(egress->skb, &cpp_follow, 0);
+	bpf_tail_call(egress->skb, &cpp_follower, 0);
 }
 
 /* The side of a packet's sender: that of the interface it came in by. */

@@ -36,10 +36,9 @@ struct stream_packet {
 	__u32 flow;
 	__u32 tc_handle;
 	__u32 packets; /* more than one in a GRO segment */
-	__u32 bytes;
-	int dir;      /* whose packet: index of stream_flow.end */
-	int sender;   /* enum side; on a shaper only */
-	int receiver; /* enum side; on a shaper only */
+	int dir;       /* whose packet: index of stream_flow.end */
+	int sender;    /* enum side; on a shaper only */
+	int receiver;  /* enum side; on a shaper only */
 	bool on_egress;
 };
 
@@ -103,8 +102,9 @@ static __always_inline struct stream_event *event_reserve(const struct stream_pa
 	return event;
 }
 
+/* `time`: of the packet that the event is about. */
 static __always_inline void emit_flow_event(const struct stream_packet *at, enum stream_kind kind,
-					    __u8 reason, __u8 trigger, bool from_opener)
+					    __u8 reason, __u8 trigger, bool from_opener, __u64 time)
 {
 	struct stream_event *event;
 
@@ -113,6 +113,7 @@ static __always_inline void emit_flow_event(const struct stream_packet *at, enum
 	event = event_reserve(at, kind, from_opener);
 	if (!event)
 		return;
+	event->time_ns = time;
 	event->reason = reason;
 	event->trigger = trigger;
 	bpf_ringbuf_submit(event, wakeup_flag());
@@ -135,14 +136,25 @@ static __always_inline __u32 opening_reason(const struct segment *segment)
 	return segment->accepts ? STREAM_REASON_SYN_ACK : STREAM_REASON_SYN;
 }
 
-/* The flow was idle for so long that user space has reported its end. */
+/* The flow was idle for so long that user space has reported its end, or that its first
+ * packet cannot be answered any more. */
 static __always_inline bool is_over(const struct stream_packet *at,
 				    const struct stream_direction *own)
 {
 	__u64 timeout =
 		at->ip->protocol == IPPROTO_TCP ? STREAM_TIMEOUT_NS : STREAM_ICMP_TIMEOUT_NS;
 
+	if (own->state == STREAM_STATE_WAIT_OPEN)
+		timeout = STREAM_UNANSWERED_TIMEOUT_NS;
 	return own->last_seen_ns && (__s64)(at->steady - own->last_seen_ns) > (__s64)timeout;
+}
+
+/* Whether a packet can open its flow. As in the eBPF pping, a pure ACK cannot. */
+static __always_inline bool is_opener(const struct segment *segment)
+{
+	if (segment->ends || segment->aborts)
+		return false;
+	return segment->starts || segment->alone || segment->payload;
 }
 
 /* The sender's flow begins to wait for an answer. A start after the end is that of
@@ -153,21 +165,27 @@ static __always_inline void flow_sent(const struct stream_packet *at, struct str
 
 	if ((own->state == STREAM_STATE_CLOSED && segment->starts) || is_over(at, own))
 		__builtin_memset(own, 0, sizeof(*own));
-	if (own->state == STREAM_STATE_NONE && !segment->ends && !segment->aborts) {
+	if (own->state == STREAM_STATE_NONE && is_opener(segment)) {
 		own->opening_reason = opening_reason(segment);
+		own->event_ns = at->now;
 		own->state = STREAM_STATE_WAIT_OPEN;
 	}
 }
 
-/* The other end's flow opens if this packet is its first answer. */
+/* The other end's flow opens if this packet is its first answer. The event has the time of
+ * the packet that is answered. */
 static __always_inline void flow_answered(const struct stream_packet *at,
 					  struct stream_direction *other)
 {
+	__u64 asked = other->event_ns;
+
 	if (at->segment->aborts ||
 	    __sync_val_compare_and_swap(&other->state, STREAM_STATE_WAIT_OPEN, STREAM_STATE_OPEN) !=
 		    STREAM_STATE_WAIT_OPEN)
 		return;
-	emit_flow_event(at, STREAM_KIND_OPENING, other->opening_reason, STREAM_TRIGGER_DEST, false);
+	other->event_ns = 0;
+	emit_flow_event(at, STREAM_KIND_OPENING, other->opening_reason, STREAM_TRIGGER_DEST, false,
+			asked);
 }
 
 static __always_inline void flow_close(const struct stream_packet *at, struct stream_direction *end,
@@ -180,8 +198,8 @@ static __always_inline void flow_close(const struct stream_packet *at, struct st
 		return;
 	if (state == STREAM_STATE_OPEN)
 		emit_flow_event(at, STREAM_KIND_CLOSING, reason,
-				from_opener ? STREAM_TRIGGER_DEST : STREAM_TRIGGER_SRC,
-				from_opener);
+				from_opener ? STREAM_TRIGGER_DEST : STREAM_TRIGGER_SRC, from_opener,
+				at->now);
 }
 
 /* Returns the least time between two RTT events of a flow, in ns. */
@@ -214,7 +232,7 @@ static __always_inline void emit_rtt(const struct stream_packet *at, struct stre
 static __always_inline void flow_rtt(const struct stream_packet *at, struct stream_direction *own,
 				     struct stream_direction *other)
 {
-	__u64 last = other->last_rtt_event_ns;
+	__u64 last = other->state == STREAM_STATE_WAIT_OPEN ? 0 : other->event_ns;
 
 	/* RFC 6298, 2.3 */
 	other->smoothed_rtt_ns =
@@ -227,13 +245,47 @@ static __always_inline void flow_rtt(const struct stream_packet *at, struct stre
 		stream_count(at->stats, STREAM_rtts_limited, 1);
 		return;
 	}
-	other->last_rtt_event_ns = at->now;
+	other->event_ns = at->now;
 	if (stream_config.events)
 		emit_rtt(at, own, other);
 }
 
-/* Counts a packet in its own flow, and in the other end's as an answer. */
-static __always_inline void stream_segment(const struct stream_packet *at)
+/* Keeps a SYN whose flow is not in the table. If it was sent twice, the first counts. */
+static __always_inline void syn_keep(const struct stream_packet *at)
+{
+	struct stream_syn fresh = { .time_ns = at->now, .packets = 1, .dir = at->dir };
+	struct stream_syn *syn = bpf_map_lookup_elem(&stream_syn, &at->tag);
+
+	if (syn && syn->dir == (__u32)at->dir &&
+	    at->now - syn->time_ns <= STREAM_UNANSWERED_TIMEOUT_NS)
+		__sync_fetch_and_add(&syn->packets, 1);
+	else
+		bpf_map_update_elem(&stream_syn, &at->tag, &fresh, BPF_ANY);
+}
+
+/* The flow was entered by its SYN-ACK: the other end's flow begins with the SYN. */
+static __always_inline void syn_answered(const struct stream_packet *at,
+					 struct stream_direction *other)
+{
+	struct stream_syn *syn = bpf_map_lookup_elem(&stream_syn, &at->tag);
+
+	if (!syn)
+		return;
+	if (syn->dir == (__u32)other_dir(at->dir) &&
+	    at->now - syn->time_ns <= STREAM_UNANSWERED_TIMEOUT_NS) {
+		__builtin_memset(other, 0, sizeof(*other));
+		other->packets = syn->packets;
+		other->last_seen_ns = at->steady;
+		other->event_ns = syn->time_ns;
+		other->opening_reason = STREAM_REASON_SYN;
+		other->state = STREAM_STATE_WAIT_OPEN;
+	}
+	bpf_map_delete_elem(&stream_syn, &at->tag);
+}
+
+/* Counts a packet in its own flow, and in the other end's as an answer. `syn_apart`, a
+ * constant: SYNs are not in the flow table, but in stream_syn. */
+static __always_inline void stream_segment(const struct stream_packet *at, bool syn_apart)
 {
 	struct stream_flow *flow = bpf_map_lookup_elem(&stream_flow, &at->flow);
 	const struct segment *segment = at->segment;
@@ -247,8 +299,10 @@ static __always_inline void stream_segment(const struct stream_packet *at)
 	if (segment->asks)
 		flow_sent(at, own);
 	__sync_fetch_and_add(&own->packets, at->packets);
-	__sync_fetch_and_add(&own->bytes, at->bytes);
+	__sync_fetch_and_add(&own->bytes, segment->payload);
 	own->last_seen_ns = at->steady;
+	if (syn_apart && segment->starts && segment->accepts)
+		syn_answered(at, other);
 	flow_answered(at, other);
 	if (at->rtt_ns)
 		flow_rtt(at, own, other);

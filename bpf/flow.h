@@ -339,19 +339,27 @@ static __always_inline int flow_place(struct flow_bucket *bucket, __u64 tag, __u
 	return way;
 }
 
-/* Another CPU may have entered the same flow at the same time. The way that look-ups find
- * first stays. Returns that way. */
-static __always_inline int flow_settle(struct flow_bucket *bucket, __u64 tag, __u32 way)
+/*
+ * Another CPU may have entered the same flow at the same time. Whoever looks last sees both
+ * entries: the one that look-ups find first stays, and the others are freed, whosever they
+ * are; a CPU that still works on one of them finds that its flow is gone (flow_is()). Returns
+ * the way that stays.
+ */
+static __always_inline int flow_settle(struct flow_bucket *bucket, __u64 tag, int way)
 {
+	int first = -1;
+
 	for (__u32 i = 0; i < FLOW_WAYS; i++) {
-		if (i >= way || flow_is(flow_way(bucket, tag, i), tag)) {
-			if (i < way)
-				__sync_val_compare_and_swap(&flow_way(bucket, tag, way)->tag, tag,
-							    FLOW_TAG_FREE);
-			return i;
-		}
+		struct flow *flow = flow_way(bucket, tag, i);
+
+		if (!flow_is(flow, tag))
+			continue;
+		if (first < 0)
+			first = i;
+		else
+			__sync_val_compare_and_swap(&flow->tag, tag, FLOW_TAG_FREE);
 	}
-	return way;
+	return first < 0 ? way : first;
 }
 
 /* Enters a new flow. Returns its way (0 to FLOW_WAYS - 1 from its home), or -1. Only a

@@ -23,8 +23,12 @@ struct followed {
 	int receiver;	 /* enum side: the same as the sender's between two subscribers */
 };
 
-/* The number of a flow that is not in the table: only its SYN was seen. */
-#define FLOW_NONE (~0U >> 3)
+/* The bits of FOLLOW_FLOW that a flow's number shares with the flags below it. */
+#define FOLLOW_FLAG_BITS 4
+
+/* The number of a flow that is not in the table: only its SYN was seen. One less than the
+ * greatest that fits, so that the word of skb->cb is not 0 either. */
+#define FLOW_NONE ((~0U >> FOLLOW_FLAG_BITS) - 1)
 
 /* The words of skb->cb. */
 enum follow_word {
@@ -40,8 +44,8 @@ enum follow_word {
 
 static __always_inline void follow_pack(struct __sk_buff *skb, const struct followed *followed)
 {
-	__u32 flow = followed->flow << 4 | followed->bare << 3 | followed->receiver << 2 |
-		     followed->sender << 1;
+	__u32 flow = followed->flow << FOLLOW_FLAG_BITS | followed->bare << 3 |
+		     followed->receiver << 2 | followed->sender << 1;
 
 	skb->cb[FOLLOW_FLOW] = (flow | followed->dir) + FOLLOW_FLOW_FIRST;
 	skb->cb[FOLLOW_RTT] = followed->rtt;
@@ -55,7 +59,7 @@ static __always_inline struct followed follow_unpack(const struct __sk_buff *skb
 	__u32 flow = skb->cb[FOLLOW_FLOW] - FOLLOW_FLOW_FIRST;
 	struct followed followed = {
 		.tag = (__u64)skb->cb[FOLLOW_TAG_HIGH] << 32 | skb->cb[FOLLOW_TAG_LOW],
-		.flow = flow >> 4,
+		.flow = flow >> FOLLOW_FLAG_BITS,
 		.bare = flow >> 3 & 1,
 		.rtt = skb->cb[FOLLOW_RTT],
 		.tc_handle = skb->cb[FOLLOW_HANDLE],

@@ -39,7 +39,6 @@ static __always_inline void mark_echo(const struct echo_header *echo, bool reque
 		.dest = echo->identifier,
 		.mark = request ? sequence : 0,
 		.echo = request ? 0 : sequence,
-		.payload = request,
 		.has_mark = true,
 		.has_echo = !request,
 		.asks = request,
@@ -53,6 +52,7 @@ static __always_inline enum parse_result parse_echo(struct cursor *cur, const st
 {
 	struct echo_header *echo;
 	bool request, reply;
+	__u32 headers;
 
 	if (ip->protocol != (ip->is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return PARSE_OTHER;
@@ -67,6 +67,8 @@ static __always_inline enum parse_result parse_echo(struct cursor *cur, const st
 	if (!request && !reply)
 		return PARSE_OTHER;
 	mark_echo(echo, request, segment);
+	headers = cur->offset - ip->l3_offset;
+	segment->payload = ip->l3_len > headers ? ip->l3_len - headers : 0;
 	return PARSE_OK;
 }
 

@@ -77,7 +77,6 @@ int pping_follow(struct __sk_buff *skb)
 		.flow = followed.flow,
 		.tc_handle = followed.tc_handle,
 		.packets = skb->gso_segs ?: 1,
-		.bytes = hook.frame_len,
 		.dir = followed.dir,
 		.sender = followed.sender,
 		.receiver = followed.receiver,
@@ -87,7 +86,11 @@ int pping_follow(struct __sk_buff *skb)
 	if (!stats)
 		return TC_ACT_OK;
 	read_packet(&hook, &packet);
-	if (packet.network == PARSE_OK && packet.transport == PARSE_OK)
-		stream_segment(&stream);
+	if (packet.network != PARSE_OK || packet.transport != PARSE_OK)
+		return TC_ACT_OK;
+	if (followed.flow == FLOW_NONE)
+		syn_keep(&stream);
+	else
+		stream_segment(&stream, true);
 	return TC_ACT_OK;
 }

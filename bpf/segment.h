@@ -18,7 +18,7 @@ struct segment {
 	__be16 dest;
 	__u32 mark;	    /* valid with has_mark; grows along the direction, modulo 2^32 */
 	__u32 echo;	    /* valid with has_mark and has_echo; 0: none */
-	__u32 payload;	    /* bytes, or 1; 0: the mark opens no sample (rule 1) */
+	__u32 payload;	    /* bytes behind the header; 0: the mark opens no sample (rule 1) */
 	bool has_mark;	    /* false: cannot be measured */
 	bool has_echo;	    /* echo counts (rule 2) */
 	bool first_is_edge; /* the mark is new even if it is the first seen (rule 4) */

@@ -81,13 +81,14 @@ struct {
 /*
  * The follower: a program that runs after classification, or none. Never pinned: when
  * the follower's last descriptor closes, even by a crash, the kernel empties the
- * map (prog_array_map_clear), and the tail call is a no-op again.
+ * map (prog_array_map_clear), and the tail call is a no-op again. Version 1 of the ABI called
+ * it cpp_follow: a follower of that version reads skb->cb otherwise, and finds no array here.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
-} cpp_follow SEC(".maps");
+} cpp_follower SEC(".maps");
 
 #endif

@@ -40,6 +40,14 @@ struct {
 	__type(value, __u64);
 } stream_echo SEC(".maps");
 
+/* SYNs that wait for their SYN-ACK: on a shaper only. A flood recycles its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, STREAM_SYNS);
+	__type(key, __u64);
+	__type(value, struct stream_syn);
+} stream_syn SEC(".maps");
+
 /* Packets and bytes by subnet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -84,6 +84,38 @@ static __always_inline bool is_usable(const struct packet *packet, struct stats 
 	return false;
 }
 
+/* The way through the RTT rules. */
+DEFINE_FORGET(forget_rules, struct rtt_result)
+
+/* Counts a measured packet in its flow, and reports what happened to that. */
+static __always_inline void watch_flow(const struct packet *packet, const struct watched *at,
+				       const struct rtt_result *result, __u64 now, __u64 steady,
+				       struct stream_stats *stats)
+{
+	struct stream_packet stream = {
+		.ip = &packet->ip,
+		.segment = &packet->segment,
+		.stats = stats,
+		.tag = result->tag,
+		.now = now,
+		.steady = steady,
+		.rtt_ns = (__u64)result->rtt << SLOT_UNIT_BITS,
+		.flow = result->flow,
+		.packets = at->packets,
+		.dir = result->dir,
+		/* A capture has one hook: there, the packets of the lower end leave. */
+		.on_egress = config.test_clock ? !result->dir : at->hook == WATCH_EGRESS,
+	};
+
+	if (!result->tag) {
+		stream_count(stats, STREAM_flows_unfollowed, 1);
+		return;
+	}
+	if (config.test_clock)
+		count_seen(stats, STREAM_seen_measured);
+	stream_segment(&stream, false);
+}
+
 static __always_inline void watch_packet(const struct packet *packet, const struct watched *at)
 {
 	struct stream_stats *stream_stats = stream_stats_of(at->cpu);
@@ -96,51 +128,27 @@ static __always_inline void watch_packet(const struct packet *packet, const stru
 		.owner = addr_fold(&packet->ip.src),
 		.answers = stream_config.include_local || !at->local,
 	};
+	__u64 now, steady;
+	bool usable;
 
 	if (!stream_stats || !stats)
 		return;
-	if (stream_config.aggregate) {
-		struct counted counted = {
-			.stats = stream_stats,
-			.steady = steady_ns(now_ns()),
-			.packets = at->packets,
-			.bytes = at->bytes,
-		};
-
-		count_packet(&counted, packet);
-	}
-	if (!is_usable(packet, stats, stream_stats))
+	usable = is_usable(packet, stats, stream_stats);
+	if (usable)
+		rtt_packet(&packet->ip, &packet->segment, &context, &result);
+	else if (!stream_config.aggregate)
 		return;
-	rtt_packet(&packet->ip, &packet->segment, &context, &result);
-	if (result.tag && packet->segment.alone && context.answers) {
-		result.now = now_ns();
-		result.rtt =
-			echo_segment(result.tag, result.dir, &packet->segment, result.now, stats);
-	}
-	if (result.tag) {
-		__u64 now = result.now ?: now_ns();
-		struct stream_packet stream = {
-			.ip = &packet->ip,
-			.segment = &packet->segment,
-			.stats = stream_stats,
-			.tag = result.tag,
-			.now = now,
-			.steady = steady_ns(now),
-			.rtt_ns = (__u64)result.rtt << SLOT_UNIT_BITS,
-			.flow = result.flow,
-			.packets = at->packets,
-			.bytes = at->bytes,
-			.dir = result.dir,
-			/* A capture has one hook: there, the packets of the lower end leave. */
-			.on_egress = config.test_clock ? !result.dir : at->hook == WATCH_EGRESS,
-		};
-
-		if (config.test_clock)
-			count_seen(stream_stats, STREAM_seen_measured);
-		stream_segment(&stream);
-	} else {
-		stream_count(stream_stats, STREAM_flows_unfollowed, 1);
-	}
+	if (!forget_rules(&result))
+		return;
+	now = result.now ?: now_ns(); /* rule 8: once, here or in rtt_packet() */
+	steady = steady_ns(now);
+	if (stream_config.aggregate)
+		count_packet(packet, steady, at->packets, at->bytes, at->cpu);
+	if (!usable)
+		return;
+	if (result.tag && packet->segment.alone && (packet->segment.asks || context.answers))
+		result.rtt = echo_segment(result.tag, result.dir, &packet->segment, now, stats);
+	watch_flow(packet, at, &result, now, steady, stream_stats);
 }
 
 /* A capture may have lost the frame's length on the wire: then IP says it. */
@@ -162,7 +170,6 @@ static __always_inline void watch_skb(struct __sk_buff *skb, int at_hook)
 		.forgets = true,
 		.no_link_header = stream_config.no_link_header,
 		.echoes = stream_config.icmp,
-		.trusts_ip = config.test_clock,
 		.frame_len = frame_len(skb->len),
 	};
 	struct watched at = {
@@ -174,12 +181,11 @@ static __always_inline void watch_skb(struct __sk_buff *skb, int at_hook)
 	};
 
 	read_packet(&hook, &packet);
-	if (!forget_the_way(&packet))
-		return;
-	at.bytes = wire_bytes(&packet, hook.frame_len);
-	watch_packet(&packet, &at);
+	if (forget_the_way(&packet))
+		watch_packet(&packet, &at);
 }
 
+/* A replay runs here, too: the kernel makes a frame of XDP in half the time. */
 static __always_inline void watch_frame(struct xdp_md *ctx)
 {
 	struct packet packet = UNSET;
@@ -188,6 +194,7 @@ static __always_inline void watch_frame(struct xdp_md *ctx)
 		.is_xdp = true,
 		.no_link_header = stream_config.no_link_header,
 		.echoes = stream_config.icmp,
+		.trusts_ip = config.test_clock,
 		.frame_len = frame_len(bpf_xdp_get_buff_len(ctx)),
 	};
 	struct watched at = {
@@ -198,8 +205,10 @@ static __always_inline void watch_frame(struct xdp_md *ctx)
 	};
 
 	read_packet(&hook, &packet);
-	if (forget_the_way(&packet))
-		watch_packet(&packet, &at);
+	if (!forget_the_way(&packet))
+		return;
+	at.bytes = wire_bytes(&packet, hook.frame_len);
+	watch_packet(&packet, &at);
 }
 
 #endif

@@ -54,7 +54,8 @@ ASSERT_SIZE(txq_config, 4);
 
 /* --- ours ----------------------------------------------------------------- */
 
-/* cpp_control: one entry, shared by every loaded program. */
+/* cpp_control: one entry, shared by every loaded program. `generation` and `abi_version` keep
+ * their places for ever: commands of other versions write the one and read the other. */
 struct control {
 	__u64 generation;  /* raised after each change of the mapping: ends caches */
 	__u64 hash_seed;   /* random, drawn once */
@@ -68,6 +69,8 @@ struct control {
 	__u64 reserved[1];
 };
 ASSERT_SIZE(control, 64);
+ASSERT_OFFSET(control, generation, 0);
+ASSERT_OFFSET(control, abi_version, 20);
 
 /* XDP hands this to TC in front of the frame. A multiple of 4 bytes; the same for all
  * packets of a flow's direction, so that GRO still merges them. */

@@ -8,7 +8,7 @@
 #define CPP_LIMITS_H
 
 /* Raised when a map of ours changes its meaning or shape (docs/ABI.md). */
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 
 /* Parser: deepest header chain that is followed. */
 #define MAX_VLAN_TAGS	     4 /* 802.1Q, 802.1ad, 0x9100, in any order */
@@ -88,9 +88,13 @@
  */
 #define STREAM_TIMEOUT_NS      300000000000ULL
 #define STREAM_ICMP_TIMEOUT_NS 30000000000ULL
+/* A flow that was never answered: its next packet opens it anew. */
+#define STREAM_UNANSWERED_TIMEOUT_NS 30000000000ULL
 
 /* ICMP requests that may wait for their reply at once. */
 #define STREAM_ECHOES 65536
+/* SYNs that wait for their SYN-ACK on a shaper. */
+#define STREAM_SYNS 65536
 
 /* Classes that a subnet's packets are counted in: enum stream_class. */
 #define STREAM_CLASSES 3

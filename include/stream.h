@@ -43,11 +43,11 @@ enum stream_trigger {
 
 /* One event. */
 struct stream_event {
-	__u64 time_ns; /* ktime, or the capture's clock */
+	__u64 time_ns; /* ktime, or the capture's clock; of an opening: of the opener's packet */
 	__u64 rtt_ns;  /* 0 unless STREAM_KIND_RTT */
 	__u64 min_rtt_ns;
 	__u64 sent_packets; /* by the opener (dst), GRO segments counted */
-	__u64 sent_bytes;   /* frame lengths, as skb->len counts them */
+	__u64 sent_bytes;   /* payload of TCP; of ICMP, what follows the echo's header */
 	__u64 rec_packets;  /* by the answerer (src) */
 	__u64 rec_bytes;
 	__u64 tag;    /* the connection's hash, the same for both directions */
@@ -72,9 +72,10 @@ ASSERT_SIZE(stream_event, 128);
 /* stream_flow value: index = bucket * FLOW_WAYS + way of the flow table. */
 struct stream_direction { /* of what one end sends */
 	__u64 packets;
-	__u64 bytes;
+	__u64 bytes; /* payload */
 	__u64 last_seen_ns;
-	__u64 last_rtt_event_ns; /* of an RTT of this end's marks */
+	__u64 event_ns; /* of the packet that waits for an answer; once answered, of the last
+			 * RTT event of this end's marks (0: none) */
 	__u64 min_rtt_ns;
 	__u64 smoothed_rtt_ns;
 	__u32 state; /* enum stream_state */
@@ -122,6 +123,16 @@ struct stream_subnet_key {
 	__u8 addr[16]; /* as in ip_prefix.addr */
 };
 ASSERT_SIZE(stream_subnet_key, 16);
+
+/* stream_syn value; the key is the flow's tag. A SYN that the shaper does not enter in its
+ * flow table waits here for the SYN-ACK, which it does enter. */
+struct stream_syn {
+	__u64 time_ns;
+	__u64 packets;
+	__u32 dir; /* whose SYN: index of stream_flow.end */
+	__u32 reserved;
+};
+ASSERT_SIZE(stream_syn, 24);
 
 /* stream_echo key: an ICMP request that waits for its reply. The value is when it was seen. */
 struct stream_echo_key {

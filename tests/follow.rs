@@ -6,10 +6,19 @@ mod common;
 
 use common::command::{eventually, json, Said, MS};
 use common::shaper::{sandbox_with_devices, Shaper};
+use cpumap_pping::abi::skel::cpumap_pping::CpumapPpingSkelBuilder;
+use cpumap_pping::abi::{maps, ABI_VERSION};
+use cpumap_pping::domain::IfName;
+use cpumap_pping::kernel::pin::PinDir;
+use cpumap_pping::kernel::tc::tc_attach;
 use lab::{traffic, Flow, Lab, Plan, Server, Subscriber, LAN, WAN};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -96,6 +105,10 @@ fn events_have_the_class_and_the_side() {
         let opened = of_kind(&events, "flow_event", "opening");
         let reasons: Vec<_> = opened.iter().map(|event| &event["reason"]).collect();
         assert_eq!(reasons, ["SYN", "SYN-ACK"], "{events:?}");
+        // Each opening has the time of its own packet, though the shaper's flow table takes no SYN.
+        let [syn, syn_ack] = [0, 1].map(|i| opened[i]["timestamp"].as_u64().unwrap());
+        let apart = (syn_ack - syn) as f64 / 1e6;
+        assert!((29.0..80.0).contains(&apart), "{apart} ms");
         assert!(!of_kind(&events, "flow_event", "closing").is_empty());
         eventually("the kernel empties the array", || followed(&lab) == 0);
     }
@@ -173,6 +186,67 @@ fn a_reload_is_followed() {
     assert!(said.out.lines().filter(|line| line.contains("\"rtt\":")).count() > 10);
 }
 
+/// Writes another ABI version into the pinned `cpp_control`, so that the next load replaces the maps.
+fn outdate(lab: &Lab) {
+    let (map, key) = (lab.shaper().map(maps::CONTROL), 0u32.to_ne_bytes());
+    let mut control = map.lookup(&key, MapFlags::ANY).unwrap().unwrap();
+    control[20..24].copy_from_slice(&1u32.to_ne_bytes());
+    map.update(&key, &control, MapFlags::ANY).unwrap();
+}
+
+/// An upgrade replaces maps and programs; the follower goes on with the new ones.
+#[test]
+fn an_upgrade_is_followed() {
+    lab::require_root();
+    let (lab, server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    outdate(&lab);
+    lab.shaper().ok(&format!("tc_classify --dev-egress {LAN}"));
+    assert_eq!(followed(&lab), 0, "new classifiers on both interfaces");
+    eventually("the follower joins the new programs", || followed(&lab) == 2);
+    talk(&lab, &server, false);
+    let said = follower.end(Signal::SIGINT);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.lines().filter(|line| line.contains("\"rtt\":")).count() > 10);
+}
+
+/// A larger flow table has flows that the follower has no account for.
+#[test]
+fn a_larger_flow_table_ends_the_stream() {
+    lab::require_root();
+    let (lab, _server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    outdate(&lab);
+    lab.shaper().ok(&format!("tc_classify --dev-egress {LAN} --flows 524288"));
+    let said = Said::from(follower.0.wait_with_output().unwrap());
+    let error =
+        "ERR: --follow: the flow table has grown from 262144 flows to 524288; start it again\n";
+    assert_eq!((said.code, said.err.as_str()), (1, error));
+}
+
+/// Classifiers of another version hand packets over in another way.
+#[test]
+fn a_classifier_of_another_version_ends_the_stream() {
+    lab::require_root();
+    let (lab, _server) = at_work();
+    let follower = Follower::start(&lab, "--format jsonl -r 0");
+    let mut storage = MaybeUninit::uninit();
+    let mut open = CpumapPpingSkelBuilder::default().open(&mut storage).unwrap();
+    let config = &mut open.maps.rodata_data.as_deref_mut().unwrap().config;
+    config.abi_version = 3;
+    let skel = open.load().unwrap();
+    let program = skel.progs.tc_classify.as_fd();
+    let dev = IfName::parse("--dev", LAN).unwrap();
+    lab.shaper().run(|| tc_attach(&PinDir::default(), &dev, program)).unwrap().unwrap();
+    let said = Said::from(follower.0.wait_with_output().unwrap());
+    let error = format!(
+        "ERR: --follow: the classifiers have ABI version 3 now, not {ABI_VERSION}; start the xdp_pping of the installed \
+         version\n"
+    );
+    assert_eq!((said.code, said.err.as_str()), (1, error.as_str()));
+    eventually("no program is left behind the other classifier", || followed(&lab) == 0);
+}
+
 #[test]
 fn nothing_to_follow_is_one_line() {
     lab::require_root();
@@ -181,4 +255,54 @@ fn nothing_to_follow_is_one_line() {
     assert_eq!(said.code, 22);
     assert!(said.err.starts_with("ERR: ") && said.err.lines().count() == 1, "{said:?}");
     assert_eq!(said.out, "");
+}
+
+/// Of two followers that start at once, one is refused: none takes over what the other has entered.
+#[test]
+fn two_at_once() {
+    lab::require_root();
+    let sandbox = sandbox_with_devices(2);
+    sandbox.attach_both("lan", "wan");
+    for _ in 0..5 {
+        let start = || {
+            let mut command = sandbox.prepare("xdp_pping --follow --format json");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mut both = [start(), start()];
+        let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
+        eventually("one is refused", || both.iter_mut().any(ended));
+        let [mut first, second] = both;
+        let (refused, running) = if ended(&mut first) { (first, second) } else { (second, first) };
+        let refused = Said::from(refused.wait_with_output().unwrap());
+        let message = "ERR: --follow: the shaper has a follower already";
+        assert!(refused.code == 1 && refused.err.starts_with(message), "{refused:?}");
+        kill(Pid::from_raw(running.id() as i32), Signal::SIGTERM).unwrap();
+        let said = Said::from(running.wait_with_output().unwrap());
+        assert_eq!(said.parts(), (0, "[]\n", ""));
+    }
+}
+
+/// Every interface takes a file. The soft limit is raised to the hard one; a hard one that is too low is named.
+#[test]
+fn more_interfaces_than_files() {
+    lab::require_root();
+    const INTERFACES: usize = 40;
+    let sandbox = sandbox_with_devices(1);
+    for number in 0..INTERFACES {
+        let dev = format!("dev{number}");
+        sandbox.ok(&format!("ip link add {dev} type veth"));
+        sandbox.ok(&format!("tc_classify --dev-egress {dev}"));
+    }
+    let follow = |limit: &str| {
+        let pping = common::command::program("xdp_pping");
+        let line =
+            format!("ulimit {limit} && exec timeout -s INT 2 {pping} --follow --format json");
+        Said::by(sandbox.command("sh").args(["-c", &line]))
+    };
+    let hard = follow("-n 45");
+    let message = "ERR: --follow: each interface takes an open file, and the limit is 45; raise it: ulimit -n, or \
+                   LimitNOFILE= of the unit\n";
+    assert_eq!(hard.parts(), (1, "", message));
+    let soft = follow("-S -n 45");
+    assert_eq!((soft.out.as_str(), soft.err.as_str()), ("[]\n", ""));
 }

@@ -96,7 +96,7 @@ static void check_echo(struct cursor *cur, const struct ip_packet *ip, const uin
 		return;
 	if (ip->protocol != IPPROTO_ICMP && ip->protocol != IPPROTO_ICMPV6)
 		fail("an echo that is not ICMP", frame, length);
-	if (!echo.has_mark || echo.has_echo == (echo.payload != 0) || echo.source != echo.dest)
+	if (!echo.has_mark || echo.has_echo == echo.asks || echo.source != echo.dest)
 		fail("an echo that is neither request nor reply", frame, length);
 	if (echo.has_echo ? echo.mark : echo.echo)
 		fail("a request that echoes, or a reply with a mark", frame, length);

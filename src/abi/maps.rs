@@ -23,6 +23,12 @@ pub const RTT: &str = "cpp_rtt";
 pub const RTT_RECENT: &str = "cpp_rtt_recent";
 /// Counters of each CPU.
 pub const STATS: &str = "cpp_stats";
+/// Tells whether a map is ours, so that its layout may change with the ABI version: the maps of the
+/// contract and `cpus_available` keep theirs.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with("cpp_")
+}
+
 /// Names of all pinned maps.
 pub const ALL: [&str; 11] = [
     IP_HASH,

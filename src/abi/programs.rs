@@ -10,4 +10,4 @@ pub const TC_FAMILY: [&str; 3] = ["tc_classify", "tc_iphash_to_cp", "tc_cls_prog
 
 /// Name of the classifier's program array: it calls the program there after it has classified a
 /// packet. `--follow` enters its program there.
-pub const FOLLOW_ARRAY: &str = "cpp_follow";
+pub const FOLLOW_ARRAY: &str = "cpp_follower";

@@ -45,9 +45,12 @@ const EXAMPLES: &str = "
 
 An RTT event names the host that answered, then the host whose packet was answered. The RTT is the
 time from here to the host that answered and back. Times in JSON are in nanoseconds. With --write,
-move FILE and send SIGHUP to start a new one. Some captures do not say which packets left the
-machine: then the two directions of a connection are told apart by the addresses, and
-match_on_egress means nothing.";
+move FILE and send SIGHUP to start a new one.
+
+A replay ends with a line on stderr: the packets read and measured, and what was left out, by
+reason. The two directions of a connection are told apart by the addresses, whatever the capture
+says of them, and match_on_egress means nothing. Each RTT is the difference between the times of
+its two packets; where time runs backwards there is none.";
 
 const INGRESS_HOOKS: [Choice<Hook>; 2] = [
     ("tc", "At TC, after the kernel has made a socket buffer", Hook::Ingress),
@@ -284,7 +287,7 @@ fn replay(
     request.apply(&mut stream);
     stream.include_local = 1;
     let programs = StreamPrograms::load(&StreamSetup {
-        programs: &[StreamProgram::Ingress],
+        programs: &[StreamProgram::Xdp],
         stream,
         handshake: request.include_syn,
         replay: true,

@@ -193,13 +193,14 @@ pub fn run(request: ClassifyRequest) -> Result<()> {
 /// Loads and attaches the classifier. Fills the queue table unless it is configured already.
 fn attach_to(dir: &PinDir, request: &ClassifyRequest, dev: &IfName) -> Result<()> {
     device::ifindex(dev)?;
-    load::load(dir, ShaperProgram::Classify, dev, &request.rtt, |program| {
+    let loaded = load::load(dir, ShaperProgram::Classify, dev, &request.rtt, |program| {
         let queues = QueueTable::open(dir)?;
         if queues.is_unset()? {
             queues.base_setup()?;
         }
         tc_attach(dir, dev, program)
     })?;
+    loaded.replacement.iter().for_each(|replaced| warn(format_args!("{replaced}")));
     if device::tx_queues(dev) == Some(1) {
         warn(format_args!(
             "{dev} has one TX queue: mq cannot be used, so all CPUs share its qdisc and lock"

@@ -225,13 +225,13 @@ fn reports(dir: &PinDir, sides_apart: bool) -> Result<Vec<HandleReport>> {
     Ok(found)
 }
 
-/// Prints the snapshot. If nothing is loaded, prints an empty one before it returns the error, so
-/// that a caller's JSON parser does not fail.
+/// Prints the snapshot. If nothing is loaded, or by another version of this package, prints an
+/// empty one before it returns the error, so that a caller's JSON parser does not fail.
 fn show(request: &SnapshotRequest, found: Result<Vec<HandleReport>>) -> Result<()> {
     let write = |reports| print_record(request.format, &Snapshot { reports, sides: request.sides });
     match found {
         Ok(reports) => write(reports),
-        Err(err @ Error::MapFile(_)) => write(Vec::new()).and(Err(err)),
+        Err(err @ (Error::MapFile(_) | Error::Map(_))) => write(Vec::new()).and(Err(err)),
         Err(err) => Err(err),
     }
 }

@@ -1,28 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Loads a program over the pinned maps: opens the object, writes `.rodata`, reuses or makes the maps,
-//! loads, pins, attaches. A load that fails leaves nothing behind.
+//! loads, pins, attaches. A load that fails leaves everything as it was.
 //!
 //! A load reuses pinned maps as they are and replaces only the program. So mappings, flow state and RTT
-//! windows outlive reloads and upgrades, and running programs notice nothing.
+//! windows outlive reloads, and running programs notice nothing. Where our own maps are of another ABI
+//! version, a load replaces them, and all programs that use them ([`map_set`](crate::kernel::map_set)).
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{MapCore, MapHandle, OpenMapMut};
+use libbpf_rs::{MapCore, MapHandle, Object, OpenObject};
 
 use crate::abi::skel::cpumap_pping::{CpumapPpingSkelBuilder, OpenCpumapPpingSkel};
 use crate::abi::skel::xdp_pass::XdpPassSkelBuilder;
 use crate::abi::{self, maps, Config, Control};
 use crate::domain::error::{Error, Result};
 use crate::domain::IfName;
+use crate::kernel::attachments::{attachments, Attachment};
 use crate::kernel::bpffs;
 use crate::kernel::capability::{require_capabilities, LOAD_CAPABILITIES};
-use crate::kernel::device;
+use crate::kernel::device::{self, LinkHeader};
+use crate::kernel::hook::Hook;
 use crate::kernel::libbpf::Messages;
 use crate::kernel::machine;
 use crate::kernel::map::Map;
-use crate::kernel::pin::{NewPins, PinDir, Shape};
+use crate::kernel::map_set::{MapSet, Wanted};
+use crate::kernel::new_pins::{put_pins, NewPin};
+use crate::kernel::pin::{PinDir, Shape};
+use crate::kernel::program_config::ProgramConfig;
+use crate::kernel::replacement::Replacement;
+use crate::kernel::undo::Undo;
 
 /// How RTTs are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,58 +69,81 @@ pub enum ShaperProgram {
     Classify,
 }
 
-/// Loads `program` for the interface `dev` over the pinned maps of `dir` and passes its descriptor to
-/// `attach`. If anything fails, `attach` included, removes the pins that it made.
+impl ShaperProgram {
+    /// Returns where the program is attached.
+    fn hook(self) -> Hook {
+        match self {
+            Self::Steer => Hook::Xdp,
+            Self::Classify => Hook::Egress,
+        }
+    }
+
+    /// Returns the program that is attached there.
+    fn at(hook: Hook) -> Self {
+        match hook {
+            Hook::Xdp => Self::Steer,
+            _ => Self::Classify,
+        }
+    }
+}
+
+/// The result of a load.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// The result of `attach`.
+    pub attached: T,
+    /// What the load has replaced besides, for the operator to know.
+    pub replacement: Option<Replacement>,
+}
+
+/// Loads `program` for the interface `dev` over the pinned maps, and passes its descriptor to `attach`.
+/// If our own pinned maps are not fit for this version, makes new ones and puts them in place of the old
+/// ones. Then replaces every other program of this network namespace that uses other maps than the
+/// pinned ones. If anything fails, `attach` included, leaves pins and programs as they were.
 ///
 /// Holds the directory's lock, so that no two loads run at once.
 ///
 /// # Errors
-/// [`Error::BpfLoad`]; [`Error::Map`] for a pinned map of another shape; [`Error::Bpffs`];
-/// [`Error::Capabilities`]; [`Error::Other`] for an interface whose frames the parser cannot read; any
-/// error of `attach`.
+/// [`Error::BpfLoad`]; [`Error::Map`] for a pinned map of the contract that has another shape;
+/// [`Error::Bpffs`]; [`Error::Capabilities`]; [`Error::Other`] for an interface whose frames the parser
+/// cannot read; any error of `attach`.
 pub fn load<T>(
     dir: &PinDir,
     program: ShaperProgram,
     dev: &IfName,
     rtt: &RttOptions,
     attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
-) -> Result<T> {
+) -> Result<Loaded<T>> {
     require_capabilities(&LOAD_CAPABILITIES)?;
-    let bare = device::has_bare_ip(dev)?;
+    device::has_bare_ip(dev)?; // refuses what the parser cannot read
     bpffs::ensure_mounted()?;
     dir.create()?;
     let _lock = dir.lock()?;
-    let messages = Messages::capture();
-    let mut storage = MaybeUninit::uninit();
-    let mut open = CpumapPpingSkelBuilder::default()
-        .open(&mut storage)
-        .map_err(|err| messages.load_error(err))?;
-    open.progs.xdp_iphash_to_cpu.set_autoload(program == ShaperProgram::Steer);
-    open.progs.tc_classify.set_autoload(program == ShaperProgram::Classify);
-    let cpus = machine::possible_cpus()?;
-    let reused = reuse_pins(dir, &mut open, cpus, rtt, &messages)?;
-    let mut control = control_of(&reused, &messages)?;
-    size_recent(&mut open, &mut control, &reused, machine::online_cpus()?, &messages)?;
-    configure(&mut open, &control, rtt, bare, &messages)?;
+    let mut builder = Builder::new(dir, rtt)?;
+    let asked = builder.build(program, dev, rtt)?;
+    let mut strays = Vec::new();
+    for stray in builder.strays(dir, program.hook(), device::ifindex(dev)?)? {
+        let own = ProgramConfig::of(stray.id, &stray.maps);
+        let options = own.map_or(*rtt, |own| RttOptions {
+            enabled: own.rtt,
+            handshake: own.handshake,
+            flows: None,
+        });
+        let new = builder.build(ShaperProgram::at(stray.hook), &stray.dev, &options)?;
+        strays.push((stray, new, own.is_some()));
+    }
 
-    let skel = open.load().map_err(|err| messages.load_error(err))?;
-    let mut pins = NewPins::new(dir);
-    for map in skel.object().maps() {
-        let name = map.name().to_string_lossy().into_owned();
-        if maps::ALL.contains(&name.as_str()) && !reused.iter().any(|(known, _)| *known == name) {
-            pins.add(&name, &map)?;
-        }
+    let mut undo = Undo::default();
+    put_pins(dir, &builder.new_pins(), &mut undo)?;
+    for (stray, new, _) in &strays {
+        stray.exchange(dir, new.as_fd())?;
+        undo.add(|| stray.restore(dir, new.as_fd()));
     }
-    if !reused.iter().any(|(name, _)| *name == maps::CONTROL) {
-        dir.open::<u32, Control>(maps::CONTROL)?.set(&0, &control)?;
-    }
-    let fd = match program {
-        ShaperProgram::Steer => skel.progs.xdp_iphash_to_cpu.as_fd(),
-        ShaperProgram::Classify => skel.progs.tc_classify.as_fd(),
-    };
-    let attached = attach(fd)?;
-    pins.keep();
-    Ok(attached)
+    let attached = attach(asked.as_fd())?;
+    undo.forget();
+    let strays: Vec<_> = strays.iter().map(|(stray, _, known)| (stray, *known)).collect();
+    let replacement = Replacement::new(&builder.pinned, (dev.clone(), program.hook()), &strays);
+    Ok(Loaded { attached, replacement })
 }
 
 /// Loads the program that passes every frame, and passes its descriptor to `attach`.
@@ -128,70 +159,181 @@ pub fn load_pass<T>(attach: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<
     attach(skel.progs.xdp_pass.as_fd())
 }
 
-/// Sets the sizes of the maps, and uses the pinned map in place of each map that has a pin. A pinned map
-/// keeps its own size. Returns the names and handles of the pinned maps.
-fn reuse_pins(
-    dir: &PinDir,
-    open: &mut OpenCpumapPpingSkel<'_>,
+/// Builds the programs of one load, which all share one set of maps.
+struct Builder {
+    pinned: MapSet,
+    /// The maps that the first program has made, by name.
+    made: Vec<(String, MapHandle)>,
+    control: Control,
+    /// Number of possible CPUs.
     cpus: u32,
-    rtt: &RttOptions,
-    messages: &Messages,
-) -> Result<Vec<(String, MapHandle)>> {
-    let mut reused = Vec::new();
-    for mut map in open.open_object_mut().maps_mut() {
-        let name = map.name().to_string_lossy().into_owned();
-        if !maps::ALL.contains(&name.as_str()) {
-            continue;
-        }
-        if let Some(entries) = wanted_entries(&name, cpus, rtt) {
-            map.set_max_entries(entries).map_err(|err| messages.load_error(err))?;
-        }
-        if let Some(pinned) = dir.try_open(&name)? {
-            check_pin(dir, &name, &map, &pinned, rtt)?;
-            map.reuse_fd(pinned.as_fd()).map_err(|err| messages.load_error(err))?;
-            reused.push((name, pinned));
-        }
-    }
-    Ok(reused)
-}
-
-/// Returns the size in entries of a map whose size depends on the machine or on options; `None` for the
-/// other maps.
-fn wanted_entries(name: &str, cpus: u32, rtt: &RttOptions) -> Option<u32> {
-    match name {
-        maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => Some(cpus),
-        maps::FLOW => Some(rtt.flows.unwrap_or(RttOptions::DEFAULT_FLOWS) / abi::FLOW_WAYS as u32),
-        _ => None,
-    }
-}
-
-/// Sets the size of a new `cpp_rtt_recent`, and the lines of each CPU in a new control record. The array has
-/// lines for the `online` CPUs only: the pins outlive the hot-plugging of CPUs, so the number of lines is kept
-/// in the control record, and a CPU beyond the array does without.
-fn size_recent(
-    open: &mut OpenCpumapPpingSkel<'_>,
-    control: &mut Control,
-    reused: &[(String, MapHandle)],
+    /// Number of CPUs that get lines in a new `cpp_rtt_recent`. The pins outlive the hot-plugging of
+    /// CPUs, so the control record has the number of lines, and a CPU beyond the array does without.
     online: u32,
-    messages: &Messages,
-) -> Result<()> {
-    let pinned = reused.iter().find(|(name, _)| name == maps::RTT_RECENT);
-    if control.recent_lines == 0 {
-        let entries = pinned.map(|(_, map)| map.max_entries() / online);
-        control.recent_lines = recent_lines(entries, online);
-    }
-    if pinned.is_none() {
-        let entries = online * control.recent_lines;
-        let set = open.maps.cpp_rtt_recent.set_max_entries(entries);
-        set.map_err(|err| messages.load_error(err))?;
-    }
-    Ok(())
+    /// Entries of a new flow table.
+    flows: u32,
+    messages: Messages,
 }
 
-/// Returns the number of lines of each CPU in `cpp_rtt_recent`, a power of two: its share, or what a pinned
-/// array has for each CPU.
-fn recent_lines(pinned: Option<u32>, online: u32) -> u32 {
-    pinned.map_or_else(|| share(online, RECENT), |lines| 1 << lines.max(1).ilog2())
+impl Builder {
+    /// Reads the pins. `rtt` are the options of the program that the load is asked for.
+    fn new(dir: &PinDir, rtt: &RttOptions) -> Result<Self> {
+        let messages = Messages::capture();
+        let pinned = MapSet::read(dir, &wanted(&messages)?)?;
+        check_flows(dir, &pinned, rtt)?;
+        let online = machine::online_cpus()?;
+        let control = pinned.control().map_or_else(|| new_control(online), Ok)?;
+        let size = |flows: u32| flows.clamp(RttOptions::MIN_FLOWS, RttOptions::MAX_FLOWS);
+        let flows = rtt.flows.or(pinned.flows().map(size)).unwrap_or(RttOptions::DEFAULT_FLOWS);
+        let cpus = machine::possible_cpus()?;
+        Ok(Self { pinned, made: Vec::new(), control, cpus, online, flows, messages })
+    }
+
+    /// Loads a program for an interface. The first program makes the maps that are not pinned.
+    fn build(&mut self, program: ShaperProgram, dev: &IfName, rtt: &RttOptions) -> Result<OwnedFd> {
+        let mut storage = MaybeUninit::uninit();
+        let mut open = open_object(&mut storage, &self.messages)?;
+        open.progs.xdp_iphash_to_cpu.set_autoload(program == ShaperProgram::Steer);
+        open.progs.tc_classify.set_autoload(program == ShaperProgram::Classify);
+        self.use_maps(&mut open)?;
+        self.configure(&mut open, dev, rtt)?;
+        let skel = open.load().map_err(|err| self.messages.load_error(err))?;
+        if self.made.is_empty() {
+            self.keep_made(skel.object())?;
+        }
+        let program = match program {
+            ShaperProgram::Steer => skel.progs.xdp_iphash_to_cpu.as_fd(),
+            ShaperProgram::Classify => skel.progs.tc_classify.as_fd(),
+        };
+        program.try_clone_to_owned().map_err(|err| Error::other("keep a program", err, ""))
+    }
+
+    /// Sets the sizes of the maps, and uses the existing map in place of each map that there is. A pinned
+    /// map keeps its own size.
+    fn use_maps(&self, open: &mut OpenCpumapPpingSkel<'_>) -> Result<()> {
+        for mut map in open.open_object_mut().maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            if !maps::ALL.contains(&name.as_str()) {
+                continue;
+            }
+            if let Some(entries) = self.wanted_entries(&name) {
+                map.set_max_entries(entries).map_err(|err| self.messages.load_error(err))?;
+            }
+            let made = self.made.iter().find(|(known, _)| *known == name).map(|(_, map)| map);
+            if let Some(existing) = made.or(self.pinned.used(&name)) {
+                map.reuse_fd(existing.as_fd()).map_err(|err| self.messages.load_error(err))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the size in entries of a new map whose size depends on the machine or on options; `None` for
+    /// the other maps.
+    fn wanted_entries(&self, name: &str) -> Option<u32> {
+        match name {
+            maps::TXQ_CONFIG | maps::CPU_MAP | maps::CPUS_AVAILABLE | maps::STATS => {
+                Some(self.cpus)
+            }
+            maps::RTT_RECENT => Some(self.online * self.control.recent_lines),
+            maps::FLOW => Some(self.flows / abi::FLOW_WAYS as u32),
+            _ => None,
+        }
+    }
+
+    /// Keeps the maps that the first program has made, and fills `cpp_control`: no pin shows it empty.
+    fn keep_made(&mut self, object: &Object) -> Result<()> {
+        for map in object.maps() {
+            let name = map.name().to_string_lossy().into_owned();
+            if maps::ALL.contains(&name.as_str()) && self.pinned.used(&name).is_none() {
+                let handle = MapHandle::try_from(&map);
+                self.made.push((name, handle.map_err(|err| self.messages.load_error(err))?));
+            }
+        }
+        let Some((_, map)) = self.made.iter().find(|(name, _)| name == maps::CONTROL) else {
+            return Ok(());
+        };
+        let handle = MapHandle::try_from(map).map_err(|err| self.messages.load_error(err))?;
+        Map::<u32, Control>::new(maps::CONTROL, handle).set(&0, &self.control)
+    }
+
+    /// Returns the pins to make: one for each map that was not pinned, or not fit.
+    fn new_pins(&self) -> Vec<NewPin<'_>> {
+        let made = self.made.iter();
+        made.map(|(name, map)| NewPin { name, map, old: self.pinned.unfit(name) }).collect()
+    }
+
+    /// Returns the attached programs that must be replaced, except that of `hook` on the interface
+    /// `ifindex`, which the load was asked for.
+    fn strays(&self, dir: &PinDir, hook: Hook, ifindex: u32) -> Result<Vec<Attachment>> {
+        let mut strays = attachments(dir)?;
+        strays.retain(|program| {
+            (program.hook, program.ifindex) != (hook, ifindex) && program.strays_from(&self.pinned)
+        });
+        Ok(strays)
+    }
+
+    /// Writes `.rodata`, which holds the whole configuration.
+    fn configure(
+        &self,
+        open: &mut OpenCpumapPpingSkel<'_>,
+        dev: &IfName,
+        rtt: &RttOptions,
+    ) -> Result<()> {
+        let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
+        let flow = flow_config(self.control.hash_seed, open.maps.cpp_flow.max_entries())?;
+        let config = Config {
+            meta_cookie: self.control.meta_cookie,
+            cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
+            cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
+            recent_mask: mask(self.control.recent_lines),
+            recent_samples: abi::RECENT_SAMPLES as u32,
+            rtt: rtt.enabled.into(),
+            handshake: rtt.handshake.into(),
+            metadata: 1,
+            no_link_header: (device::link_header(dev) == Some(LinkHeader::None)).into(),
+            ..flow
+        };
+        let rodata = open.maps.rodata_data.as_deref_mut();
+        let no_rodata = || self.messages.load_error(std::io::Error::other("no .rodata"));
+        rodata.ok_or_else(no_rodata)?.config = config;
+        Ok(())
+    }
+}
+
+fn open_object<'a>(
+    storage: &'a mut MaybeUninit<OpenObject>,
+    messages: &Messages,
+) -> Result<OpenCpumapPpingSkel<'a>> {
+    CpumapPpingSkelBuilder::default().open(storage).map_err(|err| messages.load_error(err))
+}
+
+/// Returns the name and the shape of every map that is pinned.
+fn wanted(messages: &Messages) -> Result<Vec<Wanted>> {
+    let mut storage = MaybeUninit::uninit();
+    let open = open_object(&mut storage, messages)?;
+    let shapes = open.open_object().maps().map(|map| {
+        let (key_size, value_size) = (map.key_size(), map.value_size());
+        let shape = Shape { map_type: map.map_type(), key_size, value_size };
+        (map.name().to_string_lossy().into_owned(), shape)
+    });
+    Ok(shapes.filter(|(name, _)| maps::ALL.contains(&name.as_str())).collect())
+}
+
+/// Refuses another size of a flow table that stays.
+fn check_flows(dir: &PinDir, pinned: &MapSet, rtt: &RttOptions) -> Result<()> {
+    let (Some(asked), Some(_), Some(flows)) = (rtt.flows, pinned.used(maps::FLOW), pinned.flows())
+    else {
+        return Ok(());
+    };
+    if asked == flows {
+        return Ok(());
+    }
+    let path = dir.path_of(maps::FLOW);
+    Err(Error::map(
+        format!("--flows {asked}"),
+        format!("the running flow table has {flows} entries"),
+        format!("leave --flows out, or remove {} and load again", path.display()),
+    ))
 }
 
 /// Number of entries in an array that the CPUs share: in total, at least for each CPU, at most for each
@@ -204,53 +346,13 @@ fn share(cpus: u32, [total, least, most]: Shares) -> u32 {
     1 << (total / u64::from(cpus.max(1))).clamp(least, most).ilog2()
 }
 
-/// Refuses a pinned map of another shape, and a flow table of another size than the operator asks for.
-fn check_pin(
-    dir: &PinDir,
-    name: &str,
-    wanted: &OpenMapMut<'_>,
-    pinned: &MapHandle,
-    rtt: &RttOptions,
-) -> Result<()> {
-    let (key_size, value_size) = (wanted.key_size(), wanted.value_size());
-    dir.check_shape(name, pinned, Shape { map_type: wanted.map_type(), key_size, value_size })?;
-    let flows = pinned.max_entries() * abi::FLOW_WAYS as u32;
-    match rtt.flows {
-        Some(asked) if name == maps::FLOW && asked != flows => Err(Error::map(
-            format!("--flows {asked}"),
-            format!("the running flow table has {flows} entries"),
-            format!("leave --flows out, or remove {} and load again", dir.path_of(name).display()),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Returns the record that all programs share: the pinned one, or a new one.
-fn control_of(reused: &[(String, MapHandle)], messages: &Messages) -> Result<Control> {
-    let Some((_, pinned)) = reused.iter().find(|(name, _)| name == maps::CONTROL) else {
-        return new_control();
-    };
-    let found = Map::<u32, Control>::new(
-        maps::CONTROL,
-        MapHandle::try_from(pinned).map_err(|err| messages.load_error(err))?,
-    )
-    .get(&0)?
-    .unwrap_or_default();
-    match found.abi_version {
-        version if u64::from(version) == abi::ABI_VERSION => Ok(found),
-        version => Err(Error::map(
-            "use the pinned maps",
-            format!("they have ABI version {version}, this program needs {}", abi::ABI_VERSION),
-            "remove the cpp_* pins (RTT state is lost, mappings stay) and load again",
-        )),
-    }
-}
-
-fn new_control() -> Result<Control> {
+/// Draws the record that all programs of a new set of maps share, for this number of online CPUs.
+fn new_control(online: u32) -> Result<Control> {
     Ok(Control {
         hash_seed: machine::random()?,
         meta_cookie: cookie_of(machine::random()?),
         abi_version: abi::ABI_VERSION as u32,
+        recent_lines: share(online, RECENT),
         ..Control::default()
     })
 }
@@ -273,6 +375,7 @@ pub fn flow_config(hash_seed: u64, buckets: u32) -> Result<Config> {
     let jiffy_ns = machine::jiffy_ns()?;
     let ticks = |ns: u64| (ns / (64 * u64::from(jiffy_ns))) as u32;
     Ok(Config {
+        abi_version: abi::ABI_VERSION as u32,
         hash_key: hash_keys(hash_seed),
         flow_mask: (1 << buckets.max(1).ilog2()) - 1,
         sweep_ticks: ticks(abi::FLOW_SWEEP_NS),
@@ -296,33 +399,6 @@ pub fn hash_keys<const N: usize>(seed: u64) -> [u64; N] {
     })
 }
 
-/// Writes `.rodata`, which holds the whole configuration.
-fn configure(
-    open: &mut OpenCpumapPpingSkel<'_>,
-    control: &Control,
-    rtt: &RttOptions,
-    bare: bool,
-    messages: &Messages,
-) -> Result<()> {
-    let mask = |entries: u32| (1 << entries.max(1).ilog2()) - 1;
-    let flow = flow_config(control.hash_seed, open.maps.cpp_flow.max_entries())?;
-    let config = Config {
-        meta_cookie: control.meta_cookie,
-        cache_mask: mask(open.maps.cpp_addr_cache.max_entries()),
-        cache_ttl_jiffies: (CACHE_TTL_NS / u64::from(flow.jiffy_ns)) as u32,
-        recent_mask: control.recent_lines - 1,
-        recent_samples: abi::RECENT_SAMPLES as u32,
-        rtt: rtt.enabled.into(),
-        handshake: rtt.handshake.into(),
-        metadata: 1,
-        no_link_header: bare.into(),
-        ..flow
-    };
-    let rodata = open.maps.rodata_data.as_deref_mut();
-    rodata.ok_or_else(|| messages.load_error(std::io::Error::other("no .rodata")))?.config = config;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,8 +418,8 @@ mod tests {
     /// 240 possible CPUs with 4 online: 8 MiB, not 60.
     #[test]
     fn recent_lines_follow_the_online_cpus() {
-        assert_eq!((recent_lines(None, 4), recent_lines(None, 240)), (32768, 4096));
-        assert_eq!(4 * recent_lines(None, 4) * size_of::<abi::RttRecent>() as u32, 8 << 20);
-        assert_eq!((recent_lines(Some(5000), 4), recent_lines(Some(0), 4)), (4096, 1));
+        let lines = |online| new_control(online).unwrap().recent_lines;
+        assert_eq!((lines(4), lines(240)), (32768, 4096));
+        assert_eq!(4 * lines(4) * size_of::<abi::RttRecent>() as u32, 8 << 20);
     }
 }

@@ -6,10 +6,11 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use caps::Capability;
@@ -19,12 +20,16 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{chown, Gid, Uid};
 use plain::Plain;
 
+use crate::abi::maps;
 use crate::domain::error::{Error, Result};
 use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::map::Map;
 
 /// The pin directory of the contract, which the predecessors and iproute2 use, too.
 const PIN_DIR: &str = "/sys/fs/bpf/tc/globals";
+
+/// The remedy for maps of ours that a command cannot use: the next load replaces them.
+pub const RELOAD: &str = "reload any interface: xdp_iphash_to_cpu --dev IF --lan (or --wan)";
 
 /// Type of a map and sizes of its entries. A pinned map of another shape cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,8 +151,12 @@ impl PinDir {
         }
         let path = self.path_of(name);
         let why = format!("it is a {found}, this version needs a {wanted}");
-        let remedy =
-            format!("remove it (its content is lost) and load again: rm {}", path.display());
+        let remedy = match maps::is_ours(name) {
+            true => RELOAD.to_owned(),
+            false => {
+                format!("remove it (its content is lost) and load again: rm {}", path.display())
+            }
+        };
         Err(Error::map(format!("use {}", path.display()), why, remedy))
     }
 
@@ -171,52 +180,6 @@ impl PinDir {
     }
 }
 
-/// The pins that a load has made. Dropping the value removes them, because the load has failed, unless
-/// [`keep`](Self::keep) was called.
-pub struct NewPins<'a> {
-    dir: &'a PinDir,
-    names: Vec<String>,
-}
-
-impl<'a> NewPins<'a> {
-    /// Makes an empty list.
-    pub fn new(dir: &'a PinDir) -> Self {
-        Self { dir, names: Vec::new() }
-    }
-
-    /// Pins a map under this name.
-    ///
-    /// # Errors
-    /// [`Error::Bpffs`] with the path.
-    pub fn add(&mut self, name: &str, map: &impl AsFd) -> Result<()> {
-        let path = self.dir.path_of(name);
-        let failed = |why: Errno| {
-            Error::bpffs(
-                format!("pin {}", path.display()),
-                why,
-                "make bpffs writable for this user",
-            )
-        };
-        pin(map, &path).map_err(failed)?;
-        self.names.push(name.to_owned());
-        Ok(())
-    }
-
-    /// Leaves the pins in place: the load has succeeded.
-    pub fn keep(mut self) {
-        self.names.clear();
-    }
-}
-
-impl Drop for NewPins<'_> {
-    fn drop(&mut self) {
-        for name in self.names.iter().rev() {
-            // An error is ignored: the operator sees the error of the load itself.
-            let _ = fs::remove_file(self.dir.path_of(name));
-        }
-    }
-}
-
 /// Pins a map or a program at `path`.
 ///
 /// # Errors
@@ -225,4 +188,16 @@ pub fn pin(object: &impl AsFd, path: &Path) -> KernelResult<()> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the descriptor is open, the path is a C string, and both outlive the call.
     check(unsafe { libbpf_sys::bpf_obj_pin(object.as_fd().as_raw_fd(), path.as_ptr()) })
+}
+
+/// Gives a pin the owner and the rights of another one, which it is to replace.
+///
+/// # Errors
+/// The kernel refuses: only root may give pins away.
+pub fn take_rights(pin: &Path, old: &Metadata) -> io::Result<()> {
+    let new = fs::symlink_metadata(pin)?;
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+        std::os::unix::fs::chown(pin, Some(old.uid()), Some(old.gid()))?;
+    }
+    fs::set_permissions(pin, old.permissions())
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The kernel's record of a loaded program.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::kernel::errno::{check, KernelResult};
 use libbpf_sys::bpf_prog_info;
@@ -10,12 +10,12 @@ use libbpf_sys::bpf_prog_info;
 ///
 /// # Errors
 /// The kernel's errno.
-pub fn program_info(program: &OwnedFd) -> KernelResult<bpf_prog_info> {
+pub fn program_info(program: &impl AsFd) -> KernelResult<bpf_prog_info> {
     let mut info = bpf_prog_info::default();
     let mut len = size_of_val(&info) as u32;
     // SAFETY: the program is open; info is a zeroed struct of `len` bytes, so it holds no pointers.
     check(unsafe {
-        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut len)
+        libbpf_sys::bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), &mut info, &mut len)
     })?;
     Ok(info)
 }
@@ -24,7 +24,7 @@ pub fn program_info(program: &OwnedFd) -> KernelResult<bpf_prog_info> {
 ///
 /// # Errors
 /// The kernel's errno.
-pub fn program_maps(program: &OwnedFd) -> KernelResult<Vec<u32>> {
+pub fn program_maps(program: &impl AsFd) -> KernelResult<Vec<u32>> {
     let count = program_info(program)?.nr_map_ids;
     let mut ids = vec![0u32; count as usize];
     let mut info = bpf_prog_info {
@@ -35,7 +35,7 @@ pub fn program_maps(program: &OwnedFd) -> KernelResult<Vec<u32>> {
     let mut len = size_of_val(&info) as u32;
     // SAFETY: the program is open; info is of `len` bytes and points to room for `count` ids.
     check(unsafe {
-        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut len)
+        libbpf_sys::bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), &mut info, &mut len)
     })?;
     Ok(ids)
 }

@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use crate::kernel::hook::Hook;
-use crate::kernel::pin::{pin, PinDir};
+use crate::kernel::pin::{pin, take_rights, PinDir};
 use crate::kernel::program_info::program_info;
 
 /// The pin of one attachment.
@@ -31,14 +31,21 @@ impl ProgramPin {
         (info.id == id).then_some(fd)
     }
 
-    /// Pins a program that has just been attached, and replaces the old pin. Ignores errors, such as a
-    /// missing or read-only pin directory: only processes without CAP_SYS_ADMIN need the pin.
+    /// Pins a program that has just been attached, and replaces the old pin, whose owner and rights the
+    /// new one gets. Ignores errors, such as a missing or read-only pin directory: only processes without
+    /// CAP_SYS_ADMIN need the pin.
     pub fn set(&self, program: BorrowedFd<'_>) {
         // bpffs refuses names with dots.
         let mut fresh = self.0.clone().into_os_string();
         fresh.push("_new");
         let _ = fs::remove_file(&fresh);
-        if pin(&program, fresh.as_ref()).is_ok() && fs::rename(&fresh, &self.0).is_err() {
+        if pin(&program, fresh.as_ref()).is_err() {
+            return;
+        }
+        if let Ok(old) = fs::symlink_metadata(&self.0) {
+            let _ = take_rights(fresh.as_ref(), &old);
+        }
+        if fs::rename(&fresh, &self.0).is_err() {
             let _ = fs::remove_file(&fresh);
         }
     }

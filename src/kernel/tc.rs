@@ -16,6 +16,7 @@ use crate::kernel::errno::{check, KernelResult};
 use crate::kernel::hook::Hook;
 use crate::kernel::pin::PinDir;
 use crate::kernel::program::{self, Attached};
+use crate::kernel::program_info::program_info;
 use crate::kernel::program_pin::ProgramPin;
 
 /// Priority and handle of a filter, which identify it on a hook.
@@ -177,4 +178,29 @@ pub fn tc_attach(dir: &PinDir, dev: &IfName, fd: BorrowedFd<'_>) -> Result<()> {
         clsact.destroy();
     }
     attached
+}
+
+/// Replaces the classifier `old` by `new`, in one step.
+///
+/// # Errors
+/// [`Error::Other`]: the place has another program than `old`, or the kernel refuses;
+/// [`Error::Capabilities`]. The interface is then as it was.
+pub fn tc_exchange(
+    dev: &IfName,
+    ifindex: u32,
+    old: BorrowedFd<'_>,
+    new: BorrowedFd<'_>,
+) -> Result<()> {
+    let clsact = Clsact { ifindex };
+    let exchange = || {
+        let expected = program_info(&old)?.id;
+        match clsact.query(Hook::Egress, CLASSIFIER)? {
+            Some(id) if id == expected => clsact.attach(Hook::Egress, CLASSIFIER, new, true),
+            _ => Err(Errno::EEXIST),
+        }
+    };
+    exchange().map_err(|err| {
+        Error::other(format!("replace the classifier of {dev}"), err, "")
+            .or_missing(&[Capability::CAP_NET_ADMIN])
+    })
 }

@@ -77,7 +77,7 @@ fn xdp_set(
     ifindex: c_int,
     new: Option<BorrowedFd<'_>>,
     mode: AttachedMode,
-    old: Option<&OwnedFd>,
+    old: Option<BorrowedFd<'_>>,
 ) -> KernelResult<()> {
     let mut opts =
         bpf_xdp_attach_opts { sz: size_of::<bpf_xdp_attach_opts>() as u64, ..Default::default() };
@@ -91,6 +91,24 @@ fn xdp_set(
     let fd = new.map_or(-1, |fd| fd.as_raw_fd());
     // SAFETY: opts states its own size; the descriptors are open (-1 means none).
     check(unsafe { libbpf_sys::bpf_xdp_attach(ifindex, fd, flags, &opts) })
+}
+
+/// Replaces the program `old` by `new`, in the mode in which it is attached: no frame meets none.
+///
+/// # Errors
+/// [`Error::XdpAttach`]: the interface has another program than `old`, or the kernel refuses;
+/// [`Error::Capabilities`]. The interface is then as it was.
+pub fn xdp_exchange(
+    dev: &IfName,
+    ifindex: u32,
+    mode: AttachedMode,
+    old: BorrowedFd<'_>,
+    new: BorrowedFd<'_>,
+) -> Result<()> {
+    xdp_set(ifindex as c_int, Some(new), mode, Some(old)).map_err(|err| {
+        Error::xdp_attach(format!("replace the XDP program of {dev}"), err, "")
+            .or_missing(&[Capability::CAP_NET_ADMIN])
+    })
 }
 
 /// Opens the XDP program that may be replaced: returns its descriptor and mode, or `None` if the
@@ -164,9 +182,11 @@ fn xdp_place(
     old: Option<&(OwnedFd, AttachedMode)>,
 ) -> KernelResult<Outcome> {
     match old {
-        Some((old, old_mode)) if *old_mode == mode => xdp_set(ifindex, Some(fd), mode, Some(old))?,
+        Some((old, old_mode)) if *old_mode == mode => {
+            xdp_set(ifindex, Some(fd), mode, Some(old.as_fd()))?;
+        }
         Some((old, old_mode)) => {
-            xdp_set(ifindex, None, *old_mode, Some(old))?;
+            xdp_set(ifindex, None, *old_mode, Some(old.as_fd()))?;
             if let Err(err) = xdp_set(ifindex, Some(fd), mode, None) {
                 // If this fails, too, the first error is still the one to report.
                 let _ = xdp_set(ifindex, Some(old.as_fd()), *old_mode, None);
@@ -185,7 +205,7 @@ fn xdp_place(
 pub fn xdp_detach(dir: &PinDir, dev: &IfName, force: bool) -> Result<bool> {
     let ifindex = device::ifindex(dev)?;
     let Some((old, mode)) = xdp_replaceable(dir, dev, ifindex, force)? else { return Ok(false) };
-    xdp_set(ifindex as c_int, None, mode, Some(&old)).map_err(|err| {
+    xdp_set(ifindex as c_int, None, mode, Some(old.as_fd())).map_err(|err| {
         Error::xdp_attach(format!("detach XDP from {dev}"), err, "")
             .or_missing(&[Capability::CAP_NET_ADMIN])
     })?;

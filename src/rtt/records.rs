@@ -19,13 +19,12 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::{MapCore, MapHandle};
 
-use crate::abi::{
-    self, maps, Control, RttHandle, RttRecent, ABI_VERSION, RECENT_FLUSHING, RECENT_SAMPLES,
-};
-use crate::domain::error::{Error, Result};
+use crate::abi::{self, maps, Control, RttHandle, RttRecent, RECENT_FLUSHING, RECENT_SAMPLES};
+use crate::domain::error::Result;
 use crate::domain::summary::HandleReport;
 use crate::kernel::machine::ktime_ns;
 use crate::kernel::map::Map;
+use crate::kernel::map_set::require_version;
 use crate::kernel::memory::MappedArray;
 use crate::kernel::pin::PinDir;
 use crate::rtt::window;
@@ -110,28 +109,20 @@ impl Records {
     /// Opens the pinned maps.
     ///
     /// # Errors
-    /// [`Error::MapFile`]: nothing is loaded. [`Error::Map`]: another version has made the maps.
+    /// [`Error::MapFile`](crate::domain::error::Error::MapFile): nothing is loaded.
+    /// [`Error::Map`](crate::domain::error::Error::Map): another version has made the maps.
     pub fn open(dir: &PinDir) -> Result<Self> {
+        require_version(dir)?;
         let records = dir.open::<u32, RttHandle>(maps::RTT)?;
         let recent = dir.open::<u32, RttRecent>(maps::RTT_RECENT)?;
         let control = dir.open::<u32, Control>(maps::CONTROL)?.get(&0)?.unwrap_or_default();
-        if u64::from(control.abi_version) != ABI_VERSION {
-            return Err(Error::map(
-                "read the RTT records",
-                format!(
-                    "they have ABI version {}, this program {ABI_VERSION}",
-                    control.abi_version
-                ),
-                "load the programs of this version, or use the xdp_pping of the loaded version",
-            ));
-        }
         Self::new(records, recent.handle(), control.recent_lines)
     }
 
     /// Takes open maps. Each CPU has `lines` lines (`control.recent_lines`).
     ///
     /// # Errors
-    /// [`Error::Map`]: the lines cannot be mapped into memory.
+    /// [`Error::Map`](crate::domain::error::Error::Map): the lines cannot be mapped into memory.
     pub fn new(records: Map<u32, RttHandle>, recent: &MapHandle, lines: u32) -> Result<Self> {
         let lines = 1 << lines.clamp(1, recent.max_entries().max(1)).ilog2();
         let cpus = recent.max_entries() as usize / lines;
@@ -143,7 +134,7 @@ impl Records {
     /// without lines may be in some of a record's figures only, while that CPU records it.)
     ///
     /// # Errors
-    /// [`Error::Map`] with the kernel's reason.
+    /// [`Error::Map`](crate::domain::error::Error::Map) with the kernel's reason.
     pub fn collect<T: Send>(
         &self,
         visit: impl Fn(u32, &RttHandle) -> Option<T> + Sync,
@@ -197,7 +188,7 @@ impl Records {
     /// `sides_apart` also gives the figures of each side, and takes twice as long.
     ///
     /// # Errors
-    /// [`Error::Map`] with the kernel's reason.
+    /// [`Error::Map`](crate::domain::error::Error::Map) with the kernel's reason.
     pub fn reports(&self, sides_apart: bool) -> Result<Collected<HandleReport>> {
         let now = ktime_ns()?;
         let report = if sides_apart { window::report } else { window::report_both };

@@ -13,6 +13,7 @@ use crate::domain::{Direction, IfName, Mapping};
 use crate::kernel::device;
 use crate::kernel::hook::Hook;
 use crate::kernel::map::Map;
+use crate::kernel::map_set::require_version;
 use crate::kernel::memory::MappedArray;
 use crate::kernel::netlink::{self, NetlinkInterface};
 use crate::kernel::pin::PinDir;
@@ -107,6 +108,7 @@ impl Inventory {
     /// an interface or a program cannot be read.
     pub fn read(dir: &PinDir) -> Result<Self> {
         let source = Mappings::open(dir)?;
+        require_version(dir)?;
         let mappings = source.list()?;
         let directions = directions(dir)?;
         let all_cpus = cpus(dir, &mappings)?;

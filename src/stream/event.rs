@@ -59,11 +59,11 @@ pub struct Rtt {
     /// Number of packets that `dst` sent. A packet that the kernel merged from several segments
     /// (GRO) counts as that many.
     pub sent_packets: u64,
-    /// Sum of their frame lengths in bytes, as include/stream.h says.
+    /// Bytes of their payload, as include/stream.h says.
     pub sent_bytes: u64,
     /// Number of packets that `src` sent, counted in the same way.
     pub rec_packets: u64,
-    /// Sum of their frame lengths in bytes.
+    /// Bytes of their payload.
     pub rec_bytes: u64,
     /// Whether the answer was seen as it left the interface.
     pub on_egress: bool,

@@ -2,6 +2,7 @@
 
 //! The command lines of the callers in the field, word for word: each sequence twice, and under traffic.
 
+mod abi_version;
 mod caller;
 #[path = "../common/mod.rs"]
 mod common;

@@ -15,17 +15,17 @@ use std::time::Instant;
 
 /// Packets sent and lost while something was done.
 #[derive(Debug)]
-struct Toll {
+pub struct Toll {
     /// Numbered UDP packets, both directions.
-    sent: u64,
-    lost: u64,
+    pub sent: u64,
+    pub lost: u64,
     /// Frames of all traffic into the shaper and out of it.
-    frames: [u64; 2],
+    pub frames: [u64; 2],
 }
 
 /// Tells the streams when to rest and when to stop.
 #[derive(Default)]
-struct Conductor {
+pub struct Conductor {
     stop: AtomicBool,
     rest: AtomicBool,
 }
@@ -83,7 +83,7 @@ fn frames(lab: &Lab) -> [u64; 2] {
 }
 
 /// Runs `work` beside a UDP stream of constant rate and TCP connections, in both directions.
-fn under_traffic(lab: &Lab, server: &Server, work: impl FnOnce(&Conductor)) -> Toll {
+pub fn under_traffic(lab: &Lab, server: &Server, work: impl FnOnce(&Conductor)) -> Toll {
     let (alice, internet) = (lab.subscriber("alice"), lab.internet());
     let (conductor, before) = (Conductor::default(), frames(lab));
     let (count, interval, segment) = (20, 5 * MS, 500);

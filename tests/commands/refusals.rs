@@ -52,11 +52,9 @@ fn maps_of_another_shape_are_exit_20() {
         ("xdp_iphash_to_cpu --dev lan --lan", "map_ip_hash", MapType::Hash, [20, 8, 10]),
         ("xdp_iphash_to_cpu --dev lan --lan", "map_ifindex_type", MapType::Array, [4, 8, 256]),
         ("tc_classify --dev-egress lan", "map_txq_config", MapType::Array, [4, 8, 64]),
-        ("tc_classify --dev-egress lan", "cpp_rtt", MapType::Array, [4, 8, 64]),
         ("tc_classify --list", "map_txq_config", MapType::Array, [4, 8, 64]),
         ("xdp_iphash_to_cpu_cmdline --list", "map_ip_hash", MapType::Hash, [8, 8, 10]),
         ("xdp_iphash_to_cpu_cmdline --clear", "map_ip_hash", MapType::Hash, [20, 16, 10]),
-        ("xdp_pping", "cpp_rtt", MapType::Hash, [4, 64, 10]),
     ] {
         let sandbox = sandbox_with_devices(2);
         let _map = pin_map(&sandbox, pin, map_type, sizes);
@@ -72,6 +70,13 @@ fn maps_of_another_shape_are_exit_20() {
         assert_eq!(sandbox.xdp("lan"), None);
         assert_eq!(sandbox.filters("lan", "egress"), []);
     }
+    // A map of ours: a load replaces it (tests/callers/abi_version.rs), a reader says so.
+    let sandbox = sandbox_with_devices(2);
+    let _map = pin_map(&sandbox, "cpp_rtt", MapType::Hash, [4, 64, 10]);
+    let said = sandbox.call("xdp_pping");
+    assert_eq!((said.code, said.out.as_str()), (20, "[\n{}]\n"), "{said:?}");
+    let remedy = "; reload any interface: xdp_iphash_to_cpu --dev IF --lan (or --wan)\n";
+    assert!(said.err.ends_with(remedy), "{said:?}");
 }
 
 #[test]
@@ -103,11 +108,11 @@ fn a_program_the_kernel_refuses_is_exit_40() {
     lab::require_root();
     for line in ["xdp_iphash_to_cpu --dev lan --lan", "tc_classify --dev-egress lan"] {
         let sandbox = sandbox_with_devices(2);
-        // BPF_F_RDONLY_PROG: no program may write to this map, and both programs count in it.
-        let flags = libbpf_sys::BPF_F_RDONLY_PROG;
-        let _stats = pin_map_with(&sandbox, "cpp_stats", MapType::Array, [4, 512, 64], flags);
+        // BPF_F_WRONLY_PROG: no program may read this map, and both programs look the direction up.
+        let (pin, flags) = ("map_ifindex_type", libbpf_sys::BPF_F_WRONLY_PROG);
+        let _directions = pin_map_with(&sandbox, pin, MapType::Array, [4, 4, 4096], flags);
         refused(&sandbox.call(line), 40, "load the BPF programs: ");
-        assert_eq!(sandbox.pins(), ["cpp_stats"]);
+        assert_eq!(sandbox.pins(), [pin]);
         assert_eq!((sandbox.xdp("lan"), sandbox.filters("lan", "egress")), (None, vec![]));
     }
 }

@@ -5,6 +5,7 @@
 use crate::common::command::{binaries_for_everybody, json, program, programs, Said};
 use crate::common::shaper::{sandbox_with_devices, Shaper};
 use lab::Sandbox;
+use libbpf_rs::{MapCore, MapFlags};
 use tempfile::TempDir;
 
 #[test]
@@ -110,6 +111,35 @@ fn three_capabilities_are_enough() {
         "xdp_pass --dev lan",
         "xdp_pass --dev lan --unload",
     ] {
+        let said = operator.call(line);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{line}: {said:?}");
+    }
+}
+
+/// An upgrade without CAP_SYS_ADMIN: the options of the other programs cannot be read, and the line says so.
+#[test]
+fn three_capabilities_are_enough_for_an_upgrade() {
+    lab::require_root();
+    let operator = Unprivileged::new("+bpf,+net_admin,+perfmon");
+    let owner = Unprivileged::NOBODY;
+    operator.sandbox.ok("mkdir -p /sys/fs/bpf/tc/globals");
+    operator.sandbox.ok(&format!("chown {owner}:{owner} /sys/fs/bpf/tc/globals"));
+    for line in ["xdp_iphash_to_cpu --dev lan --lan", "tc_classify --dev-egress wan"] {
+        assert_eq!(operator.call(line).code, 0, "{line}");
+    }
+    let (map, key) = (operator.sandbox.map("cpp_control"), 0u32.to_ne_bytes());
+    let mut control = map.lookup(&key, MapFlags::ANY).unwrap().unwrap();
+    control[20..24].copy_from_slice(&1u32.to_ne_bytes());
+    map.update(&key, &control, MapFlags::ANY).unwrap();
+    let programs = || (operator.sandbox.xdp("lan"), operator.sandbox.filters("wan", "egress"));
+    let (xdp, filters) = programs();
+    let said = operator.call("xdp_iphash_to_cpu --dev wan --wan");
+    assert_eq!(said.code, 0, "{said:?}");
+    let end = "; lan (xdp), wan (egress): RTT options of this command, for want of CAP_SYS_ADMIN\n";
+    assert!(said.err.contains("(ABI version 1)") && said.err.ends_with(end), "{said:?}");
+    let now = programs();
+    assert!(now.0 != xdp && now.1 != filters, "{now:?}");
+    for line in ["xdp_iphash_to_cpu --dev wan --wan", "tc_classify --dev-egress wan", "xdp_pping"] {
         let said = operator.call(line);
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{line}: {said:?}");
     }

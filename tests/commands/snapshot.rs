@@ -2,12 +2,13 @@
 
 //! The snapshot: what it says of records that cannot be read, and how many lines the loader makes.
 
+use crate::common::foreign::pin_map_with;
 use crate::common::shaper::{sandbox_with_devices, Shaper};
 use cpumap_pping::abi::{self, as_bytes, from_bytes, Control, RttHandle, RttRecent};
 use cpumap_pping::kernel::machine::{ktime_ns, online_cpus};
 use cpumap_pping::rtt::window;
 use lab::Sandbox;
-use libbpf_rs::{MapCore, MapFlags};
+use libbpf_rs::{MapCore, MapFlags, MapType};
 
 const CLASS: u32 = 0x1_0005;
 
@@ -80,6 +81,8 @@ fn lines_follow_the_online_cpus() {
     assert_eq!(sandbox.map("cpp_rtt_recent").max_entries(), online_cpus().unwrap() * lines);
     // As if fewer CPUs, with fewer lines, had been online when the pins were made.
     sandbox.shell("rm /sys/fs/bpf/tc/globals/cpp_rtt_recent");
+    let (name, sizes) = ("cpp_rtt_recent", [4, 64, online_cpus().unwrap() * 64]);
+    pin_map_with(&sandbox, name, MapType::Array, sizes, libbpf_sys::BPF_F_MMAPABLE);
     put(&sandbox, "cpp_control", 0, as_bytes(&Control { recent_lines: 64, ..control(&sandbox) }));
     sandbox.attach_both("lan", "wan");
     let entries = sandbox.map("cpp_rtt_recent").max_entries();

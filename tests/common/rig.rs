@@ -242,7 +242,7 @@ impl Rig {
             generation: self.generation.load(SeqCst),
             hash_seed: SEED,
             meta_cookie: COOKIE,
-            abi_version: 1,
+            abi_version: limits::ABI_VERSION as u32,
             test_now_ns: self.now.load(SeqCst),
             test_frame_len: 0,
             recent_lines: RECENT_LINES,

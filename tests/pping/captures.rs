@@ -337,6 +337,23 @@ fn everything_that_is_left_out() {
     assert!(with_icmp.summary.contains(", 64 of other protocols, "), "{}", with_icmp.summary);
 }
 
+/// On a terminal the progress is shown, and wiped out before the summary.
+#[test]
+fn progress_on_a_terminal() {
+    lab::require_root();
+    lab::require_tool("script");
+    let folder = tempfile::TempDir::new().unwrap();
+    let out = folder.path().join("out");
+    let line =
+        format!("{} --read {} -w {}", program("pping"), data("run.pcap").display(), out.display());
+    let said = Said::by(Command::new("script").args(["-qec", &line, "/dev/null"]));
+    assert_eq!(said.code, 0, "{said:?}");
+    let (shown, rest) = said.out.split_once("\r\x1b[K").expect("a line that is wiped out");
+    assert!(shown.starts_with('\r') && shown.contains(" % of 7.7 kB, "), "{said:?}");
+    assert!(rest.contains(" packets read, "), "{said:?}");
+    assert!(!std::fs::read_to_string(&out).unwrap().contains('%'));
+}
+
 /// Faults that end the reading: the events before them are printed, the summary has their packets, the error names the
 /// packet.
 #[test]

@@ -159,3 +159,53 @@ fn segments_of_super_packets() {
     // The bytes are those on the wire, where a GSO packet has one header for all its segments.
     assert_eq!(tcp[1], on_the_wire[0][1] + on_the_wire[1][1], "{records:#?}");
 }
+
+/// Returns the RTT events of a listener without aggregates, after some traffic.
+fn rtts(place: &Place, options: &str, traffic: impl FnOnce()) -> Vec<Value> {
+    let listener = Listener::on(place, &format!("-F jsonl -r 0 {options}"));
+    traffic();
+    sleep(200 * MS);
+    let said = listener.end(Signal::SIGTERM);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    said.out.lines().map(json).filter(|event| event["rtt"].is_u64()).collect()
+}
+
+/// The bytes of a flow are TCP payload, that of GSO packets included; nothing of the pure ACKs counts.
+#[test]
+fn payload_of_flows() {
+    lab::require_root();
+    const BYTES: u64 = 5_000_000;
+    let ends = offloading_pair();
+    let server = Server::start(&ends[1], 0).unwrap();
+    let place = Place::new(&ends[0], ETH);
+    let events = rtts(&place, "", || {
+        let flow = Flow::upload(Amount::Bytes(BYTES));
+        traffic::run(&ends[0], &server, "10.11.1.2".parse().unwrap(), &flow).unwrap();
+    });
+    let last = events.iter().rfind(|event| event["src_ip"] == "10.11.1.2").unwrap();
+    let [sent, received] = ["sent_bytes", "rec_bytes"].map(|name| last[name].as_u64().unwrap());
+    // The last bytes may come after the last sample, and what is sent again counts again.
+    assert!((BYTES / 2..=2 * BYTES).contains(&sent), "{last}");
+    assert!(received < 100 && last["rec_packets"].as_u64().unwrap() > 20, "{last}");
+}
+
+/// The bytes of an ICMP flow are those behind the header of each echo. The host's own requests are measured.
+#[test]
+fn payload_of_echoes() {
+    lab::require_root();
+    lab::require_tool("ping");
+    let ends = offloading_pair();
+    let place = Place::new(&ends[0], ETH);
+    for size in [0, 100] {
+        let events = rtts(&place, "-C", || {
+            let mut ping = ends[0].command("ping");
+            let size = size.to_string();
+            assert_eq!(Said::by(ping.args(["-c3", "-i0.1", "-s", &size, "10.11.1.2"])).code, 0);
+        });
+        let counts: Vec<_> = events
+            .iter()
+            .map(|event| ["sent_bytes", "rec_bytes"].map(|name| event[name].as_u64().unwrap()))
+            .collect();
+        assert_eq!(counts, [1, 2, 3].map(|time| [time * size; 2]), "{events:?}");
+    }
+}

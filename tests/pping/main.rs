@@ -13,5 +13,6 @@ mod filters;
 mod flood;
 mod golden;
 mod life;
+mod reference;
 mod starts;
 mod stops;

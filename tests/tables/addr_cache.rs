@@ -131,6 +131,7 @@ fn words_of_several_writers_answer_nobody() {
 #[test]
 fn two_cpus_share_an_entry() {
     with_scene_of(ONE_ENTRY, |scene| {
+        lab::require_cpus(2);
         let half = [
             &[(ALICE, ALICE_CLASS), (BOB6, BOB_CLASS)],
             &[(BOB, BOB_CLASS), (ALICE6, ALICE_CLASS)],

@@ -157,7 +157,7 @@ fn attach_to(dir: &PinDir, request: &SteerRequest, attach: &SteerAttach) -> Resu
     let dev = &request.dev;
     let ifindex = device::ifindex(dev)?;
     let owner = attach.owner.as_deref().map(resolve_owner).transpose()?;
-    let outcome = load::load(dir, ShaperProgram::Steer, dev, &attach.rtt, |program| {
+    let loaded = load::load(dir, ShaperProgram::Steer, dev, &attach.rtt, |program| {
         fill_cpus(dir, attach)?;
         with_direction(dir, dev, ifindex, attach.direction, || {
             xdp_attach(dir, dev, program, request.mode, false)
@@ -166,6 +166,8 @@ fn attach_to(dir: &PinDir, request: &SteerRequest, attach: &SteerAttach) -> Resu
     if let Some((uid, gid)) = owner {
         dir.give_to(uid, gid)?;
     }
+    let outcome = loaded.attached;
+    loaded.replacement.iter().for_each(|replaced| warn(format_args!("{replaced}")));
     warn_about(dev, &outcome);
     let side = match attach.direction {
         Direction::Lan => "LAN: faces the subscribers",

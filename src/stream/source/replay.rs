@@ -53,8 +53,6 @@ pub struct Replay {
     is_next_timed: bool,
     /// The time of the source's clock.
     now_ns: u64,
-    /// Number of packets that the kernel has refused to run.
-    refused: u64,
     show: Option<ShowPosition>,
 }
 
@@ -73,7 +71,7 @@ impl Replay {
         while ahead.read(None)? == Read::LeftOut {}
         let clock = ReplayClock::new(ahead.next().map_or(0, |frame| frame.time_ns));
         let now_ns = clock.steady_ns();
-        Ok(Self { programs, ahead, clock, is_next_timed: false, now_ns, refused: 0, show })
+        Ok(Self { programs, ahead, clock, is_next_timed: false, now_ns, show })
     }
 
     /// Moves the clock to the next packet and returns the clock's time; `None` if there is none.
@@ -92,21 +90,31 @@ impl Replay {
     fn run_next(&mut self) -> Result<()> {
         self.now_ns = self.now_ns.max(self.clock.steady_ns());
         if let Some(frame) = self.ahead.next() {
-            if !run(&self.programs, frame, self.now_ns)? {
-                self.refused += 1;
-            }
+            run(&self.programs, frame, self.now_ns)?;
         }
         self.ahead.pop();
         self.is_next_timed = false;
         Ok(())
     }
 
+    /// Runs the packets that are read.
+    fn run_rest(&mut self) -> Result<()> {
+        while self.next_ns().is_some() {
+            self.run_next()?;
+        }
+        Ok(())
+    }
+
     /// Runs the packets before `until_ns`, about [`STRIDE`] at most.
     fn run_until(&mut self, until_ns: u64) -> Result<Progress> {
-        for _ in 0..STRIDE {
-            if until_ns <= self.now_ns {
-                break;
+        if until_ns <= self.now_ns {
+            // After a stop within a packet, those before it are still to run.
+            if self.ahead.is_done() {
+                self.run_rest()?;
             }
+            return Ok(Progress::More);
+        }
+        for _ in 0..STRIDE {
             match self.ahead.read(Some(PATIENCE))? {
                 Read::Frame => {}
                 Read::LeftOut => continue,
@@ -135,10 +143,10 @@ impl Replay {
     }
 }
 
-/// Runs a packet through the program. Returns false if the kernel refuses it.
-fn run(programs: &StreamPrograms, frame: &CapturedFrame, steady_ns: u64) -> Result<bool> {
+/// Runs a packet through the program.
+fn run(programs: &StreamPrograms, frame: &CapturedFrame, steady_ns: u64) -> Result<()> {
     programs.set_clock(frame.time_ns, steady_ns, frame.wire_len);
-    let Some(program) = programs.get(StreamProgram::Ingress) else { return Ok(false) };
+    let Some(program) = programs.get(StreamProgram::Xdp) else { return Ok(()) };
     let data = &frame.data[..frame.data.len().min(MAX_BYTES)];
     let mut opts = bpf_test_run_opts {
         sz: size_of::<bpf_test_run_opts>() as u64,
@@ -149,11 +157,9 @@ fn run(programs: &StreamPrograms, frame: &CapturedFrame, steady_ns: u64) -> Resu
     // SAFETY: the descriptor is an open program; `opts` holds its own size, and `data` outlives the
     // call.
     let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
-    match Errno::from_raw(-result) {
-        _ if result == 0 => Ok(true),
-        // The kernel makes no socket buffer of a packet that ends within its IP header.
-        Errno::EINVAL => Ok(false),
-        err => Err(Error::bpf_load("run a packet through the programs", err, "")),
+    match result {
+        0 => Ok(()),
+        _ => Err(Error::bpf_load("run a packet through the program", Errno::from_raw(-result), "")),
     }
 }
 
@@ -197,9 +203,8 @@ impl Source for Replay {
     fn summary(&self) -> Option<ReplaySummary> {
         let capture = self.ahead.capture();
         Some(ReplaySummary {
-            packets: capture.packets(),
+            packets: capture.packets() - self.ahead.count() as u64,
             unreadable: capture.left_out().clone(),
-            refused: self.refused,
             counters: self.programs.counters(),
             missed: MISSED.map(|(name, _)| self.programs.rtt_counter(name)),
         })

@@ -13,8 +13,6 @@ pub struct ReplaySummary {
     pub packets: u64,
     /// Packets that the file itself leaves unreadable.
     pub unreadable: LeftOutCounts,
-    /// Number of packets that end so early that the kernel did not run the programs.
-    pub refused: u64,
     /// The programs' counters.
     pub counters: StreamCounters,
     /// Numbers of samples that were given up, in the order of [`MISSED`].
@@ -74,7 +72,7 @@ impl ReplaySummary {
         let by_programs =
             by_programs.map(|(counter, text)| (self.counters.get(*counter), (*text).to_owned()));
         let cut = cut.map_or(0, |(_, count)| count);
-        let truncated = cut + self.refused + self.counters.get(TRUNCATED);
+        let truncated = cut + self.counters.get(TRUNCATED);
         let truncated = (truncated, LeftOut::CutShort.to_string());
         unreadable.chain(by_programs).chain([truncated]).filter(occurs)
     }
@@ -126,18 +124,17 @@ mod tests {
             unreadable.add(reason);
         }
         let summary = ReplaySummary {
-            packets: 49,
+            packets: 47,
             unreadable,
-            refused: 2,
             counters: StreamCounters::sum(&counters),
             missed: [1, 2, 3, 4],
         };
-        let expected = "49 packets read, 5 measured, 37 left out: 1 of link type 227 (CAN_SOCKETCAN), \
+        let expected = "47 packets read, 5 measured, 35 left out: 1 of link type 227 (CAN_SOCKETCAN), \
                         1 of link type 9999, 1 without a time, 1 with an impossible time, \
                         1 of an interface that is not described, 1 in a malformed block, \
                         1 without IP, 2 of other protocols, 3 of TCP without timestamps, \
                         4 fragments after the first, 5 with malformed headers, \
-                        6 without room in the flow table, 10 cut short within a header; \
+                        6 without room in the flow table, 8 cut short within a header; \
                         RTTs missed: 1 because time ran backwards, 2 without an answer within 10 s, \
                         3 while two others of the flow were outstanding, \
                         4 because the flow lost its place in the table";

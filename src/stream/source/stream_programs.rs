@@ -224,6 +224,7 @@ fn size_maps(
     let follows = setup.programs == [StreamProgram::Follow];
     let flows = if follows { abi::FLOW_WAYS as u32 } else { setup.flows };
     let maps = &mut open.maps;
+    maps.stream_syn.set_autocreate(follows)?;
     for (map, entries) in [
         (&mut maps.cpp_flow, flows / abi::FLOW_WAYS as u32),
         (&mut maps.cpp_stats, cpus),
@@ -251,7 +252,9 @@ fn configure(
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.ok_or_else(|| messages.load_error(std::io::Error::other("no .rodata")))?;
     rodata.config = from_bytes::<PpingConfig>(abi::as_bytes(&config));
-    rodata.stream_config = StreamConfig { wakeup_bytes: WAKEUP_BYTES, ..setup.stream };
+    // Nobody waits for the events of a replay, and to wake a reader costs as much as the packet.
+    let wakeup_bytes = if setup.replay { u64::MAX } else { WAKEUP_BYTES };
+    rodata.stream_config = StreamConfig { wakeup_bytes, ..setup.stream };
     Ok(())
 }
 

@@ -156,6 +156,19 @@ fn truncated_headers_still_give_a_frame() {
     }
 }
 
+/// The page for users names every link type.
+#[test]
+fn the_page_names_them_all() {
+    let page = include_str!("../../../../docs/CAPTURES.md");
+    for (number, name, _) in LINK_LAYERS {
+        let names = format!("{number} {name}");
+        let listed = page.contains(&names) || page.contains(&format!(" {number}, "));
+        let in_list =
+            page.contains(&format!(" {number} ")) || page.contains(&format!("| {number}, "));
+        assert!(listed || in_list, "{names}");
+    }
+}
+
 #[test]
 fn numbers_and_names_are_known_once() {
     let numbers: Vec<_> = LINK_LAYERS.into_iter().map(|(number, ..)| number).collect();

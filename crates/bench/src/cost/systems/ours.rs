@@ -61,10 +61,10 @@ pub fn ours(testbed: &Testbed, wanted: &Ours<'_>) -> Result<System> {
                 (AttachPoint::Xdp, ShaperProgram::Steer),
                 (AttachPoint::Tc, ShaperProgram::Classify),
             ] {
-                let fd = load::load(&dir, program, &dev, &wanted.rtt, |fd| {
+                let loaded = load::load(&dir, program, &dev, &wanted.rtt, |fd| {
                     fd.try_clone_to_owned().map_err(|err| Error::other("keep a program", err, ""))
                 })?;
-                programs.push(Placed { hook, device, program: fd });
+                programs.push(Placed { hook, device, program: loaded.attached });
             }
         }
         configure(&dir, wanted)?;
