@@ -91,13 +91,21 @@ static __always_inline void note_translated(struct egress *egress,
 /* Takes the mapping that XDP looked up, if it is that of the packet's own address. It is
  * another's after NAT; and of a frame between two subscribers, which leaves by the side it
  * came from, XDP looked up the sender, but the class is the receiver's. */
-static __always_inline bool mapping_handed_on(struct egress *egress, const struct ip_addr *own,
-					      struct mapping *mapping)
+static __always_inline bool mapping_handed_on(struct egress *egress, const struct ip_packet *ip,
+					      const struct ip_addr *own, struct mapping *mapping)
 {
 	struct xdp_metadata metadata;
 
-	if (!tc_handed_on(egress->skb, &metadata) || metadata.direction == egress->direction) {
+	if (!tc_handed_on(egress->skb, &metadata)) {
 		count(egress->stats, COUNT_tc_looked_up);
+		return false;
+	}
+	if (metadata.direction == egress->direction) {
+		count(egress->stats, COUNT_tc_looked_up);
+		if (metadata.direction == DIRECTION_LAN && metadata.fold != addr_fold(&ip->src)) {
+			egress->other.between = true;
+			note_translated(egress, &metadata);
+		}
 		return false;
 	}
 	if (metadata.fold != addr_fold(own)) {
@@ -145,7 +153,7 @@ static __always_inline __u32 classify_packet(struct egress *egress, const struct
 	struct ip_addr subscriber = subscriber_of(ip, egress->direction);
 	struct mapping mapping = {};
 
-	if (!mapping_handed_on(egress, &subscriber, &mapping))
+	if (!mapping_handed_on(egress, ip, &subscriber, &mapping))
 		mapping = mapping_of(&subscriber, egress->stats);
 	apply(egress, &mapping);
 	return mapping.tc_handle;
@@ -196,6 +204,8 @@ static __always_inline __u32 sampled_handle(const struct egress *egress, const s
 {
 	if (egress->direction != DIRECTION_LAN || side != SIDE_SUBSCRIBER)
 		return tc_handle;
+	if (egress->other.is)
+		return egress->handed_handle;
 	return class_of_addr(ip->src.half[0], ip->src.half[1], egress->cpu);
 }
 

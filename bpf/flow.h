@@ -42,9 +42,11 @@ struct flow_key {
 };
 
 /* The address and port of a translated packet's near end, at the other hook: NAT on this
- * host has changed them. */
+ * host has changed them. Between two subscribers: the sender's, of whom the receiver sees
+ * another address. */
 struct translated {
 	bool is;
+	bool between;
 	__u32 fold; /* addr_fold() of the address */
 	__be16 port;
 };
@@ -149,6 +151,31 @@ static __always_inline struct flow_key translated_key_of(const struct ip_packet 
 
 	key.tag = flow_tag(translated_lane(&far, far_port, fold, ports, kind, 0),
 			   translated_lane(&far, far_port, fold, ports, kind, HASH_LANE_KEYS));
+	return key;
+}
+
+/* The tag of a flow between two subscribers who see each other at another address. An end
+ * is a fold and a port. */
+VERIFY_ONCE __u64 between_tag(__u64 from, __u64 to, __u32 kind)
+{
+	const struct ip_addr nobody = {};
+	__u64 low = from < to ? from : to, high = from < to ? to : from;
+	__u32 fold[2] = { low >> 16, high >> 16 }, ports = (__u32)low << 16 | (high & 0xffff);
+
+	return flow_tag(translated_lane(&nobody, 0, fold, ports, kind, 0),
+			translated_lane(&nobody, 0, fold, ports, kind, HASH_LANE_KEYS));
+}
+
+/* Its ends are the sender as it came in, and the receiver as it leaves. */
+static __always_inline struct flow_key between_key_of(const struct ip_packet *ip,
+						      const struct segment *segment,
+						      const struct translated *sender)
+{
+	__u64 from = (__u64)sender->fold << 16 | sender->port;
+	__u64 to = (__u64)addr_fold(&ip->dst) << 16 | segment->dest;
+	struct flow_key key = { .dir = forget_value(from > to) };
+
+	key.tag = between_tag(from, to, FLOW_KIND(ip->protocol, ip->is_ipv6, 1));
 	return key;
 }
 

@@ -351,6 +351,8 @@ static __always_inline void keep_flow(struct flow *flow, __u32 tick, __u64 tag, 
 static __always_inline struct flow_key
 rtt_key(const struct ip_packet *ip, const struct segment *segment, const struct rtt_context *at)
 {
+	if (at->other.between)
+		return between_key_of(ip, segment, &at->other);
 	if (at->other.is)
 		return translated_key_of(ip, segment, &at->other, at->hook);
 	/* An ICMP echo to oneself: the request is direction 0, and the reply 1. */

@@ -4,7 +4,8 @@
 
 use crate::common::shaper::Shaper;
 use crate::world::{
-    steady, Carried, Connection, Rtts, Treatment, World, ALICE, ALICE_RTT, BOB, BOB_RTT, SUBSCRIBER,
+    steady, Carried, Connection, Rtts, Treatment, World, ALICE, ALICE_RTT, BOB, BOB_RTT, PUBLIC,
+    SUBSCRIBER,
 };
 use lab::{mac, Server, ETH, LAN};
 use std::net::SocketAddr;
@@ -24,6 +25,16 @@ fn for_the_receiver(carried: &Carried) -> Treatment {
         wrong_cpu: carried.all(),
     }
 }
+
+/// A router tells hosts that share its interface to talk to each other without it. This one does not.
+const NO_REDIRECTS: &str = "
+    table inet quiet {
+        chain output {
+            type filter hook output priority filter
+            icmp type redirect drop
+            icmpv6 type nd-redirect drop
+        }
+    }";
 
 /// Each opens a download and an upload to the other, over both families, at once.
 fn check(world: &World) {
@@ -49,17 +60,51 @@ fn routed() {
     lab::require_root();
     lab::require_tool("nft");
     let world = World::routed();
-    // A router tells hosts that share its interface to talk to each other without it.
-    world.nft(
-        "table inet shaper {
-            chain output {
-                type filter hook output priority filter
-                icmp type redirect drop
-                icmpv6 type nd-redirect drop
-            }
-        }",
-    );
+    world.nft(NO_REDIRECTS);
     check(&world);
+}
+
+/// Each reaches the other's server at the shaper's public address, and is seen there at that address.
+#[test]
+fn at_the_public_address() {
+    lab::require_root();
+    lab::require_tool("nft");
+    let world = World::routed();
+    world.public_addresses();
+    world.nft(NO_REDIRECTS);
+    let [alices, bobs] =
+        ["alice", "bob"].map(|host| Server::start(world.host(host).netns(), 0).unwrap());
+    world.nft(&format!(
+        "table ip shaper {{
+            chain pre {{
+                type nat hook prerouting priority dstnat
+                ip daddr {PUBLIC} tcp dport 80 dnat to {}:{}
+                ip daddr {PUBLIC} tcp dport 81 dnat to {}:{}
+            }}
+            chain post {{
+                type nat hook postrouting priority srcnat
+                oifname {LAN} snat to {PUBLIC}
+            }}
+        }}",
+        world.host("alice").v4(),
+        alices.port(),
+        world.host("bob").v4(),
+        bobs.port(),
+    ));
+    let connections = |_| {
+        let open = |(from, port)| {
+            let (client, server) = (world.host(from).netns(), SocketAddr::new(PUBLIC, port));
+            [steady(), steady()].into_iter().flatten().map(move |flow| Connection {
+                client,
+                server,
+                flow,
+            })
+        };
+        [("alice", 81), ("bob", 80)].into_iter().flat_map(open).collect()
+    };
+    let expected =
+        |carried: &Carried| Treatment { translated: carried.all(), ..for_the_receiver(carried) };
+    world.check(connections, expected, own_links);
 }
 
 #[test]

@@ -122,6 +122,20 @@ fn between_two_subscribers_the_class_is_the_receivers() {
     });
 }
 
+/// Two subscribers who see each other at the shaper's address: the class is the receiver's, and the change is counted.
+#[test]
+fn between_two_subscribers_behind_nat_the_class_is_the_receivers() {
+    with_scene(|scene| {
+        let hairpin = scene.between(scene.lan, scene.lan);
+        for (source, destination, class) in [(ALICE, BOB, BOB_CLASS), (BOB, ALICE, ALICE_CLASS)] {
+            let (arrived, leaves) = (tcp(source, PUBLIC), tcp(PUBLIC, destination));
+            let outcome = forward(scene, &arrived, &leaves, hairpin);
+            check(&outcome, &format!("{source}"), class, "tc_classified", "tc_translated");
+            assert_eq!(outcome.counters.of("tc_looked_up"), 1);
+        }
+    });
+}
+
 #[test]
 fn another_programs_metadata_is_not_ours() {
     with_scene(|scene| {

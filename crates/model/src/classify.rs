@@ -155,6 +155,8 @@ enum FlowKey {
     Plain { is_ipv6: bool, ends: [End; 2] },
     /// Through NAT on this host: the far end, and the near end on the LAN side and on the WAN side.
     Translated { is_ipv6: bool, far: End, near: [End; 2] },
+    /// Between two subscribers through NAT: the senders of both ways as they came in, in ascending order.
+    Between { is_ipv6: bool, ends: [End; 2] },
 }
 
 /// The TX queue and HTB major of a CPU.
@@ -346,7 +348,7 @@ impl Model {
         packet: &mut Egress,
     ) {
         let address = if leaves_by_lan { ip.destination } else { ip.source };
-        let translated = packet.translated(&address, self.direction_of(skb.ifindex));
+        let translated = packet.translated(&ip, self.direction_of(skb.ifindex));
         if translated.is_some() {
             packet.counters.add("tc_translated");
         }
@@ -414,10 +416,10 @@ impl Model {
             false => (SampleSide::Internet, "rtt_internet"),
         };
         // Between two subscribers, the sample is of the sender, and the class is the receiver's.
-        let handle = if of.comes_from_lan && of.leaves_by_lan {
-            self.mappings.lookup(&of.ip.source).map_or(0, |sender| sender.handle)
-        } else {
-            of.handle
+        let handle = match (of.comes_from_lan && of.leaves_by_lan, of.translated) {
+            (true, Some(sender)) => sender.assignment.map_or(0, |own| own.handle),
+            (true, None) => self.mappings.lookup(&of.ip.source).map_or(0, |sender| sender.handle),
+            (false, _) => of.handle,
         };
         if handle == 0 {
             return packet.counters.add("rtt_no_class");
@@ -448,6 +450,11 @@ impl MeasuredPacket {
         let destination = (self.ip.destination, segment.destination_port);
         if let Some(seen) = self.translated {
             let other = (seen.address, seen.port);
+            if seen.direction == Facing::Lan && self.leaves_by_lan {
+                let mut ends = [other, destination];
+                ends.sort();
+                return (FlowKey::Between { is_ipv6, ends }, usize::from(ends[0] != other));
+            }
             let (near, far) =
                 if self.leaves_by_lan { (destination, source) } else { (source, destination) };
             let near = if self.leaves_by_lan { [near, other] } else { [other, near] };
@@ -484,10 +491,14 @@ impl Egress {
         }
     }
 
-    /// Returns what XDP saw, if the subscriber's address has changed since: by NAT on this host. A packet that
-    /// leaves by the side it came from has another subscriber here, and nothing was changed.
-    fn translated(&self, address: &Address, egress: Facing) -> Option<HandedOn> {
-        self.handed_on.filter(|seen| seen.direction != egress && seen.address != *address)
+    /// Returns what XDP saw, if the address of the subscriber that it looked up has changed since: by NAT on this
+    /// host. Of a packet between two subscribers, XDP looked up the sender.
+    fn translated(&self, ip: &Ip, egress: Facing) -> Option<HandedOn> {
+        self.handed_on.filter(|seen| match (seen.direction, egress) {
+            (Facing::Lan, _) => seen.address != ip.source,
+            (Facing::Wan, Facing::Lan) => seen.address != ip.destination,
+            _ => false,
+        })
     }
 
     /// Sets the queue to that of a CPU and returns the CPU's major. If the CPU has no queue, leaves the

@@ -18,7 +18,8 @@ pub(super) struct Connection {
     /// Whether the other end is a subscriber, too.
     hairpin: bool,
     ports: [u16; 2],
-    /// What NAT on the shaper makes of either end, as the WAN side sees it.
+    /// What NAT on the shaper makes of either end, as the WAN side sees it; between two subscribers, as the other
+    /// one sees it.
     public: [Option<(IpAddr, u16)>; 2],
     /// The TSval clocks of way 0 (leaves by LAN) and way 1 (leaves by WAN).
     clocks: [u32; 2],
@@ -44,38 +45,41 @@ impl Connection {
         let clocks = [clock(), clock()];
         let ports = [40_000 + rng.below(4) as u16, rng.pick(&[80, 443])];
         let hosts = [host, other];
-        let public = if hairpin { [None; 2] } else { translation(hosts, ports, rng) };
+        let public = match hairpin {
+            true => loopback(ports, host.is_ipv6(), rng),
+            false => translation(hosts, ports, rng),
+        };
         Connection { hosts, hairpin, ports, public, clocks, sent: [Vec::new(), Vec::new()] }
     }
 
     /// Returns a segment of a way as it comes in: way 0 by WAN.
     pub(super) fn arriving(&self, segment: Frame, way: usize) -> Frame {
-        if way == 0 {
-            self.on_wan(segment, way)
-        } else {
-            segment
+        let [source, destination] = self.seen(way);
+        match (self.hairpin, way) {
+            (true, _) => with_ends(segment, [None, destination]),
+            (false, 0) => with_ends(segment, [source, destination]),
+            (false, _) => segment,
         }
     }
 
     /// Returns a segment of a way as it leaves: way 1 by WAN.
     pub(super) fn leaving(&self, segment: Frame, way: usize) -> Frame {
-        if way == 1 {
-            self.on_wan(segment, way)
-        } else {
-            segment
+        let [source, destination] = self.seen(way);
+        match (self.hairpin, way) {
+            (true, _) => with_ends(segment, [source, None]),
+            (false, 0) => segment,
+            (false, _) => with_ends(segment, [source, destination]),
         }
     }
 
-    fn on_wan(&self, mut segment: Frame, way: usize) -> Frame {
+    /// Returns source and destination of a way as others see them.
+    fn seen(&self, way: usize) -> [Option<(IpAddr, u16)>; 2] {
         let [near, far] = self.public;
-        let (source, destination) = if way == 0 { (far, near) } else { (near, far) };
-        if let Some((address, port)) = source {
-            (segment.source, segment.source_port) = (address, port);
+        if way == 0 {
+            [far, near]
+        } else {
+            [near, far]
         }
-        if let Some((address, port)) = destination {
-            (segment.destination, segment.destination_port) = (address, port);
-        }
-        segment
     }
 
     /// Returns the addresses of both ends.
@@ -188,6 +192,31 @@ fn translation(hosts: [IpAddr; 2], ports: [u16; 2], rng: &mut Rng) -> [Option<(I
         0..=2 => [Some((public, port)), None],
         3 => [Some((hosts[0], 50_000)), None],
         4 => [None, Some((server(hosts[1].is_ipv6(), rng), rng.pick(&[ports[1], 8080])))],
+        _ => [None, None],
+    }
+}
+
+/// Returns a segment with other ends.
+fn with_ends(mut segment: Frame, ends: [Option<(IpAddr, u16)>; 2]) -> Frame {
+    let [source, destination] = ends;
+    if let Some((address, port)) = source {
+        (segment.source, segment.source_port) = (address, port);
+    }
+    if let Some((address, port)) = destination {
+        (segment.destination, segment.destination_port) = (address, port);
+    }
+    segment
+}
+
+/// Draws the ends of a connection between two subscribers as they see each other: many as they are, some at the
+/// shaper's address, some only one of them.
+fn loopback(ports: [u16; 2], is_ipv6: bool, rng: &mut Rng) -> [Option<(IpAddr, u16)>; 2] {
+    let public: IpAddr = if is_ipv6 { host_v6(101) } else { [198, 51, 100, 1].into() };
+    let caller = (public, rng.pick(&[ports[0], 50_000]));
+    let server = (public, rng.pick(&[ports[1], 8080]));
+    match rng.below(10) {
+        0..=2 => [Some(caller), Some(server)],
+        3 => [None, Some(server)],
         _ => [None, None],
     }
 }
