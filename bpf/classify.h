@@ -16,7 +16,7 @@
 #include "abi.h"
 #include "ctx_tc.h"
 #include "cursor.h"
-#include "flow.h"
+#include "flow_key.h"
 #include "follow.h"
 #include "hash.h"
 #include "mapping.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The hash that identifies flows (bpf/hash.h, bpf/flow.h): no input has more collisions than a random function has,
+//! The hash that identifies flows (bpf/hash.h, bpf/flow_key.h): no input has more collisions than a random function has,
 //! whatever its bits. The formula is written here a second time, from the comment in bpf/hash.h, and compared with the
 //! tags in the kernel's table.
 
