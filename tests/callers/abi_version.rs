@@ -412,15 +412,16 @@ fn an_upgrade_loses_no_packet() {
     lab::require_root();
     let (lab, server) = traffic_lab();
     let shaper = lab.shaper();
-    shaper.attach_both(LAN, WAN);
-    shaper.ok("xdp_iphash_to_cpu_cmdline --add --ip 100.64.1.2 --cpu 1 --classid 2:9");
-    shaper.ok("xdp_iphash_to_cpu_cmdline --add --ip ::/0 --cpu 0 --classid 1:3");
+    // The longest queues that the kernel takes: frames that wait because the machine is busy are not lost.
     let lines = [
-        format!("xdp_iphash_to_cpu --dev {LAN} --lan"),
-        format!("xdp_iphash_to_cpu --dev {WAN} --wan"),
+        format!("xdp_iphash_to_cpu --dev {LAN} --lan --qsize 16384"),
+        format!("xdp_iphash_to_cpu --dev {WAN} --wan --qsize 16384"),
         format!("tc_classify --dev-egress {LAN}"),
         format!("tc_classify --dev-egress {WAN}"),
     ];
+    lines.iter().for_each(|line| drop(shaper.ok(line)));
+    shaper.ok("xdp_iphash_to_cpu_cmdline --add --ip 100.64.1.2 --cpu 1 --classid 2:9");
+    shaper.ok("xdp_iphash_to_cpu_cmdline --add --ip ::/0 --cpu 0 --classid 1:3");
     let contract = pinned_maps(shaper)[0].clone();
     let toll = under_traffic(&lab, &server, |_| {
         for round in 0..20 {
