@@ -266,8 +266,9 @@ fn a_forgotten_direction_is_not_given_to_the_next_flow() {
     with_scene_of(LoadOptions { flow_buckets: 1, ..LoadOptions::DEFAULT }, |scene| {
         let handler = slow_handler();
         let up = |packet: Packet| scene.classify_quickly(&packet.build(), scene.to_internet(), 1);
-        let down =
-            |packet: Packet| scene.classify_quickly(&packet.reply().build(), scene.to_subscriber(), 1);
+        let down = |packet: Packet| {
+            scene.classify_quickly(&packet.reply().build(), scene.to_subscriber(), 1)
+        };
         let data = |port, tsval| segment(false, port, tsval, 1).payload(10);
         // Seven flows that stay.
         for port in 1..limits::FLOW_WAYS as u16 {

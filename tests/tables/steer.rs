@@ -198,7 +198,11 @@ fn largest_metadata() -> usize {
     let release = kernel.release().to_string_lossy().into_owned();
     let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0u32));
     let version = (numbers.next(), numbers.next());
-    if version >= (Some(6), Some(4)) { 252 } else { 32 }
+    if version >= (Some(6), Some(4)) {
+        252
+    } else {
+        32
+    }
 }
 
 #[test]
@@ -208,9 +212,15 @@ fn metadata_goes_where_there_is_room() {
         // A headroom of 256 bytes holds struct xdp_frame (40 bytes), and metadata in the rest. Before Linux 6.4, all
         // metadata of a frame together has at most 32 bytes.
         let large = largest_metadata() > 32;
-        for (foreign, room) in
-            [(4, true), (12, true), (16, large), (32, large), (196, large), (200, false), (204, false)]
-        {
+        for (foreign, room) in [
+            (4, true),
+            (12, true),
+            (16, large),
+            (32, large),
+            (196, large),
+            (200, false),
+            (204, false),
+        ] {
             if foreign > largest_metadata() {
                 continue; // Nobody could have put it there.
             }
