@@ -245,7 +245,7 @@ static __always_inline void measure(const struct egress *egress, const struct pa
 	};
 	enum side side;
 
-	if (!is_marked(packet, egress->stats))
+	if (!is_of_a_flow(packet, egress->stats))
 		return;
 	rtt_packet(&packet->ip, &packet->segment, &at, &result);
 	if (!result.tag)

@@ -110,6 +110,14 @@ VERIFY_ONCE int flows_of(const struct flow_bucket *bucket, __u32 owner)
 	((__u32)(ways) << 16 | ((idle) < 0 ? 1 : (idle) < 0xffff ? (idle) + 1 : 0xffff))
 #define CLAIM_SHARE(ways) ((ways) < FLOW_WAYS / 2 ? (__u32)(ways) : (__u32)(ways) << 16)
 
+/* Whether a half-open flow may wait for its first answer, because the newcomer's owner has more
+ * of the bucket already: the many live flows of an owner that find no room try with each of
+ * their packets, and would leave nobody else the time to become established. */
+static __always_inline bool may_wait(int ways, int own, __s32 idle)
+{
+	return ways < own && idle <= (__s32)config.resync_ticks;
+}
+
 /* Rates the way at `index` for a take-over by an owner who has `own` ways; 0: never. Inline,
  * its many ways through would cost the verifier 230000 instructions. */
 VERIFY_ONCE __u32 flow_claim(const struct flow_bucket *bucket, __u32 index, __u32 tick, int own)
@@ -136,7 +144,7 @@ VERIFY_ONCE __u32 flow_claim(const struct flow_bucket *bucket, __u32 index, __u3
 		return CLAIM_IDLE | (idle & (CLAIM_IDLE - 1));
 	ways = flows_of(bucket, flow->owner);
 	if (!flow_both(flow, FLOW_DIR_ESTABLISHED))
-		return CLAIM_HALF_OPEN(ways, idle);
+		return may_wait(ways, own, idle) ? 0 : CLAIM_HALF_OPEN(ways, idle);
 	return ways >= own + 2 ? CLAIM_SHARE(ways) : 0;
 }
 

@@ -46,10 +46,13 @@ static __always_inline bool dir_swap(struct flow *flow, __u64 tag, int dir, __u6
 	return false;
 }
 
-/* Forgets a direction. Returns how many marks are lost. */
+/* Forgets a direction. Returns how many marks are lost. Not dir_swap(): another flow that
+ * takes the way begins with 0, too, and to take this back would give it the old flow's word. */
 static __always_inline __u32 dir_forget(struct flow *flow, __u64 tag, int dir, __u64 old)
 {
-	return dir_swap(flow, tag, dir, old, 0) ? slots_clear(flow, dir) : 0;
+	if (!slot_swap(&flow->dir[pair_index(dir)], old, 0) || !flow_is(flow, tag))
+		return 0;
+	return slots_clear(flow, dir);
 }
 
 /*

@@ -185,4 +185,12 @@ static __always_inline bool is_marked(const struct packet *packet, struct stats 
 	return packet->segment.has_mark;
 }
 
+/* Whether the flow table must know of a packet: it carries a mark, or is an RST, which
+ * usually has none (RFC 7323, 3.2) and ends its flow all the same. Counts it if it has none. */
+static __always_inline bool is_of_a_flow(const struct packet *packet, struct stats *stats)
+{
+	return is_marked(packet, stats) ||
+	       (packet->transport == PARSE_OK && packet->segment.aborts);
+}
+
 #endif

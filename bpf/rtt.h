@@ -147,6 +147,24 @@ static __always_inline void keep_flow(struct flow *flow, __u32 tick, __u64 tag, 
 		dir_swap(flow, tag, dir, 0, FLOW_DIR_SEEN | FLOW_DIR_ESTABLISHED);
 }
 
+/* An RST without a mark ends a flow: there is nothing to measure in it. */
+VERIFY_ONCE int flow_abort(__u64 tag)
+{
+	struct flow_bucket *bucket = flow_bucket_of(tag);
+
+	if (!bucket)
+		return 0;
+	for (__u32 i = 0; i < FLOW_WAYS; i++) {
+		struct flow *flow = &bucket->way[i];
+
+		if (!flow_is(flow, tag))
+			continue;
+		mark_other(flow, tag, 0, FLOW_DIR_ENDED);
+		mark_other(flow, tag, 1, FLOW_DIR_ENDED);
+	}
+	return 0;
+}
+
 static __always_inline struct flow_key
 rtt_key(const struct ip_packet *ip, const struct segment *segment, const struct rtt_context *at)
 {
@@ -158,7 +176,8 @@ rtt_key(const struct ip_packet *ip, const struct segment *segment, const struct 
 	return flow_key_of(ip, segment, segment->asks ? at->hook : other_dir(at->hook));
 }
 
-/* Finds or enters the flow of a segment that carries a mark, and measures it. */
+/* Finds or enters the flow of a segment that carries a mark, and measures it. One without a
+ * mark is an RST. */
 static __always_inline void rtt_packet(const struct ip_packet *ip, const struct segment *segment,
 				       const struct rtt_context *at, struct rtt_result *result)
 {
@@ -169,6 +188,10 @@ static __always_inline void rtt_packet(const struct ip_packet *ip, const struct 
 
 	if (!bucket)
 		return;
+	if (never(!segment->has_mark)) {
+		flow_abort(key.tag);
+		return;
+	}
 	tick = flow_tick();
 	way = flow_find(bucket, key.tag);
 	if (way < 0 && is_admitted(segment))

@@ -8,8 +8,8 @@ pub use cpumap_pping::abi as limits;
 pub use cpumap_pping::abi::COUNTERS;
 
 pub use cpumap_pping::abi::skel::cpumap_pping::types::{
-    __sk_buff, control, flow_bucket, ip_mapping, rtt_epoch, rtt_handle, rtt_recent, txq_config,
-    xdp_md,
+    __sk_buff, control, flow, flow_bucket, ip_mapping, rtt_epoch, rtt_handle, rtt_recent,
+    txq_config, xdp_md,
 };
 use std::collections::BTreeMap;
 use std::fmt;

@@ -295,3 +295,16 @@ fn what_makes_a_flow() {
         }
     });
 }
+
+/// Most RSTs carry no timestamps (RFC 7323, 3.2 leaves them out on purpose): they end a connection as well.
+#[test]
+fn an_rst_without_timestamps_makes_room() {
+    with_scene_of(one_bucket(), |scene| {
+        (1..=WAYS).for_each(|port| establish(scene, port));
+        assert_eq!(up(scene, 99, 100, 1), "rtt_flow_full");
+        let rst = Packet::new(ALICE, SERVER).tcp(Tcp::new(1, 443).flags(RST)).build();
+        let notes = scene.classify(&rst, scene.to_internet()).counters.notes();
+        assert_eq!(notes, "rtt_no_timestamps");
+        assert_eq!(up(scene, 99, 100, 1), "", "reset");
+    });
+}

@@ -4,16 +4,17 @@
 //! word of the record or of the line, and the handler of the trap takes its time. So the writer stops for milliseconds
 //! after each write to that word, and a reader on the other CPU looks at what it has written so far.
 
-use crate::common::names::__sk_buff;
-use crate::common::rig::{LoadOptions, RECENT_LINES};
+use crate::common::names::{__sk_buff, flow, flow_bucket, limits};
+use crate::common::rig::{get, LoadOptions, RECENT_LINES};
 use crate::common::scene::{run_on_cpu, spawn_in_scene, with_scene_of, Scene, ALICE_CLASS};
-use crate::common::test_run::test_run;
-use crate::fixtures::Meter;
+use crate::common::test_run::{from_bytes, test_run};
+use crate::fixtures::{segment, Meter};
 use cpumap_pping::abi::{
     epoch_number, hist_word, recent_slot, RttEpoch, RttHandle, RttRecent, RttTotals, RTT_EPOCHS,
     RTT_TICK_BITS,
 };
 use cpumap_pping::rtt::histogram::bucket_of;
+use lab::packet::{hosts::*, Packet, Tcp, RST, SYN};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use nix::errno::Errno;
 use nix::libc;
@@ -253,4 +254,76 @@ fn read_beside(scene: &Scene, what: &str, watched: &Watched, port: u16) {
     });
     assert_eq!(total_unless_left_out(scene), Some(before + 36), "{what}");
     assert_eq!(scene.counters().of("rtt_internet"), before + 36, "{what}");
+}
+
+/// Another flow takes the way of one whose direction a CPU has just forgotten because of a SYN. What the CPU takes back must
+/// not be what it has forgotten: the new flow would begin with the last TSval of the old one.
+#[test]
+fn a_forgotten_direction_is_not_given_to_the_next_flow() {
+    lab::require_cpus(2);
+    // A busy machine may let this CPU come too late.
+    const TRIES: u16 = 100;
+    with_scene_of(LoadOptions { flow_buckets: 1, ..LoadOptions::DEFAULT }, |scene| {
+        let handler = slow_handler();
+        let up = |packet: Packet| scene.classify_quickly(&packet.build(), scene.to_internet(), 1);
+        let down = |packet: Packet| {
+            scene.classify_quickly(&packet.reply().build(), scene.to_subscriber(), 1)
+        };
+        let data = |port, tsval| segment(false, port, tsval, 1).payload(10);
+        // Seven flows that stay.
+        for port in 1..limits::FLOW_WAYS as u16 {
+            up(data(port, 100));
+            down(data(port, 100));
+        }
+        let mut in_time = false;
+        for old in 1000..1000 + TRIES {
+            if in_time {
+                return;
+            }
+            let new = old + 1000;
+            up(data(old, 5000)); // half open: the only one that makes room
+            let (way, word) = way_with(scene, |way| way.dir.iter().any(|dir| *dir as u32 == 5000));
+            let address = address_of(&scene.cpp_flow, 0)
+                + (way * size_of::<flow>() + offset_of!(flow, dir) + 8 * word) as u64;
+            let stopped = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                spawn_in_scene(scope, 1, || {
+                    let _end = SetAtEnd(&stopped);
+                    let _stalls = Stalls::at(1, address, &handler);
+                    let syn = Tcp::new(old, 443).flags(SYN).timestamps(9000, 0);
+                    up(Packet::new(ALICE, SERVER).tcp(syn));
+                });
+                run_on_cpu(0);
+                // Until it has been forgotten, and then while the other CPU stands still.
+                while word_of(scene, way, word) != 0 && !stopped.load(SeqCst) {}
+                if word_of(scene, way, word) == 0 {
+                    down(data(new, 7000));
+                    in_time = !stopped.load(SeqCst);
+                }
+            });
+            let left = word_of(scene, way, word) as u32;
+            assert!(!in_time || left == 0, "the new flow has {left} of the old one");
+            let end = |port| Tcp::new(port, 443).flags(RST).timestamps(9001, 1);
+            for port in [old, new] {
+                down(Packet::new(ALICE, SERVER).tcp(end(port)));
+            }
+        }
+        assert!(in_time, "the other CPU never stood still");
+    });
+}
+
+fn bucket(scene: &Scene) -> flow_bucket {
+    from_bytes(&get(&scene.cpp_flow, &0u32.to_ne_bytes()).expect("bucket 0"))
+}
+
+/// Returns which way has a flow, and which of its directions has been seen.
+fn way_with(scene: &Scene, is_it: impl Fn(&flow) -> bool) -> (usize, usize) {
+    let bucket = bucket(scene);
+    let way = bucket.way.iter().position(is_it).expect("the flow is in the table");
+    let word = bucket.way[way].dir.iter().position(|dir| *dir != 0).expect("a direction");
+    (way, word)
+}
+
+fn word_of(scene: &Scene, way: usize, word: usize) -> u64 {
+    bucket(scene).way[way].dir[word]
 }

@@ -145,3 +145,63 @@ fn nobody_captures_the_table() {
         assert!(share >= 0.99 * quiet, "{description}: {share}");
     }
 }
+
+/// Subscribers without a mapping of their own, who share the class of the default entry.
+const UNMAPPED: u32 = 500;
+/// Subscribers with a class of their own beside them.
+const MAPPED: u32 = 50;
+const FLOWS_EACH: u16 = 11;
+
+/// All of them have live flows, three times as many as the table has places, and the packets of all are mixed: between a
+/// segment and its answer come those of the others.
+#[test]
+fn a_class_of_many_subscribers_leaves_the_others_their_share() {
+    let options =
+        LoadOptions { flow_buckets: PLACES / 8, rtt_handles: 4096, ..LoadOptions::default() };
+    with_bare_scene(options, |scene| {
+        const DEFAULT: u32 = 0x1_0020;
+        scene.map("::/0", 0, DEFAULT);
+        let address = |n: u32| IpAddr::V4((0x6440_0000 + n).into());
+        (0..MAPPED).for_each(|n| scene.map_quietly(&address(n).to_string(), 0, 0x1_0100 + n));
+        let all: Vec<(IpAddr, u16)> = (0..FLOWS_EACH)
+            .flat_map(|port| (0..MAPPED + UNMAPPED).map(move |n| (address(n), 1000 + port)))
+            .collect();
+        // A stride that shares no factor with the number of flows mixes the subscribers.
+        let mixed = |i: usize| all[i * 1237 % all.len()];
+        let rounds = 6;
+        let samples = || {
+            let records = scene.records();
+            let of = |handle| records.get(&handle).map_or(0, |record| record.total[1].count);
+            ((0..MAPPED).map(|n| of(0x1_0100 + n)).sum::<u64>(), of(DEFAULT))
+        };
+        let mut before = (0, 0);
+        for round in 0..rounds {
+            if round == 2 {
+                before = samples(); // By then every flow could enter, and was answered.
+            }
+            let tsval = 100 + round;
+            // The answer to a segment comes when a quarter of the others have sent theirs.
+            let late = all.len() / 4;
+            for i in 0..all.len() + late {
+                if let Some(i) = (i < all.len()).then_some(i) {
+                    let (host, port) = mixed(i);
+                    send(scene, host, port, false, |tcp| tcp.timestamps(tsval, 1), 10);
+                }
+                if i >= late {
+                    let (host, port) = mixed(i - late);
+                    send(scene, host, port, true, |tcp| tcp.timestamps(7, tsval), 0);
+                }
+            }
+            scene.advance(RTT);
+        }
+        let kept = samples();
+        let share = |samples: u64, subscribers: u32| {
+            samples as f64 / f64::from((rounds - 2) * subscribers * u32::from(FLOWS_EACH))
+        };
+        let (mapped, unmapped) =
+            (share(kept.0 - before.0, MAPPED), share(kept.1 - before.1, UNMAPPED));
+        eprintln!("mapped: {:.1} %, unmapped: {:.1} %", 100.0 * mapped, 100.0 * unmapped);
+        assert!(mapped >= 0.97, "mapped subscribers keep {mapped}");
+        assert!(unmapped >= 0.25, "the class of the default entry keeps {unmapped}");
+    });
+}

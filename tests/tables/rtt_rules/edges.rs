@@ -267,3 +267,61 @@ fn handshakes_are_samples_when_asked_for() {
         );
     });
 }
+
+#[test]
+fn rule_3_a_direction_behind_its_last_tsval() {
+    with_scene(|scene| {
+        check_all(
+            scene,
+            vec![
+                (
+                    "one stray TSval far ahead: after a second behind it, the next TSval is an edge",
+                    "rtt_evicted rtt_resynced",
+                    joined(&[
+                        down(1.0, 0x4000_0000, 10),
+                        down(100.0, 20, 10),
+                        down(700.0, 21, 10),
+                        down(1300.0, 22, 10),
+                        down(1900.0, 23, 10),
+                        up(1901.0, 30, 23).pure(),
+                        down(2000.0, 24, 10),
+                        up(2020.0, 31, 24).pure().gives(20.0),
+                    ]),
+                ),
+                (
+                    "keepalives of a middlebox with an old TSval, and then a new one",
+                    "rtt_resynced",
+                    joined(&[
+                        down(1.0, 20, 10),
+                        up(21.0, 30, 20).pure().gives(20.0),
+                        down(1000.0, 19, 30).pure(),
+                        up(1010.0, 1020, 20).pure(),
+                        down(2000.0, 19, 30).pure(),
+                        up(2010.0, 2020, 20).pure(),
+                        down(3000.0, 19, 30).pure(),
+                        down(4000.0, 19, 30).pure(),
+                        up(4010.0, 4020, 20).pure(),
+                        down(5000.0, 5020, 30),
+                        up(5001.0, 5001, 20),
+                        up(5020.0, 5030, 5020).pure().gives(20.0),
+                    ]),
+                ),
+                (
+                    "a second of retransmissions with old TSvals, broken by a current one",
+                    "",
+                    joined(&[
+                        down(1.0, 2000, 10),
+                        up(21.0, 30, 2000).pure().gives(20.0),
+                        down(400.0, 1001, 10),
+                        down(800.0, 1002, 10),
+                        down(1000.0, 2000, 10),
+                        down(1200.0, 1003, 10),
+                        down(1600.0, 1004, 10),
+                        down(1601.0, 2000, 10),
+                        up(1602.0, 1700, 2000).pure(),
+                    ]),
+                ),
+            ],
+        );
+    });
+}
