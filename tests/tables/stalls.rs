@@ -295,7 +295,9 @@ fn a_forgotten_direction_is_not_given_to_the_next_flow() {
                 });
                 run_on_cpu(0);
                 // Until it has been forgotten, and then while the other CPU stands still.
-                while word_of(scene, way, word) != 0 && !stopped.load(SeqCst) {}
+                while word_of(scene, way, word) != 0 && !stopped.load(SeqCst) {
+                    std::hint::spin_loop();
+                }
                 if word_of(scene, way, word) == 0 {
                     down(data(new, 7000));
                     in_time = !stopped.load(SeqCst);
