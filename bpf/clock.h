@@ -17,8 +17,7 @@
 
 static __always_inline __u64 test_now_ns(void)
 {
-	__u32 zero = 0;
-	struct control *control = bpf_map_lookup_elem(&cpp_control, &zero);
+	struct control *control = control_entry();
 
 	return control ? control->test_now_ns : 0;
 }
@@ -33,12 +32,11 @@ static __always_inline __u64 now_ns(void)
 /* The time for time-outs, at a packet whose own time is `now`. */
 static __always_inline __u64 steady_ns(__u64 now)
 {
-	__u32 zero = 0;
 	struct control *control;
 
 	if (!config.test_clock)
 		return now;
-	control = bpf_map_lookup_elem(&cpp_control, &zero);
+	control = control_entry();
 	return control && control->test_steady_ns ? control->test_steady_ns : now;
 }
 

@@ -62,8 +62,7 @@ static __always_inline __u64 map_answer(const struct ip_addr *addr)
  * between makes the answer stale, not wrong. */
 static __always_inline __u64 cache_now(void)
 {
-	__u32 zero = 0;
-	struct control *control = bpf_map_lookup_elem(&cpp_control, &zero);
+	struct control *control = control_entry();
 
 	return CACHE_STAMP(now_jiffies(), control ? READ_U64(control->generation) : 0);
 }

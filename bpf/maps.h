@@ -34,6 +34,14 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 } cpp_control SEC(".maps");
 
+/* The one entry of cpp_control. Never NULL, but the verifier does not know that. */
+static __always_inline struct control *control_entry(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&cpp_control, &zero);
+}
+
 /* Flows and their marks that wait for an echo. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -47,12 +47,11 @@ struct hook {
  * the replay sets the length beside the clock. */
 static __always_inline __u32 frame_len(__u32 len)
 {
-	__u32 zero = 0;
 	struct control *control;
 
 	if (!config.test_clock)
 		return len;
-	control = bpf_map_lookup_elem(&cpp_control, &zero);
+	control = control_entry();
 	return control && control->test_frame_len ? control->test_frame_len : len;
 }
 

@@ -78,30 +78,29 @@ fn without_nat() {
     world.check(|_| everybody(&world, &server, address), own, both_sides);
 }
 
-#[test]
-fn masquerade() {
-    let world = world_behind("meta nfproto ipv4 masquerade");
+/// Everybody reaches a server at `address` through this NAT.
+fn check_behind(rule: &str, address: impl Fn(&World) -> IpAddr) {
+    let world = world_behind(rule);
     let server = Server::start(world.lab.internet().netns(), 0).unwrap();
-    let address = world.lab.internet().v4();
+    let address = address(&world);
     world.check(|_| everybody(&world, &server, address), behind_the_default, both_sides);
 }
 
 #[test]
+fn masquerade() {
+    check_behind("meta nfproto ipv4 masquerade", |world| world.lab.internet().v4());
+}
+
+#[test]
 fn masquerade_of_ipv6() {
-    let world = world_behind("meta nfproto ipv6 masquerade");
-    let server = Server::start(world.lab.internet().netns(), 0).unwrap();
-    let address = world.lab.internet().v6();
-    world.check(|_| everybody(&world, &server, address), behind_the_default, both_sides);
+    check_behind("meta nfproto ipv6 masquerade", |world| world.lab.internet().v6());
 }
 
 /// The range has none of the ports that Linux gives to clients, so that every port is rewritten.
 #[test]
 fn masquerade_with_other_ports() {
-    let world =
-        world_behind("meta nfproto ipv4 meta l4proto tcp masquerade to :10000-10999 random");
-    let server = Server::start(world.lab.internet().netns(), 0).unwrap();
-    let address = world.lab.internet().v4();
-    world.check(|_| everybody(&world, &server, address), behind_the_default, both_sides);
+    let rule = "meta nfproto ipv4 meta l4proto tcp masquerade to :10000-10999 random";
+    check_behind(rule, |world| world.lab.internet().v4());
 }
 
 /// Both subscribers have the same four ports to give to four connections each, so the NAT must rewrite some.
