@@ -24,21 +24,7 @@ fn port_forward() {
     lab::require_tool("nft");
     let world = World::routed();
     world.public_addresses();
-    let [alices, bobs] =
-        ["alice", "bob"].map(|host| Server::start(world.host(host).netns(), 0).unwrap());
-    world.nft(&format!(
-        "table ip shaper {{
-            chain pre {{
-                type nat hook prerouting priority dstnat
-                iifname {WAN} tcp dport 80 dnat to {}:{}
-                iifname {WAN} tcp dport 81 dnat to {}:{}
-            }}
-        }}",
-        world.host("alice").v4(),
-        alices.port(),
-        world.host("bob").v4(),
-        bobs.port(),
-    ));
+    let _servers = world.forward_ports(&format!("iifname {WAN}"), "");
     let targets = [80, 81].map(|port| SocketAddr::new(PUBLIC, port));
     let expected = |carried: &Carried| Treatment {
         lan: [(ALICE, carried.alice[0]), (BOB, carried.bob[0])].into(),

@@ -72,25 +72,13 @@ fn at_the_public_address() {
     let world = World::routed();
     world.public_addresses();
     world.nft(NO_REDIRECTS);
-    let [alices, bobs] =
-        ["alice", "bob"].map(|host| Server::start(world.host(host).netns(), 0).unwrap());
-    world.nft(&format!(
-        "table ip shaper {{
-            chain pre {{
-                type nat hook prerouting priority dstnat
-                ip daddr {PUBLIC} tcp dport 80 dnat to {}:{}
-                ip daddr {PUBLIC} tcp dport 81 dnat to {}:{}
-            }}
-            chain post {{
-                type nat hook postrouting priority srcnat
-                oifname {LAN} snat to {PUBLIC}
-            }}
-        }}",
-        world.host("alice").v4(),
-        alices.port(),
-        world.host("bob").v4(),
-        bobs.port(),
-    ));
+    let masked = format!(
+        "chain post {{
+            type nat hook postrouting priority srcnat
+            oifname {LAN} snat to {PUBLIC}
+        }}"
+    );
+    let _servers = world.forward_ports(&format!("ip daddr {PUBLIC}"), &masked);
     let connections = |_| {
         let open = |(from, port)| {
             let (client, server) = (world.host(from).netns(), SocketAddr::new(PUBLIC, port));

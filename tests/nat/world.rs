@@ -8,7 +8,7 @@ use crate::common::names::Counts;
 use crate::common::patience::{agree, ms, patiently};
 use crate::common::shaper::Shaper;
 use lab::{htb_class_stats, mq_htb, traffic, Flow, Host, HtbClass, Lab, Netns, Pattern, Plan};
-use lab::{Subscriber, TransferReport, LAN, WAN, WAN_GATEWAY};
+use lab::{Server, Subscriber, TransferReport, LAN, WAN, WAN_GATEWAY};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -125,6 +125,26 @@ impl World {
             shaper.ok(&format!("ip addr add {address}/{length} dev {WAN}"));
         }
         shaper.ok(&format!("ip addr del {WAN_GATEWAY}/32 dev {WAN}"));
+    }
+
+    /// Starts a server at alice and one at bob, and leads ports 80 and 81 of the packets that `matching` names to them,
+    /// where the servers have other ports. `chains` are more chains of the table.
+    pub fn forward_ports(&self, matching: &str, chains: &str) -> [Server; 2] {
+        let hosts = ["alice", "bob"].map(|host| self.host(host));
+        let servers = hosts.map(|host| Server::start(host.netns(), 0).unwrap());
+        let [alice, bob] =
+            [0, 1].map(|host| SocketAddr::new(hosts[host].v4(), servers[host].port()));
+        self.nft(&format!(
+            "table ip shaper {{
+                chain pre {{
+                    type nat hook prerouting priority dstnat
+                    {matching} tcp dport 80 dnat to {alice}
+                    {matching} tcp dport 81 dnat to {bob}
+                }}
+                {chains}
+            }}"
+        ));
+        servers
     }
 
     pub fn host(&self, name: &str) -> &Host {
